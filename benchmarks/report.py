@@ -29,10 +29,10 @@ INTRO = """\
 rows stands in brackets). *by hand*: a bare loop of `torch.autograd.grad` over the same points, frozen parameters, rows
 at once searched likewise; empty where the network cannot simply be cut. attrfunc runs with its defaults.
 
-Seconds are medians of wall time. Ratios (peer ÷ attrfunc, above 1 is faster) are medians of the ratios within one round
-of {clock}; all peers take turns in one process. In the cells: `✓` the goal in brackets is reached, `≈` the goal lies
-between the quartiles of the rounds (undecided), `✗` it is missed. *agree to* is the largest difference to any peer
-relative to the largest attribution, beyond {agreement:g} it is marked `DIFFERS`.
+Seconds are medians of wall time. All peers take turns in one process; a ratio (peer ÷ attrfunc, above 1: attrfunc is
+faster) is the median over the rounds of the ratio of {clock}. In the cells: `✓` the goal in brackets is
+reached, `≈` the goal lies between the quartiles of the rounds (undecided), `✗` it is missed. *agree to* is the largest
+difference to any peer relative to the largest attribution; beyond {agreement:g} it is marked `DIFFERS`.
 """
 
 MEMORY = """\
@@ -121,7 +121,7 @@ def missed(rows: list[Row]) -> str:
 def report(rows: list[Row], plan: Plan) -> str:
     """The whole report as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in setup(plan).items())
-    clock = "CPU seconds of the only thread" if plan.threads == 1 else "wall seconds"
+    clock = "CPU seconds" if plan.threads == 1 else "wall seconds"
     parts = [
         INTRO.format(setup=facts, clock=clock, agreement=AGREEMENT),
         "## Time\n\n" + table(HEAD, [time_cells(row) for row in rows]) + "\n",
