@@ -1,0 +1,1 @@
+"""The ground floor: stateless calls, views, targets, baselines, batched evaluation, quadrature, errors."""

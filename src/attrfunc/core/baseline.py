@@ -1,0 +1,89 @@
+"""Baselines: the input that stands for "nothing there".
+
+This is where `baseline` is documented; every method refers here.
+
+baseline: One of
+    * `None`: zeros.
+    * a number: that value everywhere.
+    * a tensor that broadcasts to the input: one for all examples, or one for each.
+    * for an input that is a structure, the same structure of these.
+    * a callable `x -> baseline`.
+
+A layer view takes the baseline of the *input*; the layer's baseline is its activation there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, describe
+
+__all__ = ["Baseline", "resolve_baseline"]
+
+Baseline = None | float | Tensor | tuple[Any, ...] | list[Any] | dict[Any, Any] | Callable[[Any], Any]
+
+
+def resolve_baseline(baseline: Any, x: Any) -> Any:
+    """The baseline as a structure of tensors with the shapes and dtypes of `x`.
+
+    Args:
+        baseline: In any of the forms of this module.
+        x: The input.
+
+    Returns:
+        A structure like `x`.
+
+    Raises:
+        ArgumentError: If the structure differs, or a tensor does not broadcast to its input.
+    """
+    if callable(baseline):
+        baseline = baseline(x)
+    leaves, spec = pytree.tree_flatten(x)
+    if baseline is None or isinstance(baseline, Number):
+        values = [baseline] * len(leaves)
+    else:
+        values, given = pytree.tree_flatten(baseline)
+        if given != spec:
+            raise ArgumentError(
+                "baseline",
+                f"{describe(baseline)} for {len(leaves)} input tensor(s)",
+                "None, a number, or the structure of the input",
+                "Give one baseline for each input tensor, nested as the inputs are.",
+            )
+    return pytree.tree_unflatten([_expand(value, leaf) for value, leaf in zip(values, leaves, strict=True)], spec)
+
+
+def _expand(value: Any, x: Tensor) -> Tensor:
+    if value is None:
+        return torch.zeros_like(x)
+    if isinstance(value, Number):
+        return torch.full_like(x, value)  # type: ignore[arg-type]
+    if not isinstance(value, Tensor):
+        raise ArgumentError(
+            "baseline", describe(value), "None, a number or a tensor", "Convert it with torch.as_tensor."
+        )
+    if value.is_floating_point() and not x.is_floating_point():
+        raise ArgumentError(
+            "baseline",
+            describe(value),
+            f"integers, like the input of dtype {x.dtype}",
+            "Pass for example a padding id.",
+        )
+    try:
+        broadcast = torch.broadcast_shapes(value.shape, x.shape) == x.shape
+    except RuntimeError:
+        broadcast = False
+    if not broadcast:
+        raise ArgumentError(
+            "baseline",
+            describe(value),
+            f"a shape that broadcasts to the input's {tuple(x.shape)}",
+            "Pass one baseline for all examples (1, *S) or one for each (B, *S).",
+        )
+    return value.to(x.device, x.dtype).expand(x.shape)

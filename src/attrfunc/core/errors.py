@@ -1,0 +1,59 @@
+"""The library's errors: each names the function, the argument, what it got, what was expected, and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Self
+
+from torch import Tensor
+
+__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "near"]
+
+
+class AttributionError(Exception):
+    """Base of every error that attrfunc raises on purpose."""
+
+    function: str | None = None
+
+    def within(self, function: str) -> Self:
+        """Name the public function that was called, once; the innermost layers do not know it."""
+        self.function = self.function or function
+        return self
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{self.function}: {message}" if self.function else message
+
+
+class ArgumentError(AttributionError, ValueError):
+    """An argument that cannot be right.
+
+    Args:
+        argument: Name of the argument.
+        got: What was received.
+        expected: What would have been right.
+        fix: What the caller can do.
+    """
+
+    def __init__(self, argument: str, got: str, expected: str, fix: str) -> None:
+        super().__init__(f"argument `{argument}`: got {got}; expected {expected}. {fix}")
+
+
+class ModelError(AttributionError, RuntimeError):
+    """A model whose score cannot be evaluated or differentiated as asked."""
+
+
+def describe(value: object) -> str:
+    """Shape and dtype of a tensor, type and value of anything else, cut to one line."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A sentence that lists the names most like `name`."""
+    names = list(names)
+    matches = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
+    return "Near matches: " + ", ".join(repr(match) for match in matches) + "." if matches else "There are none."

@@ -1,0 +1,155 @@
+"""The problem of a layer view: activations are the point, the rest of the network is the score."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.attention import MathAttention
+from attrfunc.core.baseline import resolve_baseline
+from attrfunc.core.errors import ModelError
+from attrfunc.core.inputs import Inputs
+from attrfunc.core.meter import Meter
+from attrfunc.core.problem import Problem
+from attrfunc.core.stateless import Twin
+from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
+from attrfunc.core.trees import Restore
+from attrfunc.core.views import View
+
+__all__ = ["LayerProblem"]
+
+log = logging.getLogger("attrfunc")
+
+
+class LayerProblem(Problem):
+    """A view opened on an input, where the activations at one or several layers are the point."""
+
+    def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
+        super().__init__(view, inputs, twin)
+        self._structure: list[tuple[slice, Restore]] = []
+        self._share_prefix = True
+        self._math_attention = True
+
+    def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """The layers' activations at the baseline and at the input."""
+        start = self._record(resolve_baseline(baseline, self.inputs.x))
+        if torch.compiler.is_compiling():
+            end = self._record(self.inputs.x)
+        else:
+            with Meter() as meter:
+                end = self._record(self.inputs.x, meter)
+            self._share_prefix = meter.prefix_is_worth_sharing()
+            self._math_attention = meter.fused_attention()
+        if self.view.joint:
+            self._require_parallel(start, end)
+        return start, end
+
+    def restore(self, point: list[Tensor]) -> Any:
+        """A point in the structure of the layers' activations."""
+        parts = [restore(point[places]) for places, restore in self._structure]
+        return parts if self.view.several else parts[0]
+
+    def at(self, block: slice) -> Problem:
+        """The same problem for some of the examples."""
+        part = LayerProblem(self.view, self.inputs.at(block), self.twin)
+        part._structure = self._structure
+        part._share_prefix, part._math_attention = self._share_prefix, self._math_attention
+        return part
+
+    def scores(self, points: list[Tensor]) -> Tensor:
+        """Scores `(K, B)` of K points. By `vmap`, where what lies before the layers is worth running once for all of them."""
+        if self._share_prefix:
+            try:
+                with MathAttention() if self._math_attention else nullcontext():
+                    return torch.func.vmap(self._replaced)(points)
+            except RuntimeError as error:
+                log.debug("vmap failed, so the whole network runs on every path point: %s", error)
+                self._share_prefix = False
+        times = points[0].shape[0]
+        if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
+            return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])
+        scores = self._replaced([leaf.flatten(0, 1) for leaf in points], self.inputs.repeated(times))
+        return scores.view(times, self.inputs.rows)
+
+    def gradient(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The activations at all layers, and the score's gradient with respect to each, from one forward pass."""
+        if torch.compiler.is_compiling():
+            # Dynamo does not trace autograd.grad. The prefix that runs twice here is one to the compiler.
+            point = self._record(self.inputs.x)
+            zeros = [torch.zeros_like(leaf) for leaf in point]
+            return point, pullback(lambda deltas: self._shifted(deltas)[0].sum(), zeros)[1]
+
+        def trace(zero: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+            scores, point = self._shifted(zero)
+            score = scores.sum() + zero
+            graph = differentiated(inside(score))
+            gradient = torch.autograd.grad(score, point, create_graph=graph, allow_unused=True, materialize_grads=True)
+            return point, list(gradient), score
+
+        # Adding a zero ties the activations to this level of torch.func before their shapes are known.
+        device = pytree.tree_leaves(self.inputs.x)[0].device
+        (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))
+        require_finite(score)
+        return point, gradient
+
+    def _shifted(self, shift: Tensor | list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Scores with `shift` added to the activations, and the activations."""
+        point: dict[int, list[Tensor]] = {}
+
+        def add(number: int, tensors: list[Tensor]) -> list[Tensor]:
+            if isinstance(shift, list):
+                shifts = shift[self._structure[number][0]]
+            else:
+                shifts = [shift.to(leaf) for leaf in tensors]
+            point[number] = [leaf + delta for leaf, delta in zip(tensors, shifts, strict=True)]
+            return [leaf.clone() for leaf in point[number]]  # what goes on may be changed in place
+
+        scores, restores = self._run(self.inputs.fresh(), add)
+        return scores, self._flat(point, restores)
+
+    def _replaced(self, point: list[Tensor], inputs: Inputs | None = None) -> Tensor:
+        """Scores with the activations replaced by `point`."""
+        return self._run((inputs or self.inputs).fresh(), lambda number, _: point[self._structure[number][0]])[0]
+
+    def _record(self, x: Any, meter: Meter | None = None) -> list[Tensor]:
+        """The activations at `x`; the meter, if given, is told when the first of them is reached."""
+        point: dict[int, list[Tensor]] = {}
+
+        def keep(number: int, tensors: list[Tensor]) -> list[Tensor]:
+            if meter is not None:
+                meter.mark()
+            point[number] = tensors
+            return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
+
+        _, restores = self._run(replace(self.inputs, x=x).fresh(), keep)
+        return self._flat(point, restores)
+
+    def _flat(self, point: dict[int, list[Tensor]], restores: list[Restore]) -> list[Tensor]:
+        """The layers' tensors in one list, in the order in which the layers were named."""
+        flat: list[Tensor] = []
+        self._structure = []
+        for number, restore in enumerate(restores):
+            self._structure.append((slice(len(flat), len(flat) + len(point[number])), restore))
+            flat += point[number]
+        return flat
+
+    def _require_parallel(self, start: list[Tensor], end: list[Tensor]) -> None:
+        """Raise if one of the layers feeds another: to replace both would cut the first off from the score."""
+
+        def replace_and_compare(number: int, tensors: list[Tensor]) -> list[Tensor]:
+            places = self._structure[number][0]
+            for now, then in zip(tensors, end[places], strict=True):
+                if known(((now - then).abs() > 1e-4 * (1 + then.abs())).any()):
+                    raise ModelError(
+                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot be one point. "
+                        "Drop joint=True to attribute to each by itself."
+                    )
+            return [leaf.clone() for leaf in start[places]]
+
+        self._run(self.inputs.fresh(), replace_and_compare)

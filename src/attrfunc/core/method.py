@@ -1,0 +1,144 @@
+"""What every public method does first: open the view, and name the method in errors."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec
+
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, AttributionError, ModelError, describe
+from attrfunc.core.inputs import Inputs
+from attrfunc.core.layer_problem import LayerProblem
+from attrfunc.core.problem import Problem
+from attrfunc.core.stateless import Twin, model_root, training_culprits
+from attrfunc.core.target import canonical
+from attrfunc.core.transforms import explain
+from attrfunc.core.trees import batch_size
+from attrfunc.core.views import Model, View, as_view
+
+__all__ = ["method", "open_problem"]
+
+P = ParamSpec("P")
+
+
+def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatenate[Model, P], Any]:
+    """Make a function of an opened view a public method.
+
+    It warns of training mode, and every error that comes out names the method.
+
+    Args:
+        function: The algorithm; it receives the model as a `View`.
+
+    Returns:
+        The public method.
+    """
+
+    @functools.wraps(function)
+    def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        name = function.__name__
+        try:
+            view = as_view(model)
+            _warn_of_training(view, name)
+            return function(view, *args, **kwargs)
+        except AttributionError as error:
+            raise error.within(name)
+        except RuntimeError as error:
+            explanation = explain(error)
+            if explanation is None:
+                raise
+            raise explanation.within(name) from error
+
+    return call
+
+
+def each_layer(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatenate[Model, P], Any]:
+    """Let a function of one point take a list of layers: the list of what it gives for each.
+
+    Args:
+        function: The algorithm, which moves one point along a path.
+
+    Returns:
+        The same, for lists of layers too.
+    """
+
+    @functools.wraps(function)
+    def call(view: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        assert isinstance(view, View)
+        if view.several and not view.joint:
+            return [function(one, *args, **kwargs) for one in view.each()]
+        return function(view, *args, **kwargs)
+
+    return call
+
+
+def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Problem:
+    """Open a view on an input, for a method that differentiates.
+
+    Args:
+        model: The view.
+        x: The input.
+        target: The target, in any of its forms.
+        args: Further positional arguments of the model.
+        kwargs: Keyword arguments of the model.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ArgumentError: If the input, the target or the view cannot be right.
+        ModelError: If the model has backward hooks.
+    """
+    view = as_view(model)
+    rows = batch_size(x)
+    if view.output is None:
+        index = canonical(target, rows)
+    elif target is not None:
+        raise ArgumentError("target", describe(target), "None, since the neuron's selector is the target", "Drop it.")
+    else:
+        index = canonical(view.output[1], rows, "selector")
+    twin = Twin(view.model, view.tensors)
+    for module in twin.modules:
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise ModelError(
+                f"torch.func cannot run the backward hooks of {_name(view, module)}. Remove them for the attribution: handle.remove()."
+            )
+    inputs = Inputs(x, tuple(args), dict(kwargs or {}), index, rows)
+    if view.sites:
+        return LayerProblem(view, inputs, twin)
+    for leaf in pytree.tree_leaves(x):
+        if not leaf.is_floating_point():
+            raise ArgumentError(
+                "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)
+            )
+    return Problem(view, inputs, twin)
+
+
+def _warn_of_training(view: View, name: str) -> None:
+    culprits = list(training_culprits(view.model))
+    if culprits:
+        more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
+        warnings.warn(
+            f"{name}: the model is in training mode ({', '.join(culprits[:3])}{more}), so its scores are random or depend on the batch. "
+            "Call model.eval() first.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _name(view: View, module: nn.Module) -> str:
+    root = model_root(view.model)
+    names = {part: name for name, part in root.named_modules()} if root is not None else {}
+    return f"{type(module).__name__} {names.get(module, '')!r}"
+
+
+def _embedding_hint(view: View) -> str:
+    root = model_root(view.model)
+    parts = root.named_modules() if root is not None else ()
+    names = [repr(name) for name, part in parts if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+    example = names[0] if names else "'embedding'"
+    found = f" (it has {', '.join(names)})" if names else ""
+    return f"Attribute to the model's embedding layer{found}: af.layer(model, {example})."

@@ -1,0 +1,163 @@
+"""Targets: which number of the model's output is attributed.
+
+This is where `target` is documented; every method refers here.
+
+target: One of
+    * `None`: the model returns one number per example.
+    * an int: that index of a `(B, C)` output, for every example.
+    * a tuple: indices behind the batch dimension of an output with more dimensions; a slice in it sums over its range.
+    * an integer tensor of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one for each). It is gathered, never indexed in
+      Python, so `vmap` over it works and the forward pass then runs once for all targets.
+    * a list with one int or one tuple for each example.
+    * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that are not tensors. It
+      sees as many rows as are evaluated at once, not only the B examples.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.core.transforms import known
+
+__all__ = ["Index", "Target", "canonical", "select"]
+
+Target = None | int | Tensor | Sequence[Any] | Callable[[Any], Tensor]
+Index = None | tuple[int | slice | Tensor, ...] | Callable[[Any], Tensor]
+
+_FORMS = "None, an int, a tuple of ints, an integer tensor of shape () or (B,), a list per example, or a callable"
+
+
+def canonical(target: Any, rows: int, name: str = "target") -> Index:
+    """Reduce every form of a target to None, a callable, or a tuple of ints, slices and `()` or `(B,)` tensors.
+
+    Args:
+        target: The target as the user gave it.
+        rows: Number of examples, B.
+        name: The argument's name, for errors.
+
+    Returns:
+        The canonical form, whose tensors of length B follow the examples when these are repeated or split.
+    """
+    if target is None or callable(target):
+        return target
+    if isinstance(target, list):
+        if len(target) != rows:
+            raise ArgumentError(
+                name,
+                f"a list of {len(target)}",
+                f"one entry for each of the {rows} examples",
+                "Use an int or a tuple for all.",
+            )
+        if target and isinstance(target[0], tuple):
+            return tuple(torch.tensor(column) for column in zip(*target, strict=True))
+        return (torch.tensor(target),)
+    parts = target if isinstance(target, tuple) else (target,)
+    return tuple(part if isinstance(part, slice) else _index(part, target, rows, name) for part in parts)
+
+
+def _index(part: Any, target: Any, rows: int, name: str) -> int | Tensor:
+    if isinstance(part, Tensor) and not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool):
+        if part.dim() == 0:
+            return part
+        if part.dim() == 1 and part.shape[0] in (1, rows):
+            return part if part.shape[0] == rows else part[0]
+        raise ArgumentError(
+            name, describe(part), f"a tensor of shape () or ({rows},)", "Give one index for each example."
+        )
+    try:
+        return operator.index(part)
+    except TypeError:
+        raise ArgumentError(name, describe(target), _FORMS, "A float or bool is not an index.") from None
+
+
+def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor:
+    """The number of each example that is attributed.
+
+    Args:
+        output: What the model (or a neuron's layer) returned for `rows` examples.
+        index: A canonical target.
+        rows: Number of rows that were evaluated.
+        name: The argument's name, for errors.
+
+    Returns:
+        Scores of shape `(rows,)`.
+
+    Raises:
+        ArgumentError: If the target does not fit the output.
+    """
+    if callable(index):
+        return _scores(index(output), rows, name)
+    if not isinstance(output, Tensor):
+        raise ArgumentError(
+            name,
+            f"{describe(index)} for an output of type {type(output).__name__}",
+            "a callable, since the output is not a tensor",
+            f"Pass for example {name}=lambda output: output.logits[:, 3].",
+        )
+    if index is None:
+        if output.numel() != rows:
+            raise ArgumentError(
+                name,
+                f"None for an output of shape {tuple(output.shape)}",
+                "an index, since the model returns more than one number per example",
+                f"Pass {name}=3, one index per example, or a callable.",
+            )
+        return _scores(output.reshape(rows), rows, name)
+    if output.dim() != len(index) + 1 or output.shape[0] != rows:
+        raise ArgumentError(
+            name,
+            f"{len(index)} index(es) for an output of shape {tuple(output.shape)} over {rows} rows",
+            f"one index for each of the {output.dim() - 1} dimensions behind the batch",
+            "Pass a tuple of indices, or a callable that returns one number per row.",
+        )
+    for part, size in zip(index, output.shape[1:], strict=True):
+        _check_range(part, size, output, name)
+    if not any(isinstance(part, Tensor) for part in index):
+        return _scores(output[(slice(None), *index)].reshape(rows, -1).sum(1), rows, name)
+    if any(isinstance(part, slice) for part in index):
+        raise ArgumentError(name, "slices beside index tensors", "one or the other", "Pass a callable instead.")
+    flat: Any = 0
+    for part, size in zip(index, output.shape[1:], strict=True):
+        wrapped = part % size  # negative indices count from the end
+        flat = flat * size + (wrapped.to(output.device) if isinstance(wrapped, Tensor) else wrapped)
+    return _scores(output.flatten(1).gather(1, flat.expand(rows).unsqueeze(1)).squeeze(1), rows, name)
+
+
+def _check_range(part: int | slice | Tensor, size: int, output: Tensor, name: str) -> None:
+    if isinstance(part, slice):
+        return
+    outside: bool | None
+    if isinstance(part, Tensor):
+        outside = known(((part < -size) | (part >= size)).any())
+    else:
+        outside = not -size <= part < size
+    if outside:
+        got = part.tolist() if isinstance(part, Tensor) else part
+        raise ArgumentError(
+            name,
+            f"{got} for an output of shape {tuple(output.shape)}",
+            f"indices from 0 to {size - 1}",
+            "The first index is that of the dimension behind the batch.",
+        )
+
+
+def _scores(scores: Any, rows: int, name: str) -> Tensor:
+    if not isinstance(scores, Tensor) or scores.shape != (rows,):
+        raise ArgumentError(
+            name,
+            f"scores that are {describe(scores)} for {rows} rows",
+            f"one number per row, shape ({rows},)",
+            "Several path points may be evaluated as one larger batch: the model and a callable target must keep one row for each row "
+            "of their input, and index by position only behind the batch dimension.",
+        )
+    if not scores.is_floating_point():
+        raise ModelError(
+            f"the score has dtype {scores.dtype}, which has no gradient. Attribute to a floating-point output."
+        )
+    return scores

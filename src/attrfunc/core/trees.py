@@ -1,0 +1,88 @@
+"""Nested structures of tensors, where dimension 0 of a tensor is the example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, describe
+
+__all__ = ["batch_size", "floats", "map_rows", "repeat_rows", "unflatten"]
+
+Restore = Callable[[list[Any]], Any]
+
+
+def unflatten(leaves: list[Any], spec: Any) -> Any:
+    """The structure `spec` filled with `leaves`."""
+    return pytree.tree_unflatten(leaves, spec)
+
+
+def floats(value: Any) -> tuple[list[Tensor], Restore]:
+    """Split a structure into its floating-point tensors and a function that puts others in their place.
+
+    What is not a floating-point tensor is kept where it was.
+
+    Args:
+        value: Any nested structure.
+
+    Returns:
+        The floating-point leaves, and `restore(leaves)`.
+    """
+    leaves, spec = pytree.tree_flatten(value)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+    def restore(new: list[Any]) -> Any:
+        filled = list(leaves)
+        for place, leaf in zip(places, new, strict=True):
+            filled[place] = leaf
+        return pytree.tree_unflatten(filled, spec)
+
+    return [leaves[i] for i in places], restore
+
+
+def batch_size(x: Any) -> int:
+    """The number of examples in `x`: the first dimension that all of its tensors share.
+
+    Args:
+        x: A tensor or a structure of tensors.
+
+    Returns:
+        The number of examples.
+
+    Raises:
+        ArgumentError: If a leaf is not a tensor, has no dimension, or the batch sizes differ.
+    """
+    leaves = pytree.tree_leaves(x)
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor) or leaf.dim() == 0:
+            raise ArgumentError(
+                "x",
+                describe(leaf),
+                "tensors whose dimension 0 is the example",
+                "Pass other values through `args` or `kwargs`, and give a single example a batch dimension: x[None].",
+            )
+    sizes = [leaf.shape[0] for leaf in leaves]
+    if not sizes or any(size != sizes[0] for size in sizes):
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves) or "no tensor"
+        raise ArgumentError(
+            "x", f"inputs of shapes {shapes}", "one batch size in dimension 0", "Give every input the same batch size."
+        )
+    return sizes[0]
+
+
+def map_rows(change: Callable[[Tensor], Tensor], tree: Any, rows: int) -> Any:
+    """Apply `change` to the tensors of `tree` that have `rows` examples; leave everything else as it is."""
+
+    def visit(leaf: Any) -> Any:
+        batched = isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows
+        return change(leaf) if batched else leaf
+
+    return pytree.tree_map(visit, tree)
+
+
+def repeat_rows(tensor: Tensor, times: int) -> Tensor:
+    """Stack `times` copies of the batch behind each other: `(B, *S)` to `(times * B, *S)`."""
+    return tensor.expand(times, *tensor.shape).flatten(0, 1)

@@ -1,0 +1,54 @@
+"""Input times gradient (Shrikumar et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrfunc.core.method import method, open_problem
+from attrfunc.core.target import Target
+from attrfunc.core.views import Model
+
+__all__ = ["input_x_gradient"]
+
+
+@method
+def input_x_gradient(
+    model: Model,
+    x: Any,
+    *,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """The point times the gradient of the score there.
+
+    Args:
+        model: A module, any callable, or a view of one.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+
+    Returns:
+        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list of layers, a
+        list, from one forward and one backward pass). *Completeness* against a zero baseline holds for networks that are
+        positively homogeneous (ReLU without biases), and only for these.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: If the score is not finite, or torch.func cannot trace the model.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 2, bias=False)
+        >>> x = torch.ones(5, 3)
+        >>> attributions = af.input_x_gradient(model, x, target=1)
+        >>> torch.allclose(attributions.sum(1), model(x)[:, 1])
+        True
+
+    Reference:
+        Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016.
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    point, gradient = problem.gradient()
+    return problem.restore([leaf * slope for leaf, slope in zip(point, gradient, strict=True)])
