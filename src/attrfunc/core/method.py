@@ -45,7 +45,7 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
             _warn_of_training(view, name)
             return function(view, *args, **kwargs)
         except AttributionError as error:
-            raise error.within(name)
+            raise error.within(name)  # noqa: B904  # the same error, now with its name
         except RuntimeError as error:
             explanation = explain(error)
             if explanation is None:
@@ -104,7 +104,8 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
     for module in twin.modules:
         if module._backward_hooks or module._backward_pre_hooks:
             raise ModelError(
-                f"torch.func cannot run the backward hooks of {_name(view, module)}. Remove them for the attribution: handle.remove()."
+                f"torch.func cannot run the backward hooks of {_name(view, module)}. "
+                "Remove them for the attribution: handle.remove()."
             )
     inputs = Inputs(x, tuple(args), dict(kwargs or {}), index, rows)
     if view.sites:
@@ -122,8 +123,8 @@ def _warn_of_training(view: View, name: str) -> None:
     if culprits:
         more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
         warnings.warn(
-            f"{name}: the model is in training mode ({', '.join(culprits[:3])}{more}), so its scores are random or depend on the batch. "
-            "Call model.eval() first.",
+            f"{name}: the model is in training mode ({', '.join(culprits[:3])}{more}), so its scores are random or "
+            "depend on the batch. Call model.eval() first.",
             UserWarning,
             stacklevel=3,
         )

@@ -1,9 +1,9 @@
 """The stateless call: a twin of the user's model that shares its tensors and nothing else.
 
-`torch.func.functional_call` swaps the tensors of the user's own module for the time of a call. That is paid again at every call, is
-not safe when two threads attribute one model, and can leave the model changed (pytorch issue 164759). A twin is built once per
-attribution instead: new module objects, the same tensors, detached. Hooks, stale attributes and buffer updates land on the twin; the user's
-model is never written to.
+`torch.func.functional_call` swaps the tensors of the user's own module for the time of a call. That is paid again at
+every call, is not safe when two threads attribute one model, and can leave the model changed (pytorch issue 164759). A
+twin is built once per attribution instead: new module objects, the same tensors, detached. Hooks, stale attributes and
+buffer updates land on the twin; the user's model is never written to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from attrfunc.core.errors import ArgumentError, ModelError, near
 
@@ -34,8 +34,9 @@ class Twin:
 
     Args:
         model: A module, a bound method of a module, or any other callable (which is then called as it is).
-        tensors: Parameters and buffers to use in place of the model's own, by name. Every slot that holds one physical tensor (tied
-            weights) gets the same replacement. The others are the model's own, detached: no graph to the parameters is built.
+        tensors: Parameters and buffers to use in place of the model's own, by name. Every slot that holds one physical
+            tensor (tied weights) gets the same replacement. The others are the model's own, detached: no graph to the
+            parameters is built.
 
     Attributes:
         modules: The twin of each of the model's modules.
@@ -75,7 +76,7 @@ class Twin:
         if tensor is None:
             return None
         if id(tensor) not in self._tensors:
-            if is_lazy(tensor):
+            if isinstance(tensor, UninitializedTensorMixin):
                 raise ModelError(
                     "the model has parameters without a shape yet. Run it once on an example, then attribute."
                 )
