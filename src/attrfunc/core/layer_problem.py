@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.attention import MathAttention
 from attrfunc.core.baseline import resolve_baseline
 from attrfunc.core.errors import ModelError
 from attrfunc.core.inputs import Inputs
@@ -33,8 +31,7 @@ class LayerProblem(Problem):
     def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
         super().__init__(view, inputs, twin)
         self._structure: list[tuple[slice, Restore]] = []
-        self._share_prefix = True
-        self._math_attention = True
+        self._share_prefix = False  # until its cost is known, which it never is to a compiler
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The layers' activations at the baseline and at the input."""
@@ -45,7 +42,7 @@ class LayerProblem(Problem):
             with Meter() as meter:
                 end = self._record(self.inputs.x, meter)
             self._share_prefix = meter.prefix_is_worth_sharing()
-            self._math_attention = meter.fused_attention()
+            self._plain_attention = self._share_prefix and meter.fused_attention()
         if self.view.joint:
             self._require_parallel(start, end)
         return start, end
@@ -59,18 +56,17 @@ class LayerProblem(Problem):
         """The same problem for some of the examples."""
         part = LayerProblem(self.view, self.inputs.at(block), self.twin)
         part._structure = self._structure
-        part._share_prefix, part._math_attention = self._share_prefix, self._math_attention
+        part._share_prefix, part._plain_attention = self._share_prefix, self._plain_attention
         return part
 
     def scores(self, points: list[Tensor]) -> Tensor:
-        """Scores `(K, B)` of K points. By `vmap`, where what lies before the layers is worth running once for all of them."""
+        """Scores `(K, B)` of K points; by `vmap`, where what lies before the layers is worth running only once."""
         if self._share_prefix:
             try:
-                with MathAttention() if self._math_attention else nullcontext():
-                    return torch.func.vmap(self._replaced)(points)
+                return torch.func.vmap(self._replaced)(points)
             except RuntimeError as error:
                 log.debug("vmap failed, so the whole network runs on every path point: %s", error)
-                self._share_prefix = False
+                self._share_prefix = self._plain_attention = False
         times = points[0].shape[0]
         if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
             return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])
@@ -94,7 +90,7 @@ class LayerProblem(Problem):
 
         # Adding a zero ties the activations to this level of torch.func before their shapes are known.
         device = pytree.tree_leaves(self.inputs.x)[0].device
-        (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))
+        (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))  # type: ignore[misc]
         require_finite(score)
         return point, gradient
 
@@ -147,8 +143,8 @@ class LayerProblem(Problem):
             for now, then in zip(tensors, end[places], strict=True):
                 if known(((now - then).abs() > 1e-4 * (1 + then.abs())).any()):
                     raise ModelError(
-                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot be one point. "
-                        "Drop joint=True to attribute to each by itself."
+                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot "
+                        "be one point. Drop joint=True to attribute to each by itself."
                     )
             return [leaf.clone() for leaf in start[places]]
 

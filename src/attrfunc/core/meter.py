@@ -21,7 +21,7 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
         self._before: int | None = None
         self._behind: set[str] = set()
@@ -32,10 +32,11 @@ class Meter(TorchDispatchMode):
             self._before = self.bytes
 
     def prefix_is_worth_sharing(self) -> bool:
-        """Whether to run the rest of the network under vmap, so that what lies before the layer runs once for all points.
+        """Whether to run the rest of the network under vmap: what lies before the layer then runs once for all points.
 
-        vmap costs up to 1.5 x the same operations folded into the batch (measured on convolutions and attention), so a third of the network
-        has to lie before the layer; and each operation behind it needs a batching rule, or vmap would loop over it.
+        vmap costs up to 1.5 x the same operations folded into the batch (measured on convolutions and attention), so a
+        third of the network has to lie before the layer; and each operation behind it needs a batching rule, or vmap
+        would loop over it.
         """
         before = self._before or 0
         worth = before > (self.bytes - before) / 2

@@ -5,11 +5,13 @@ Points are flat lists of floating-point tensors; `restore` gives them the struct
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from attrfunc.core.attention import TraceableAttention
 from attrfunc.core.baseline import resolve_baseline
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.sites import Taps, Visit
@@ -33,6 +35,9 @@ class Problem:
 
     def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
         self.view, self.inputs, self.twin = view, inputs, twin
+        fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
+        self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
+        self._plain_attention = False
         self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
@@ -80,7 +85,8 @@ class Problem:
             return visit(number, tensors) if visit else tensors
 
         cut = self.view.output is not None
-        output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
+        with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
+            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
         if cut:
             output = restores.pop()(neuron)
         return select(output, inputs.target, inputs.rows, "selector" if cut else "target"), restores

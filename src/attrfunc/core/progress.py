@@ -28,7 +28,7 @@ def reporter(progress: Progress, total: int) -> Callable[[int], None]:
         return lambda amount: None
     if progress is True:
         try:
-            from tqdm.auto import tqdm
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]
         except ImportError:
             raise ArgumentError(
                 "progress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 
 import numpy as np
+import torch
 
 from attrfunc.core.errors import ArgumentError, describe
 
@@ -24,12 +25,14 @@ def positive(name: str, value: int) -> int:
     return number
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler need not look into NumPy
 def quadrature(method: str, n_steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Nodes and weights of a rule for the integral over [0, 1].
 
     Args:
-        method: `"gausslegendre"` (exact for polynomials of degree 2 * n_steps - 1), `"riemann_left"`, `"riemann_right"`,
-            `"riemann_middle"` or `"riemann_trapezoid"` (both ends are nodes, each with half a weight).
+        method: `"gausslegendre"` (exact for polynomials of degree 2 * n_steps - 1), `"riemann_left"`,
+            `"riemann_right"`, `"riemann_middle"` or `"riemann_trapezoid"` (both ends are nodes, each with half a
+            weight).
         n_steps: Number of nodes.
 
     Returns:

@@ -56,7 +56,7 @@ def find_site(model: Callable[..., Any], where: str | nn.Module, side: Side, cal
     if call is not None and call < 0:
         raise ArgumentError("call", repr(call), "the number of the call, counted from 0", "Pass call=0 for the first.")
     root = model_root(model)
-    names = {name: module for name, module in root.named_modules()} if root is not None else {}
+    names = dict(root.named_modules()) if root is not None else {}
     if isinstance(where, nn.Module):
         name = next((name for name, module in names.items() if module is where), None)
         if name is None and root is not None:
@@ -103,8 +103,8 @@ class Taps:
             args: Positional arguments of the model.
             kwargs: Keyword arguments of the model.
             visit: Maps the number of a site and its tensors to the tensors that go on from there.
-            stop: Leave the model when every site has been visited; its output is then None. The first run is always whole: it tells
-                whether a layer runs more often than once.
+            stop: Leave the model when every site has been visited; its output is then None. The first run is always
+                whole: it tells whether a layer runs more often than once.
 
         Returns:
             The output, and what gives a site's tensors the structure that they came in, for each site.
@@ -143,7 +143,8 @@ class Taps:
         return output, restores
 
     def _install(self, number: int, reach: Callable[[int, Any], Any]) -> list[tuple[dict[Any, Any], Any]]:
-        # The hook tables are written directly: a handle from register_forward_hook cannot be made inside a compiled region.
+        # The hook tables are written directly: a handle from register_forward_hook cannot be made inside a compiled
+        # region.
         module, owner = self._modules[number], self._owner
         key = ("attrfunc", number, id(self) if owner else 0)
 
@@ -180,6 +181,6 @@ class Taps:
             )
         if site.call is None and count > 1:
             raise ModelError(
-                f"layer {site.name!r} runs {count} times in one forward pass. Choose one with call=0 to call={count - 1}."
+                f"layer {site.name!r} runs {count} times in one forward pass. Choose one: call=0 to call={count - 1}."
             )
         return restore

@@ -6,11 +6,11 @@ target: One of
     * `None`: the model returns one number per example.
     * an int: that index of a `(B, C)` output, for every example.
     * a tuple: indices behind the batch dimension of an output with more dimensions; a slice in it sums over its range.
-    * an integer tensor of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one for each). It is gathered, never indexed in
-      Python, so `vmap` over it works and the forward pass then runs once for all targets.
+    * an integer tensor of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one for each). It is gathered,
+      never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets.
     * a list with one int or one tuple for each example.
-    * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that are not tensors. It
-      sees as many rows as are evaluated at once, not only the B examples.
+    * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that
+      are not tensors. It sees as many rows as are evaluated at once, not only the B examples.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
         raise ArgumentError(name, "slices beside index tensors", "one or the other", "Pass a callable instead.")
     flat: Any = 0
     for part, size in zip(index, output.shape[1:], strict=True):
-        wrapped = part % size  # negative indices count from the end
+        wrapped = part % size  # type: ignore[operator]  # negative indices count from the end
         flat = flat * size + (wrapped.to(output.device) if isinstance(wrapped, Tensor) else wrapped)
     return _scores(output.flatten(1).gather(1, flat.expand(rows).unsqueeze(1)).squeeze(1), rows, name)
 
@@ -132,12 +132,7 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
 def _check_range(part: int | slice | Tensor, size: int, output: Tensor, name: str) -> None:
     if isinstance(part, slice):
         return
-    outside: bool | None
-    if isinstance(part, Tensor):
-        outside = known(((part < -size) | (part >= size)).any())
-    else:
-        outside = not -size <= part < size
-    if outside:
+    if known(((part < -size) | (part >= size)).any()) if isinstance(part, Tensor) else not -size <= part < size:
         got = part.tolist() if isinstance(part, Tensor) else part
         raise ArgumentError(
             name,
@@ -153,8 +148,8 @@ def _scores(scores: Any, rows: int, name: str) -> Tensor:
             name,
             f"scores that are {describe(scores)} for {rows} rows",
             f"one number per row, shape ({rows},)",
-            "Several path points may be evaluated as one larger batch: the model and a callable target must keep one row for each row "
-            "of their input, and index by position only behind the batch dimension.",
+            "Several path points may be evaluated as one larger batch: the model and a callable target must keep one "
+            "row for each row of their input, and index by position only behind the batch dimension.",
         )
     if not scores.is_floating_point():
         raise ModelError(

@@ -42,8 +42,9 @@ def known(condition: Tensor) -> bool | None:
 def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Value and gradient of a scalar function.
 
-    The same as `torch.func.grad_and_value`, but the backward pass records a graph of its own only when someone outside differentiates the
-    result. `torch.func.grad` always records it: 1.1 to 1.7 x the time, and the memory of all intermediate gradients.
+    The same as `torch.func.grad_and_value`, but the backward pass records a graph of its own only when someone outside
+    differentiates the result. `torch.func.grad` always records it: 1.1 to 1.7 x the time, and the memory of all
+    intermediate gradients.
 
     Args:
         function: Maps a list of tensors to a scalar.
@@ -52,7 +53,7 @@ def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) ->
     Returns:
         The value, and one gradient for each tensor of `point`, zeros where the value does not depend on it.
     """
-    value, pull = torch.func.vjp(function, point)
+    value, pull = torch.func.vjp(function, point)  # type: ignore[misc]  # three values only with has_aux
     with torch.set_grad_enabled(differentiated(value)):
         (gradient,) = pull(torch.ones_like(value), retain_graph=False)
     return value, gradient
@@ -68,8 +69,8 @@ def require_finite(value: Tensor) -> None:
     """Raise if a score is infinite or not a number, where that can be seen."""
     if known(torch.isfinite(value)) is False:
         raise ModelError(
-            f"the score is not finite (its sum is {float(value)}), so no attribution of it means anything. Look for overflow, "
-            "log(0) or 0/0 in the model at the input, the baseline, or between them."
+            f"the score is not finite (its sum is {float(value)}), so no attribution of it means anything. Look for "
+            "overflow, log(0) or 0/0 in the model at the input, the baseline, or between them."
         )
 
 
@@ -77,7 +78,9 @@ def explain(error: RuntimeError) -> ModelError | None:
     """What torch.func means where it cannot trace a model; None for an error of the model's own."""
     message = str(error)
     if "saved tensor hooks" in message:
-        return ModelError(f"torch.func cannot trace saved-tensor hooks{_module_culprit(error)}. {_CHECKPOINT}")
+        return ModelError(
+            f"torch.func cannot trace gradient checkpointing{_module_culprit(error)}, nor any saved-tensor hook. {_CHECKPOINT}"
+        )
     if "setup_context" not in message:
         return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -90,8 +93,8 @@ def explain(error: RuntimeError) -> ModelError | None:
             f"torch.func cannot run the full backward hooks{_module_culprit(error)}. Remove them: handle.remove()."
         )
     return ModelError(
-        f"torch.func cannot trace the autograd.Function {name!r}{_module_culprit(error)}, which has no setup_context. Split its "
-        "forward into forward and setup_context, and set generate_vmap_rule = True."
+        f"torch.func cannot trace the autograd.Function {name!r}{_module_culprit(error)}, which has no "
+        "setup_context. Split its forward into forward and setup_context, and set generate_vmap_rule = True."
     )
 
 

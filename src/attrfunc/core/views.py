@@ -1,4 +1,4 @@
-"""Views: where to attribute. A view turns an input into a point, and the rest of the network into a score of that point."""
+"""Views: where to attribute. A view makes of an input a point, and of the rest of the network a score of that point."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class View:
         several: Whether `sites` came as a list: results then come as a list.
         joint: Whether the layers form one point.
         output: The layer and selector of the neuron that is explained; None for the model's output.
+        method: The public method that opens the view, for its messages.
     """
 
     model: Callable[..., Any]
@@ -36,6 +37,7 @@ class View:
     several: bool = False
     joint: bool = False
     output: tuple[Site, Any] | None = None
+    method: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
@@ -61,12 +63,13 @@ def as_view(model: Model) -> View:
 def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:
     """The model with these parameters and buffers in place of its own.
 
-    Attributions are differentiable with respect to tensors that are bound; they build no graph to the model's own parameters. With
-    `torch.func.stack_module_state` and `vmap`, one call attributes an ensemble.
+    Attributions are differentiable with respect to tensors that are bound; they build no graph to the model's own
+    parameters. With `torch.func.stack_module_state` and `vmap`, one call attributes an ensemble.
 
     Args:
         model: A module or a view of one.
-        tensors: Replacements by name, as in `named_parameters()` and `named_buffers()`; the others stay the model's own.
+        tensors: Replacements by name, as in `named_parameters()` and `named_buffers()`; the others stay the model's
+            own.
 
     Returns:
         A view, to be passed to any method in place of the model.
@@ -94,11 +97,13 @@ def layer(
 
     Args:
         model: A module, a callable that runs one, or a view (of a neuron, say).
-        where: The layer, by dotted name or as a module. A list gives the list of the results that its layers give one by one.
-        side: Attribute to the layer's `"output"` or `"input"` (its positional inputs, or its keyword inputs if it has no others).
+        where: The layer, by dotted name or as a module. A list gives the list of the results that its layers give one
+            by one.
+        side: Attribute to the layer's `"output"` or `"input"` (its positional inputs, or its keyword inputs if it has
+            no others).
         call: Which call, counted from 0, of a layer that runs several times in one forward pass.
-        joint: Treat the layers of a list as one point, moved together from the baseline: for parallel layers such as word and position
-            embeddings. Completeness then holds for their sum.
+        joint: Treat the layers of a list as one point, moved together from the baseline: for parallel layers such as
+            word and position embeddings. Completeness then holds for their sum.
 
     Returns:
         A view, to be passed to any method in place of the model.
@@ -128,8 +133,8 @@ def neuron(
     Args:
         model: A module, a callable that runs one, or a view.
         where: The neuron's layer, by dotted name or as a module.
-        selector: Which neuron: an int for a `(B, N)` activation, a tuple of indices behind the batch dimension (a slice in it sums over
-            its range), an integer tensor, or a callable `activation -> (rows,)`.
+        selector: Which neuron: an int for a `(B, N)` activation, a tuple of indices behind the batch dimension (a slice
+            in it sums over its range), an integer tensor, or a callable `activation -> (rows,)`.
         side: The neuron stands in the layer's `"output"` or `"input"`.
         call: Which call, counted from 0, of a layer that runs several times.
 

@@ -40,7 +40,8 @@ def completeness_gap(
         kwargs: Keyword arguments of the model.
 
     Returns:
-        Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. At a layer, the change of the score is that of the
+        Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. At a layer, the change of the
+        score is that of the
         view: the activation goes from its baseline to its value, and what bypasses the layer stays as it is at `x`.
 
     Raises:

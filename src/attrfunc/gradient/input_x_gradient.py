@@ -31,9 +31,9 @@ def input_x_gradient(
         kwargs: Keyword arguments of the model.
 
     Returns:
-        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list of layers, a
-        list, from one forward and one backward pass). *Completeness* against a zero baseline holds for networks that are
-        positively homogeneous (ReLU without biases), and only for these.
+        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
+        list of layers, a list, from one forward and one backward pass). *Completeness* against a zero baseline holds
+        for networks that are positively homogeneous (ReLU without biases), and only for these.
 
     Raises:
         ArgumentError: If an argument cannot be right.

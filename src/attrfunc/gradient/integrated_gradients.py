@@ -52,8 +52,9 @@ def integrated_gradients(
         progress: Whether and how to report; see `attrfunc.core.evaluate`.
 
     Returns:
-        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list of layers, a
-        list). *Completeness*: they sum to `score(x) - score(baseline)`, up to the error of the rule, which `completeness_gap` measures.
+        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
+        list of layers, a list). *Completeness*: they sum to `score(x) - score(baseline)`, up to the error of the rule,
+        which `completeness_gap` measures.
 
     Raises:
         ArgumentError: If an argument cannot be right.

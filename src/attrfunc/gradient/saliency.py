@@ -33,8 +33,9 @@ def saliency(
         absolute: Give the gradient's absolute value; `False` gives the gradient itself.
 
     Returns:
-        Gradients in units of the score per unit of the point, with the structure and shapes of `x` (or of the layer's activation; for a list
-        of layers, a list, from one forward and one backward pass). Zeros where the score does not depend on it: *sensitivity*.
+        Gradients in units of the score per unit of the point, with the structure and shapes of `x` (or of the layer's
+        activation; for a list of layers, a list, from one forward and one backward pass). Zeros where the score does
+        not depend on it: *sensitivity*.
 
     Raises:
         ArgumentError: If an argument cannot be right.
