@@ -6,6 +6,7 @@ once (None: all of them), which is searched before a case is timed. attrfunc is 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -45,6 +46,11 @@ class Task:
             return nn.Identity(), self.frozen
         cut = [name for name, _ in self.frozen.named_children()].index(self.layer) + 1
         return self.frozen[:cut], self.frozen[cut:]
+
+    def double(self) -> Task:
+        """The same in float64, on a model of its own."""
+        model = copy.deepcopy(self.model).double()
+        return replace(self, model=model, frozen=copy.deepcopy(model).requires_grad_(False), x=self.x.double())
 
     def warm_up(self) -> Task:
         """The smallest task that takes the same path through the code."""
@@ -107,14 +113,14 @@ def bare_gradients(task: Task, rows: Tensor, target: Tensor) -> Tensor:
     return torch.stack([torch.autograd.grad(score, rows, retain_graph=True)[0] for score in scores])
 
 
-def path(n_steps: int) -> tuple[Tensor, Tensor]:
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
-    return torch.tensor((nodes + 1) / 2, dtype=torch.float32), torch.tensor(weights / 2, dtype=torch.float32)
+def path(task: Task) -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.legendre.leggauss(task.n_steps)
+    return torch.from_numpy((nodes + 1) / 2).to(task.x), torch.from_numpy(weights / 2).to(task.x)
 
 
 def chunks(task: Task, rows: int | None) -> Iterator[tuple[Tensor, Tensor]]:
     points = max(1, rows // len(task.x)) if rows else task.n_steps
-    return zip(*(values.split(points) for values in path(task.n_steps)), strict=True)
+    return zip(*(values.split(points) for values in path(task)), strict=True)
 
 
 def bare_ig(task: Task, rows: int | None) -> Tensor:
