@@ -7,6 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
 from attrfunc.gradient.completeness import completeness_gap
@@ -19,6 +20,7 @@ __all__ = [
     "AttributionError",
     "ModelError",
     "View",
+    "activation",
     "bind",
     "completeness_gap",
     "ig",

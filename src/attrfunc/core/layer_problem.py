@@ -47,6 +47,10 @@ class LayerProblem(Problem):
             self._require_parallel(start, end)
         return start, end
 
+    def point(self) -> list[Tensor]:
+        """The layers' activations at the input."""
+        return self._record(self.inputs.x)
+
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the layers' activations."""
         parts = [restore(point[places]) for places, restore in self._structure]
@@ -123,7 +127,7 @@ class LayerProblem(Problem):
             point[number] = tensors
             return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
 
-        _, restores = self._run(replace(self.inputs, x=x).fresh(), keep)
+        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), keep)
         return self._flat(point, restores)
 
     def _flat(self, point: dict[int, list[Tensor]], restores: list[Restore]) -> list[Tensor]:

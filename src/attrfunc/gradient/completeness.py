@@ -33,7 +33,7 @@ def completeness_gap(
     Args:
         model: The model or view that was attributed.
         x: The input.
-        attributions: What the method returned for them.
+        attributions: What the method returned for them, or sums of it over some of an example's features.
         baseline: The baseline that was used; see `attrfunc.core.baseline`.
         target: The target that was used; see `attrfunc.core.target`.
         args: Further positional arguments of the model; see `attrfunc.core.inputs`.
@@ -41,11 +41,11 @@ def completeness_gap(
 
     Returns:
         Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. At a layer, the change of the
-        score is that of the
-        view: the activation goes from its baseline to its value, and what bypasses the layer stays as it is at `x`.
+        score is that of the view: the activation goes from its baseline to its value, and what bypasses the layer
+        stays as it is at `x`.
 
     Raises:
-        ArgumentError: If the attributions do not have the shapes of the point, or no dimension for the examples.
+        ArgumentError: If the attributions have no dimension for the examples.
 
     Example:
         >>> model = torch.nn.Linear(3, 2)
@@ -60,15 +60,14 @@ def completeness_gap(
             for one, part in zip(view.each(), attributions, strict=True)
         ]
     problem = open_problem(view, x, target, args, kwargs)
-    start, end = problem.ends(baseline)
     parts, _ = floats(attributions)
-    shapes, expected = [tuple(part.shape) for part in parts], [tuple(leaf.shape) for leaf in end]
-    if shapes != expected or not problem.separable(end):
+    if not parts or not problem.separable(parts):
         raise ArgumentError(
             "attributions",
-            f"shapes {shapes}",
-            f"the point's shapes {expected}, with the {problem.inputs.rows} examples first",
+            f"tensors of shapes {[tuple(part.shape) for part in parts]}",
+            f"the {problem.inputs.rows} examples in dimension 0",
             "Pass what the method returned, with the same model, view and input.",
         )
+    start, end = problem.ends(baseline)
     low, high = problem.scores([torch.stack(pair) for pair in zip(start, end, strict=True)])
     return sum(part.flatten(1).sum(1) for part in parts) - (high - low)
