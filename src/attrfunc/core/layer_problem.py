@@ -147,8 +147,8 @@ class LayerProblem(Problem):
             for now, then in zip(tensors, end[places], strict=True):
                 if known(((now - then).abs() > 1e-4 * (1 + then.abs())).any()):
                     raise ModelError(
-                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot be "
-                        "one point. Drop joint=True to attribute to each by itself."
+                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot "
+                        "be one point. Drop joint=True to attribute to each by itself."
                     )
             return [leaf.clone() for leaf in start[places]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
 
 from torch import nn
@@ -14,7 +15,7 @@ from attrfunc.core.errors import ArgumentError, AttributionError, ModelError, de
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
-from attrfunc.core.stateless import Twin, model_root, training_culprits
+from attrfunc.core.stateless import Twin, model_root, unsettled
 from attrfunc.core.target import canonical
 from attrfunc.core.transforms import explain
 from attrfunc.core.trees import batch_size
@@ -28,7 +29,7 @@ P = ParamSpec("P")
 def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatenate[Model, P], Any]:
     """Make a function of an opened view a public method.
 
-    It warns of training mode, and every error that comes out names the method.
+    Every error and warning that comes out names the method.
 
     Args:
         function: The algorithm; it receives the model as a `View`.
@@ -42,8 +43,7 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
         name = function.__name__
         try:
             view = as_view(model)
-            _warn_of_training(view, name)
-            return function(view, *args, **kwargs)
+            return function(replace(view, method=view.method or name), *args, **kwargs)
         except AttributionError as error:
             raise error.within(name)  # noqa: B904  # the same error, now with its name
         except RuntimeError as error:
@@ -101,12 +101,8 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
     else:
         index = canonical(view.output[1], rows, "selector")
     twin = Twin(view.model, view.tensors)
-    for module in twin.modules:
-        if module._backward_hooks or module._backward_pre_hooks:
-            raise ModelError(
-                f"torch.func cannot run the backward hooks of {_name(view, module)}. "
-                "Remove them for the attribution: handle.remove()."
-            )
+    _warn_of_training(view, twin)
+    _refuse_backward_hooks(view, twin)
     inputs = Inputs(x, tuple(args), dict(kwargs or {}), index, rows)
     if view.sites:
         return LayerProblem(view, inputs, twin)
@@ -118,16 +114,26 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
     return Problem(view, inputs, twin)
 
 
-def _warn_of_training(view: View, name: str) -> None:
-    culprits = list(training_culprits(view.model))
+def _warn_of_training(view: View, twin: Twin) -> None:
+    culprits = [module for module in twin.modules if unsettled(module)]
     if culprits:
+        names = ", ".join(_name(view, module) for module in culprits[:3])
         more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
         warnings.warn(
-            f"{name}: the model is in training mode ({', '.join(culprits[:3])}{more}), so its scores are random or "
-            "depend on the batch. Call model.eval() first.",
+            f"{view.method}: the model is in training mode ({names}{more}), so its scores are random or depend on the "
+            "batch. Call model.eval() first.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
+
+
+def _refuse_backward_hooks(view: View, twin: Twin) -> None:
+    for module in twin.modules:
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise ModelError(
+                f"torch.func cannot run the backward hooks of {_name(view, module)}. "
+                "Remove them for the attribution: handle.remove()."
+            )
 
 
 def _name(view: View, module: nn.Module) -> str:

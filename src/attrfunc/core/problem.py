@@ -5,10 +5,11 @@ Points are flat lists of floating-point tensors; `restore` gives them the struct
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrfunc.core.attention import TraceableAttention
 from attrfunc.core.baseline import resolve_baseline
@@ -34,6 +35,8 @@ class Problem:
 
     def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
         self.view, self.inputs, self.twin = view, inputs, twin
+        fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
+        self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
         self._plain_attention = False
         self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
 
@@ -92,6 +95,6 @@ class Problem:
             return visit(number, tensors) if visit else tensors
 
         cut = self.view.output is not None
-        with TraceableAttention(self._plain_attention):
+        with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
             output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
         return restores.pop()(neuron) if cut else output, restores

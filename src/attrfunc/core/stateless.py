@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 
 from attrfunc.core.errors import ArgumentError, ModelError, near
 
-__all__ = ["Twin", "model_root", "training_culprits"]
+__all__ = ["Twin", "model_root", "unsettled"]
 
 
 def model_root(model: Callable[..., Any]) -> nn.Module | None:
@@ -45,13 +45,14 @@ class Twin:
     def __init__(self, model: Callable[..., Any], tensors: Mapping[str, Tensor] | None = None) -> None:
         self.modules: dict[nn.Module, nn.Module] = {}
         self._tensors: dict[int, Tensor] = {}
+        self._bound: list[tuple[nn.Module, str]] = []
         self._volatile: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
         root = model_root(model)
         if root is not None:
             self._replace(root, tensors or {})
             self._copy(root)
-            for module in self.modules.values():
-                self._rebind_attributes(module)
+            for twin, name in self._bound:
+                twin.__dict__[name] = self._rebind(twin.__dict__[name])
         self._call = self._rebind(model)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,15 +98,12 @@ class Twin:
         # A model compiled in place would run the compiled original.
         state["_compiled_call_impl"] = None
         twin.__dict__.update(state)
+        own = state.keys() - _MODULE_STATE
+        self._bound += [(twin, name) for name in own if isinstance(state[name], types.MethodType | functools.partial)]
         if module.training:
             slots = twin.__dict__["_buffers"]
             self._volatile += [(slots, name, buffer) for name, buffer in slots.items() if buffer is not None]
         return twin
-
-    def _rebind_attributes(self, twin: nn.Module) -> None:
-        for name, value in list(twin.__dict__.items()):
-            if isinstance(value, types.MethodType | functools.partial):
-                twin.__dict__[name] = self._rebind(value)
 
     def _rebind(self, value: Any) -> Any:
         """Let bound methods and partials of the model's modules act on their twins."""
@@ -119,12 +117,14 @@ class Twin:
         return value
 
 
-def training_culprits(model: Callable[..., Any]) -> Iterator[str]:
-    """Names of the modules in training mode that make a score random or dependent on the batch."""
-    root = model_root(model)
-    for name, module in root.named_modules() if root is not None else ():
-        rate = getattr(module, "p", getattr(module, "dropout", 0.0))
-        random = isinstance(module, nn.modules.dropout._DropoutNd | nn.RNNBase | nn.MultiheadAttention)
-        batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if module.training and (batch or (random and isinstance(rate, float) and rate > 0)):
-            yield f"{type(module).__name__} {name!r}"
+def unsettled(module: nn.Module) -> bool:
+    """Whether the module, in training mode, makes a score random or dependent on the batch."""
+    if not module.training:
+        return False
+    rate = getattr(module, "p", getattr(module, "dropout", 0.0))
+    random = isinstance(module, nn.modules.dropout._DropoutNd | nn.RNNBase | nn.MultiheadAttention)
+    batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return batch or (random and isinstance(rate, float) and rate > 0)
+
+
+_MODULE_STATE = nn.Module().__dict__.keys()

@@ -28,6 +28,7 @@ class View:
         several: Whether `sites` came as a list: results then come as a list.
         joint: Whether the layers form one point.
         output: The layer and selector of the neuron that is explained; None for the model's output.
+        method: The public method that opens the view, for its messages.
     """
 
     model: Callable[..., Any]
@@ -36,6 +37,7 @@ class View:
     several: bool = False
     joint: bool = False
     output: tuple[Site, Any] | None = None
+    method: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
