@@ -10,7 +10,7 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
-from attrfunc.gradient.completeness import completeness_gap
+from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
 from attrfunc.gradient.saliency import saliency
@@ -29,4 +29,5 @@ __all__ = [
     "layer",
     "neuron",
     "saliency",
+    "score_change",
 ]

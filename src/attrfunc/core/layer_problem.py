@@ -146,9 +146,10 @@ class LayerProblem(Problem):
             places = self._structure[number][0]
             for now, then in zip(tensors, end[places], strict=True):
                 if known(((now - then).abs() > 1e-4 * (1 + then.abs())).any()):
+                    name = self.view.sites[number].name
                     raise ModelError(
-                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot "
-                        "be one point. Drop joint=True to attribute to each by itself."
+                        f"layer {name!r} depends on another layer of the list, so they cannot be one point. Attribute "
+                        "to them one by one: each by itself, or a list without joint=True."
                     )
             return [leaf.clone() for leaf in start[places]]
 
