@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 __all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "near"]
 
@@ -49,8 +50,16 @@ def describe(value: object) -> str:
     """Shape and dtype of a tensor, type and value of anything else, cut to one line."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
-    text = repr(value)
+    text = repr(pytree.tree_map_only(Tensor, _Shape, value))
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+class _Shape:
+    def __init__(self, tensor: Tensor) -> None:
+        self._text = f"tensor{tuple(tensor.shape)}"
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 def near(name: str, names: Iterable[str]) -> str:

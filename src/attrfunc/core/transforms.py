@@ -78,7 +78,9 @@ def explain(error: RuntimeError) -> ModelError | None:
     """What torch.func means where it cannot trace a model; None for an error of the model's own."""
     message = str(error)
     if "saved tensor hooks" in message:
-        return ModelError(f"torch.func cannot trace saved-tensor hooks{_module_culprit(error)}. {_CHECKPOINT}")
+        return ModelError(
+            f"torch.func cannot trace gradient checkpointing{_module_culprit(error)}, nor any saved-tensor hook. {_CHECKPOINT}"
+        )
     if "setup_context" not in message:
         return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
