@@ -85,18 +85,23 @@ class LayerProblem(Problem):
             zeros = [torch.zeros_like(leaf) for leaf in point]
             return point, pullback(lambda deltas: self._shifted(deltas)[0].sum(), zeros)[1]
 
+        wanted = torch.is_grad_enabled()
+
         def trace(zero: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
             scores, point = self._shifted(zero)
             score = scores.sum() + zero
-            graph = differentiated(inside(score))
+            graph = wanted and differentiated(inside(score))
             gradient = torch.autograd.grad(score, point, create_graph=graph, allow_unused=True, materialize_grads=True)
             return point, list(gradient), score
 
         # Adding a zero ties the activations to this level of torch.func before their shapes are known.
         device = pytree.tree_leaves(self.inputs.x)[0].device
-        (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))  # type: ignore[misc]
+        with torch.enable_grad():  # as in pullback
+            (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))  # type: ignore[misc]
         require_finite(score)
-        return point, gradient
+        if wanted:
+            return point, gradient
+        return [leaf.detach() for leaf in point], [leaf.detach() for leaf in gradient]
 
     def _shifted(self, shift: Tensor | list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Scores with `shift` added to the activations, and the activations."""
