@@ -56,7 +56,7 @@ VIEWS = {
     "layer": lambda m: af.layer(m, "mix"),
     "layer input": lambda m: af.layer(m, "mix", side="input"),
     "layers": lambda m: af.layer(m, ["conv", "mix"]),
-    "neuron": lambda m: af.neuron(m, "norm", (1, 2)),
+    "neuron": lambda m: af.neuron(m, "mix", (1, 2)),
     "layer of a neuron": lambda m: af.layer(af.neuron(m, "mix", (slice(0, 2), 3)), "conv"),
 }
 every_view = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
@@ -101,7 +101,10 @@ def numeric_gradient(function, point, step=1e-6):
 @every_view
 def test_shapes_dtypes_and_no_graph(method, view, net, x):
     model, options = targeted(view, net.float())
-    for result in flat(method(model, x.float(), **options)), flat(method(model, x.float().requires_grad_(False), **options)):
+    for result in (
+        flat(method(model, x.float(), **options)),
+        flat(method(model, x.float().requires_grad_(False), **options)),
+    ):
         assert result.dtype == torch.float32
         assert not result.requires_grad
         assert result.abs().sum() > 0
@@ -282,7 +285,9 @@ def test_the_model_is_untouched(method, view, net, x):
     for name, module in net.named_modules():
         assert module.__dict__.keys() == before[name].keys()
         assert all(module.__dict__[key] is value for key, value in before[name].items())
-        assert all(dict(module.__dict__[key]) == table for key, table in tables[name].items() if not key.startswith("_pa"))
+        assert all(
+            dict(module.__dict__[key]) == table for key, table in tables[name].items() if not key.startswith("_pa")
+        )
         for key, parameter in tables[name]["_parameters"].items():
             assert module._parameters[key] is parameter
     assert all(torch.equal(value, values[name]) for name, value in net.state_dict().items())

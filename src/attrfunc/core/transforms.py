@@ -81,7 +81,8 @@ def explain(error: RuntimeError) -> ModelError | None:
     message = str(error)
     if "saved tensor hooks" in message:
         return ModelError(
-            f"torch.func cannot trace gradient checkpointing{_module_culprit(error)}, nor any saved-tensor hook. {_CHECKPOINT}"
+            f"torch.func cannot trace gradient checkpointing{_module_culprit(error)}, nor other saved-tensor hooks. "
+            + _CHECKPOINT
         )
     if "setup_context" not in message:
         return None

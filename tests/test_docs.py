@@ -1,0 +1,36 @@
+"""Every example in the docstrings and the README runs."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import attrfunc as af
+
+MODULES = sorted(info.name for info in pkgutil.walk_packages(af.__path__, "attrfunc."))
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings(name):
+    torch.manual_seed(0)
+    result = doctest.testmod(importlib.import_module(name), extraglobs={"af": af, "torch": torch})
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in af.__all__ if callable(getattr(af, name)) and name[0].islower()])
+def test_every_public_function_has_a_running_example(name):
+    assert ">>>" in getattr(af, name).__doc__
+
+
+def test_readme():
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert blocks
+    torch.manual_seed(0)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
