@@ -31,6 +31,7 @@ class Case:
         kwargs: Keyword arguments.
         target: Which output; None for one number per example.
         layers: Names of layers that run once; each depends on the input, and the output on it.
+        entries: Names of layers whose positional inputs are floating-point tensors.
         parallel: Names of layers that can be attributed to as one point.
         neuron: Name of a layer, and a selector of a neuron in its output.
     """
@@ -42,6 +43,7 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     target: Any = None
     layers: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
     parallel: tuple[str, ...] = ()
     neuron: tuple[str, Any] | None = None
 
@@ -237,7 +239,15 @@ class Logits(nn.Module):
         return self.model(x, **arguments).logits
 
 
-GPT2 = {"n_layer": 2, "n_embd": WIDTH, "n_head": 2, "vocab_size": WORDS, "n_positions": 16, "bos_token_id": 0, "eos_token_id": 0}
+GPT2 = {
+    "n_layer": 2,
+    "n_embd": WIDTH,
+    "n_head": 2,
+    "vocab_size": WORDS,
+    "n_positions": 16,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 SIZES = {"num_hidden_layers": 2, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 48}
 BERT = {**SIZES, "vocab_size": WORDS, "max_position_embeddings": 16, "num_labels": CLASSES}
 LLAMA = {**SIZES, "vocab_size": WORDS, "max_position_embeddings": 16, "num_key_value_heads": 1}
@@ -252,15 +262,25 @@ CASES = [
         randn(6),
         target=torch.tensor([0, 3, 1]),
         layers=("0", "2", "3"),
+        entries=("0", "3"),
         neuron=("2", 3),
     ),
-    Case("functional_relu", FunctionalReLU, randn(6), target=[1, 0, 2], layers=("fc1", "fc2"), neuron=("fc2", 3)),
+    Case(
+        "functional_relu",
+        FunctionalReLU,
+        randn(6),
+        target=[1, 0, 2],
+        layers=("fc1", "fc2"),
+        entries=("fc3",),
+        neuron=("fc2", 3),
+    ),
     Case(
         "inplace_relu",
         lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, CLASSES)),
         randn(6),
         target=2,
         layers=("0", "1"),
+        entries=("1",),
         neuron=("0", 3),
     ),
     Case(
@@ -269,16 +289,34 @@ CASES = [
         randn(3, 8, 8),
         target=1,
         layers=("stem", "bn1", "conv2", "pool"),
+        entries=("stem", "conv2", "bn2"),
         neuron=("conv2", (2, slice(1, 4), 5)),
     ),
-    Case("lstm", lambda: Recurrent(nn.LSTM), randn(TOKENS, 4), target=1, layers=("embed",), neuron=("embed", (2, 3))),
-    Case("gru", lambda: Recurrent(nn.GRU), randn(TOKENS, 4), target=1, layers=("embed",), neuron=("embed", (2, 3))),
+    Case(
+        "lstm",
+        lambda: Recurrent(nn.LSTM),
+        randn(TOKENS, 4),
+        target=1,
+        layers=("embed",),
+        entries=("rnn", "fc"),
+        neuron=("embed", (2, 3)),
+    ),
+    Case(
+        "gru",
+        lambda: Recurrent(nn.GRU),
+        randn(TOKENS, 4),
+        target=1,
+        layers=("embed",),
+        entries=("rnn", "fc"),
+        neuron=("embed", (2, 3)),
+    ),
     Case(
         "transformer_encoder",
         Encoder,
         randn(TOKENS, 4),
         target=1,
         layers=("embed", "encoder.layers.0", "encoder.layers.1.linear1"),
+        entries=("encoder.layers.0", "encoder.layers.1.linear2"),
         neuron=("encoder.layers.0", (2, 3)),
     ),
     Case(
@@ -287,6 +325,7 @@ CASES = [
         words(),
         target=(TOKENS - 1, 3),
         layers=("model.transformer.wte", "model.transformer.h.1.mlp"),
+        entries=("model.transformer.h.1.mlp",),
     ),
     Case(
         "gpt2_embedded",
@@ -294,6 +333,7 @@ CASES = [
         randn(TOKENS, WIDTH),
         target=[(4, 3), (2, 1), (3, 0)],
         layers=("model.transformer.h.0.attn.c_proj",),
+        entries=("model.transformer.ln_f",),
         neuron=("model.transformer.h.1", (4, 3)),
     ),
     Case(
@@ -303,6 +343,7 @@ CASES = [
         args=(MASK,),
         target=2,
         layers=("model.bert.embeddings", "model.bert.embeddings.word_embeddings", "model.bert.encoder.layer.1"),
+        entries=("model.bert.pooler",),
     ),
     Case(
         "bert_embedded",
@@ -320,6 +361,7 @@ CASES = [
         args=(MASK,),
         target=[(3, 3), (2, 1), (1, 0)],
         layers=("model.model.embed_tokens", "model.model.layers.0.mlp"),
+        entries=("model.model.layers.0.mlp",),
     ),
     Case(
         "llama_embedded",
@@ -335,24 +377,27 @@ CASES = [
         randn(3, 8, 8),
         target=1,
         layers=("model.vit.embeddings", "model.vit.layernorm"),
+        entries=("model.vit.layernorm",),
         neuron=("model.vit.embeddings.patch_embeddings.projection", (3, 1, 1)),
     ),
-    Case("siamese", Siamese, (randn(6), randn(6)), layers=("join",), neuron=("join", 1)),
-    Case("tied_weights", Tied, randn(6), target=4, layers=("embed", "hidden"), neuron=("hidden", 3)),
+    Case("siamese", Siamese, (randn(6), randn(6)), layers=("join",), entries=("join",), neuron=("join", 1)),
+    Case(
+        "tied_weights", Tied, randn(6), target=4, layers=("embed", "hidden"), entries=("hidden",), neuron=("hidden", 3)
+    ),
     Case(
         "several_inputs",
         ImageAndTable,
         IMAGE_AND_TABLE,
         layers=("conv", "table"),
         parallel=("conv", "table"),
-        neuron=("table", lambda activation: activation[:, 1] * activation[:, 2]),
+        neuron=("fc", lambda activation: activation[:, 0].square()),
     ),
     Case(
         "dict_input",
         DictInput,
         dict(zip(("image", "table"), IMAGE_AND_TABLE, strict=True)),
         layers=("net.conv",),
-        neuron=("net.table", 2),
+        neuron=("net.fc", 0),
     ),
     Case(
         "other_arguments",
@@ -379,6 +424,7 @@ CASES = [
         randn(6),
         target=2,
         layers=("two",),
+        entries=("two",),
         neuron=("two", lambda activation: activation[0][:, 1] + activation[1][:, 0]),
     ),
     Case(
