@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Plan, Row
-from benchmarks.why import WHY
+from benchmarks.why import why
 
 HEAD = ("case", "ours", "Captum", "tuned", "by hand", "÷ Captum", "÷ tuned", "÷ by hand", "agree to")
 MEMORY_HEAD = ("case", "ours", "Captum", "tuned", "by hand", "Captum ÷ ours")
@@ -111,14 +111,12 @@ def table(head: tuple[str, ...], body: list[list[str]]) -> str:
 
 
 def missed(rows: list[Row]) -> str:
-    """One line for every goal that is not clearly reached, and why."""
+    """One line for every goal that is not reached or undecided, and why."""
     lines = []
     for row in rows:
         for peer, answer in verdicts(row).items():
             if answer != "yes":
-                why = WHY.get((row.case.name, peer)) or WHY.get(("*", peer), "not yet explained")
-                against = f"{row.case.name}, {LABELS[peer]}: {cell(row, peer)}"
-                lines.append(f"- {against}. {'Undecided. ' if answer == 'undecided' else ''}{why}")
+                lines.append(f"- {row.case.name}, {LABELS[peer]}: {cell(row, peer)}. {why(row.case.name, peer)}")
     return "\n".join(lines) or "None."
 
 
