@@ -1,0 +1,11 @@
+"""Settings for the whole suite."""
+
+import os
+
+from hypothesis import settings
+
+# The suite gives the same verdict every time; HYPOTHESIS_PROFILE=explore looks for new failures. No deadline: the machines
+# that run it are shared.
+settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
