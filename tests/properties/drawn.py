@@ -48,7 +48,9 @@ def places(model, x):
     found = []
     for (name, side), fit in fits.items():
         if fit:
-            found += [Place(name, side, None)] if calls[name] == 1 else [Place(name, side, i) for i in range(calls[name])]
+            found += (
+                [Place(name, side, None)] if calls[name] == 1 else [Place(name, side, i) for i in range(calls[name])]
+            )
     return found
 
 
