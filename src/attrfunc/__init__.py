@@ -7,9 +7,10 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
-from attrfunc.gradient.completeness import completeness_gap
+from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
 from attrfunc.gradient.saliency import saliency
@@ -19,6 +20,7 @@ __all__ = [
     "AttributionError",
     "ModelError",
     "View",
+    "activation",
     "bind",
     "completeness_gap",
     "ig",
@@ -27,4 +29,5 @@ __all__ = [
     "layer",
     "neuron",
     "saliency",
+    "score_change",
 ]

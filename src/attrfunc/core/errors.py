@@ -30,7 +30,7 @@ class AttributionError(Exception):
 class ArgumentError(AttributionError, ValueError):
     """An argument that cannot be right.
 
-    Args:
+    Attributes:
         argument: Name of the argument.
         got: What was received.
         expected: What would have been right.
@@ -39,6 +39,7 @@ class ArgumentError(AttributionError, ValueError):
 
     def __init__(self, argument: str, got: str, expected: str, fix: str) -> None:
         super().__init__(f"argument `{argument}`: got {got}; expected {expected}. {fix}")
+        self.argument, self.got, self.expected, self.fix = argument, got, expected, fix
 
 
 class ModelError(AttributionError, RuntimeError):

@@ -47,6 +47,10 @@ class LayerProblem(Problem):
             self._require_parallel(start, end)
         return start, end
 
+    def point(self) -> list[Tensor]:
+        """The layers' activations at the input."""
+        return self._record(self.inputs.x)
+
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the layers' activations."""
         parts = [restore(point[places]) for places, restore in self._structure]
@@ -81,18 +85,23 @@ class LayerProblem(Problem):
             zeros = [torch.zeros_like(leaf) for leaf in point]
             return point, pullback(lambda deltas: self._shifted(deltas)[0].sum(), zeros)[1]
 
+        wanted = torch.is_grad_enabled()
+
         def trace(zero: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
             scores, point = self._shifted(zero)
             score = scores.sum() + zero
-            graph = differentiated(inside(score))
+            graph = wanted and differentiated(inside(score))
             gradient = torch.autograd.grad(score, point, create_graph=graph, allow_unused=True, materialize_grads=True)
             return point, list(gradient), score
 
         # Adding a zero ties the activations to this level of torch.func before their shapes are known.
         device = pytree.tree_leaves(self.inputs.x)[0].device
-        (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))  # type: ignore[misc]
+        with torch.enable_grad():  # as in pullback
+            (point, gradient, score), _ = torch.func.vjp(trace, torch.zeros((), device=device))  # type: ignore[misc]
         require_finite(score)
-        return point, gradient
+        if wanted:
+            return point, gradient
+        return [leaf.detach() for leaf in point], [leaf.detach() for leaf in gradient]
 
     def _shifted(self, shift: Tensor | list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Scores with `shift` added to the activations, and the activations."""
@@ -123,7 +132,7 @@ class LayerProblem(Problem):
             point[number] = tensors
             return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
 
-        _, restores = self._run(replace(self.inputs, x=x).fresh(), keep)
+        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), keep)
         return self._flat(point, restores)
 
     def _flat(self, point: dict[int, list[Tensor]], restores: list[Restore]) -> list[Tensor]:
@@ -142,9 +151,10 @@ class LayerProblem(Problem):
             places = self._structure[number][0]
             for now, then in zip(tensors, end[places], strict=True):
                 if known(((now - then).abs() > 1e-4 * (1 + then.abs())).any()):
+                    name = self.view.sites[number].name
                     raise ModelError(
-                        f"layer {self.view.sites[number].name!r} depends on another layer of the list, so they cannot "
-                        "be one point. Drop joint=True to attribute to each by itself."
+                        f"layer {name!r} depends on another layer of the list, so they cannot be one point. Attribute "
+                        "to them one by one: each by itself, or a list without joint=True."
                     )
             return [leaf.clone() for leaf in start[places]]
 

@@ -42,7 +42,11 @@ class Problem:
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The points at the baseline and at the input."""
-        return floats(resolve_baseline(baseline, self.inputs.x))[0], floats(self.inputs.x)[0]
+        return floats(resolve_baseline(baseline, self.inputs.x))[0], self.point()
+
+    def point(self) -> list[Tensor]:
+        """The point at the input."""
+        return floats(self.inputs.x)[0]
 
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the input."""
@@ -69,13 +73,19 @@ class Problem:
 
     def gradient(self) -> tuple[list[Tensor], list[Tensor]]:
         """The point at the input, and the gradient of the score there, from one forward pass."""
-        point = floats(self.inputs.x)[0]
+        point = self.point()
         value, gradient = pullback(lambda leaves: self.scores([leaf.clone()[None] for leaf in leaves]).sum(), point)
         require_finite(value)
         return point, gradient
 
     def _run(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Tensor, list[Restore]]:
         """Scores `(rows,)` of these inputs. `visit` sees, and may change, the activations at the attributed layers."""
+        output, restores = self._outputs(inputs, visit)
+        name = "selector" if self.view.output else "target"
+        return select(output, inputs.target, inputs.rows, name), restores
+
+    def _outputs(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Any, list[Restore]]:
+        """What the score is selected from: the model's output, or the activation of the neuron's layer."""
         neuron: list[Tensor] = []
 
         def reach(number: int, tensors: list[Tensor]) -> list[Tensor]:
@@ -87,6 +97,4 @@ class Problem:
         cut = self.view.output is not None
         with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
             output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
-        if cut:
-            output = restores.pop()(neuron)
-        return select(output, inputs.target, inputs.rows, "selector" if cut else "target"), restores
+        return restores.pop()(neuron) if cut else output, restores

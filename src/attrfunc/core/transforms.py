@@ -44,7 +44,7 @@ def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) ->
 
     The same as `torch.func.grad_and_value`, but the backward pass records a graph of its own only when someone outside
     differentiates the result. `torch.func.grad` always records it: 1.1 to 1.7 x the time, and the memory of all
-    intermediate gradients.
+    intermediate gradients. Under the caller's `torch.no_grad()` nothing that is returned has a graph.
 
     Args:
         function: Maps a list of tensors to a scalar.
@@ -53,10 +53,12 @@ def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) ->
     Returns:
         The value, and one gradient for each tensor of `point`, zeros where the value does not depend on it.
     """
-    value, pull = torch.func.vjp(function, point)  # type: ignore[misc]  # three values only with has_aux
-    with torch.set_grad_enabled(differentiated(value)):
+    wanted = torch.is_grad_enabled()
+    with torch.enable_grad():  # Some kernels (oneDNN's LSTM) keep what their backward needs only in this mode.
+        value, pull = torch.func.vjp(function, point)  # type: ignore[misc]  # three values only with has_aux
+    with torch.set_grad_enabled(wanted and differentiated(value)):
         (gradient,) = pull(torch.ones_like(value), retain_graph=False)
-    return value, gradient
+    return (value, gradient) if wanted else (value.detach(), [leaf.detach() for leaf in gradient])
 
 
 def inside(value: Tensor) -> Tensor:

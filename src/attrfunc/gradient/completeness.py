@@ -1,4 +1,4 @@
-"""The completeness gap: how far attributions are from adding up."""
+"""What attributions should add up to, and how far they are from it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,55 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.method import method, open_problem
+from attrfunc.core.problem import Problem
 from attrfunc.core.target import Target
 from attrfunc.core.trees import floats
 from attrfunc.core.views import Model, as_view
 
-__all__ = ["completeness_gap"]
+__all__ = ["completeness_gap", "score_change"]
+
+
+@method
+def score_change(
+    model: Model,
+    x: Any,
+    *,
+    baseline: Baseline = None,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """The change of the score from the baseline to the input, which complete attributions add up to.
+
+    Args:
+        model: The model or view.
+        x: The input.
+        baseline: Where the change starts; see `attrfunc.core.baseline`.
+        target: The target; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+
+    Returns:
+        Changes `(B,)` in units of the score; for a list of layers, a list of them. At a layer it is the change of the
+        view's score: the activation goes from its baseline to its value, and what bypasses the layer stays as it is at
+        `x`.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 2)
+        >>> x = torch.ones(5, 3)
+        >>> torch.allclose(af.score_change(model, x, target=0), (model(x) - model.bias)[:, 0])
+        True
+    """
+    view = as_view(model)
+    if view.several and not view.joint:
+        return [score_change(one, x, baseline=baseline, target=target, args=args, kwargs=kwargs) for one in view.each()]
+    problem = open_problem(view, x, target, args, kwargs)
+    return _change(problem, *problem.ends(baseline))
 
 
 @method
@@ -40,9 +80,7 @@ def completeness_gap(
         kwargs: Keyword arguments of the model.
 
     Returns:
-        Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. At a layer, the change of the
-        score is that of the
-        view: the activation goes from its baseline to its value, and what bypasses the layer stays as it is at `x`.
+        Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. The change is `score_change`.
 
     Raises:
         ArgumentError: If the attributions do not have the shapes of the point, or no dimension for the examples.
@@ -70,5 +108,9 @@ def completeness_gap(
             f"the point's shapes {expected}, with the {problem.inputs.rows} examples first",
             "Pass what the method returned, with the same model, view and input.",
         )
+    return sum(part.flatten(1).sum(1) for part in parts) - _change(problem, start, end)
+
+
+def _change(problem: Problem, start: list[Tensor], end: list[Tensor]) -> Tensor:
     low, high = problem.scores([torch.stack(pair) for pair in zip(start, end, strict=True)])
-    return sum(part.flatten(1).sum(1) for part in parts) - (high - low)
+    return high - low

@@ -1,0 +1,4 @@
+"""Captum's classes on attrfunc: change the import from `captum.attr` to `attrfunc.captum.attr`.
+
+The modules carry the names of Captum's modules. Nothing here imports Captum.
+"""

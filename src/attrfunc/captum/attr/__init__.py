@@ -1,0 +1,39 @@
+"""The classes of `captum.attr`: the same names, signatures, defaults and shapes of results.
+
+Each class converts its arguments and calls a function of attrfunc. What differs from Captum, on purpose:
+
+* The arguments' meaning is that of attrfunc, which takes more: baselines may be callables, a number serves several
+  inputs, `target` may be a callable, layers may be named by strings, inputs may be nested structures, and a tensor in
+  `additional_forward_args` without a batch dimension is passed on as it is.
+* What cannot be right raises `attrfunc.ArgumentError` or `attrfunc.ModelError`. In particular a layer that runs several
+  times in one forward pass raises, where Captum mixes its calls; `attrfunc.layer(..., call=0)` chooses one.
+* An input or layer that the score does not depend on gets zeros, where Captum raises.
+* Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.
+* The weights of `riemann_trapezoid` sum to one; Captum's sum to (n - 1) / n.
+* `internal_batch_size` bounds the rows that are evaluated at once; without it the library chooses, and memory does not
+  grow with `n_steps`. A batch larger than it is split, where Captum evaluates all examples at once.
+* `device_ids` is accepted and kept, and has no effect: layers of a `DataParallel` model are found where they run.
+* The convergence delta of a layer is that of the layer: what bypasses it stays as it is at the input, so the delta is
+  the error of the integral. Captum takes the whole network's change instead, in which bypassing connections look like
+  such an error. Without these the two agree.
+"""
+
+from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
+from attrfunc.captum.attr.layer import LayerActivation, LayerGradientXActivation, LayerIntegratedGradients
+from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
+
+__all__ = [
+    "Attribution",
+    "GradientAttribution",
+    "InputXGradient",
+    "IntegratedGradients",
+    "LayerActivation",
+    "LayerAttribution",
+    "LayerGradientXActivation",
+    "LayerIntegratedGradients",
+    "NeuronAttribution",
+    "NeuronGradient",
+    "NeuronIntegratedGradients",
+    "Saliency",
+]

@@ -1,0 +1,153 @@
+"""The base classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import attrfunc as af
+from attrfunc.captum.attr.convert import (
+    Baselines,
+    Inputs,
+    Layers,
+    as_args,
+    as_baseline,
+    captum_call,
+    only,
+    per_example,
+    side,
+)
+from attrfunc.core.target import Target
+
+__all__ = ["Attribution", "GradientAttribution", "InternalAttribution", "LayerAttribution", "NeuronAttribution"]
+
+
+class Attribution:
+    """Base of all attribution classes.
+
+    Args:
+        forward_func: The model: a module, any callable, or a view.
+    """
+
+    attribute: Callable[..., Any]
+    attribute_future: Callable[..., Any]
+    compute_convergence_delta: Callable[..., Any]
+    _multiply_by_inputs = False
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        self.forward_func = forward_func
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether attributions are in units of the score, not of its gradient."""
+        return self._multiply_by_inputs
+
+    def has_convergence_delta(self) -> bool:
+        """Whether attributions add up to a change of the score."""
+        return False
+
+    @classmethod
+    def get_name(cls) -> str:
+        """The class's name with a space before each further capital."""
+        return re.sub(r"(?<!^)([^a-z])", r" \1", cls.__name__)
+
+
+class GradientAttribution(Attribution):
+    """Base of the classes that differentiate the model."""
+
+    @captum_call
+    def compute_convergence_delta(
+        self,
+        attributions: Any,
+        start_point: Baselines,
+        end_point: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+    ) -> Tensor:
+        """What attributions add up to, less the change of the score; see `attrfunc.score_change`.
+
+        Args:
+            attributions: What `attribute` returned.
+            start_point: The baselines.
+            end_point: The inputs.
+            target: The target.
+            additional_forward_args: Further arguments of the model.
+
+        Returns:
+            One signed number for each example.
+        """
+        change: Tensor = af.score_change(
+            self._explained(),
+            end_point,
+            baseline=as_baseline(start_point, end_point),
+            target=target,
+            args=as_args(additional_forward_args),
+        )
+        return per_example(attributions, len(change)) - change
+
+    def _explained(self) -> Callable[..., Any]:
+        """What changes from the start point to the end point."""
+        return self.forward_func
+
+
+class InternalAttribution(Attribution):
+    """Base of the classes that look at a layer.
+
+    Args:
+        forward_func: The model, or a callable that runs the layer.
+        layer: The layer, or for most layer classes a list of layers.
+        device_ids: Kept, without effect.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Any, device_ids: list[int] | None = None) -> None:
+        super().__init__(forward_func)
+        self.layer = layer
+        self.device_ids = device_ids
+
+
+class LayerAttribution(InternalAttribution):
+    """Base of the classes that attribute to layers."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Layers, device_ids: list[int] | None = None) -> None:
+        super().__init__(forward_func, layer, device_ids)
+
+    @staticmethod
+    def interpolate(
+        layer_attribution: Tensor, interpolate_dims: int | tuple[int, ...], interpolate_mode: str = "nearest"
+    ) -> Tensor:
+        """Resize a layer's attributions `(B, C, *S)` to other spatial dimensions, an image's say.
+
+        Args:
+            layer_attribution: The attributions, of 3 to 5 dimensions.
+            interpolate_dims: The new spatial dimensions.
+            interpolate_mode: As in `torch.nn.functional.interpolate`.
+
+        Returns:
+            Attributions of shape `(B, C, *interpolate_dims)`.
+        """
+        return F.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
+
+    def _view(self, attribute_to_layer_input: bool = False, joint: bool = False) -> af.View:
+        return af.layer(self.forward_func, self.layer, side=side(attribute_to_layer_input), joint=joint)
+
+    def _mirrored(self, result: Any) -> Any:
+        """A result as Captum gives it: a list for a list of layers, a tensor for a layer that gives a tuple of one."""
+        return [only(part) for part in result] if isinstance(self.layer, list | tuple) else only(result)
+
+    def _explained(self) -> af.View:
+        # Inputs of a layer change the score through its outputs, so the output side serves both.
+        return self._view(joint=True)
+
+
+class NeuronAttribution(InternalAttribution):
+    """Base of the classes that explain a neuron."""
+
+    def __init__(self, forward_func: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
+        super().__init__(forward_func, layer, device_ids)
+
+    def _view(self, neuron_selector: Any, attribute_to_neuron_input: bool) -> af.View:
+        return af.neuron(self.forward_func, self.layer, neuron_selector, side=side(attribute_to_neuron_input))

@@ -1,0 +1,122 @@
+"""Captum's arguments in attrfunc's form, and attrfunc's results and errors in Captum's.
+
+This is where the arguments that the classes share are documented.
+
+inputs: A tensor, or a tuple of tensors that is spread over the model's positional arguments.
+baselines: `None` (zeros), a number, a tensor, or a tuple of these.
+target: As in `attrfunc.core.target`.
+additional_forward_args: What the model is called with after the inputs: a tuple, or one argument of any other type.
+grad_kwargs: Options for `torch.autograd.grad`. Those that only say how to handle the graph or unused inputs are
+    accepted without effect; those that would change the result are refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ArgumentError
+from attrfunc.core.sites import Side
+from attrfunc.core.trees import floats
+
+__all__ = [
+    "Baselines",
+    "Inputs",
+    "Layers",
+    "as_args",
+    "as_baseline",
+    "captum_call",
+    "check_grad_kwargs",
+    "only",
+    "per_example",
+    "side",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Inputs = Tensor | tuple[Tensor, ...]
+Baselines = None | float | Tensor | tuple[Tensor | float, ...]
+Layers = nn.Module | list[nn.Module]
+
+_NAMES = {
+    "x": "inputs",
+    "baseline": "baselines",
+    "args": "additional_forward_args",
+    "chunk_size": "internal_batch_size",
+    "where": "layer",
+    "selector": "neuron_selector",
+}
+
+
+def captum_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with torch.no_grad():
+                return function(*args, **kwargs)
+        except ArgumentError as error:
+            argument = _NAMES.get(error.argument, error.argument)
+            name = f"{type(args[0]).__name__}.{function.__name__}"
+            raise ArgumentError(argument, error.got, error.expected, error.fix).within(name) from error
+
+    return call
+
+
+def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
+    """The model's further positional arguments."""
+    if additional_forward_args is None:
+        return ()
+    return additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
+
+
+def as_baseline(baselines: Any, inputs: Any) -> Any:
+    """Baselines nested as the inputs are: one alone and a tuple of one mean the same."""
+    if isinstance(inputs, tuple) and isinstance(baselines, Tensor):
+        return (baselines,)
+    if not isinstance(inputs, tuple) and isinstance(baselines, tuple) and len(baselines) == 1:
+        return baselines[0]
+    return baselines
+
+
+def side(of_input: bool) -> Side:
+    """The side of a layer that `attribute_to_layer_input` and `attribute_to_neuron_input` choose."""
+    return "input" if of_input else "output"
+
+
+def only(result: Any) -> Any:
+    """The one tensor, where a layer takes or gives a tuple of one."""
+    return result[0] if isinstance(result, tuple | list) and len(result) == 1 else result
+
+
+def per_example(attributions: Any, rows: int) -> Tensor:
+    """What attributions of any structure sum to for each example."""
+    parts, _ = floats(attributions)
+    if not parts or any(part.dim() == 0 or part.shape[0] != rows for part in parts):
+        raise ArgumentError(
+            "attributions",
+            f"tensors of shapes {[tuple(part.shape) for part in parts]}",
+            f"the {rows} examples of the end point in dimension 0",
+            "Pass what `attribute` returned for these inputs.",
+        )
+    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
+
+
+def check_grad_kwargs(grad_kwargs: dict[str, Any] | None) -> None:
+    """Refuse options of `torch.autograd.grad` that would change the result."""
+    idle = ("retain_graph", "allow_unused", "materialize_grads")
+    given = {name: value for name, value in (grad_kwargs or {}).items() if value is not None and value is not False}
+    refused = {name: value for name, value in given.items() if name not in idle}
+    if refused:
+        raise ArgumentError(
+            "grad_kwargs",
+            repr(refused),
+            f"no options but {', '.join(idle)}",
+            "For attributions with a graph use attrfunc.bind and the functions of attrfunc.",
+        )
