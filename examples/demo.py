@@ -1,6 +1,6 @@
 """Why does a real classifier see what it sees? Attributes photographs in several ways and writes a gallery.
 
-    python examples/demo.py [--output demo-output] [--steps 128] [--photos coffee rocket ...]
+    python examples/demo.py [--output demo-output] [--steps 160] [--photos coffee rocket ...]
 
 What is explained is the *log-probability* of the class: unlike the logit it falls when another class gains, so what all
 classes share drops out. The path starts from a *blurred* copy of the photograph. A single colour as baseline would give
@@ -91,10 +91,11 @@ class Explainer:
         return panels
 
     def _of_neuron(self) -> list[Panel]:
-        """What drives the neuron that the class owes most to, among the features that the final layer averages."""
+        """What drives the feature that the class owes most to, at the position that it owes most to."""
         features = af.layer(self.model, FEATURES, side="input")
-        share = af.input_x_gradient(features, self.x, target=self.target)[0]
-        channel, row, column = (int(index) for index in torch.unravel_index(share.argmax(), share.shape))
+        share = af.ig(features, self.x, baseline=self.baseline, target=self.target, n_steps=16)[0]
+        row, column = divmod(int(share.sum(0).argmax()), share.shape[-1])
+        channel = int(share[:, row, column].argmax())
         neuron = af.neuron(self.model, PREACTIVATION, (channel, row, column))
         drivers = self._integrate("IG of a neuron", neuron, self.steps)
         note, unit, cell = f"drivers of feature {channel}, framed", "activation per pixel", (row, column)
@@ -165,7 +166,7 @@ def parse_arguments() -> argparse.Namespace:
     names = [photo.name for photo in PHOTOS]
     parser = argparse.ArgumentParser(description="Attribute real photographs with a real classifier.")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the gallery")
-    parser.add_argument("--steps", type=int, default=128, help="points on a path at the input (at least 2)")
+    parser.add_argument("--steps", type=int, default=160, help="points on a path at the input (at least 2)")
     parser.add_argument("--photos", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     return parser.parse_args()
 
