@@ -84,6 +84,10 @@ class Problem:
         name = "selector" if self.view.output else "target"
         return select(output, inputs.target, inputs.rows, name), restores
 
+    def run(self, x: Any) -> None:
+        """Run the network once at `x`, for what can be seen on the way."""
+        self._outputs(replace(self.inputs, x=x))
+
     def _outputs(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Any, list[Restore]]:
         """What the score is selected from: the model's output, or the activation of the neuron's layer."""
         neuron: list[Tensor] = []
