@@ -166,7 +166,9 @@ def parse_arguments() -> argparse.Namespace:
     names = [photo.name for photo in PHOTOS]
     parser = argparse.ArgumentParser(description="Attribute real photographs with a real classifier.")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the gallery")
-    parser.add_argument("--steps", type=int, default=160, help="points on a path at the input; more of them narrow the gap")
+    parser.add_argument(
+        "--steps", type=int, default=160, help="points on a path at the input; more of them narrow the gap"
+    )
     parser.add_argument("--photos", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     options = parser.parse_args()
     if options.steps < 2:
