@@ -237,7 +237,15 @@ class Logits(nn.Module):
         return self.model(x, **arguments).logits
 
 
-GPT2 = {"n_layer": 2, "n_embd": WIDTH, "n_head": 2, "vocab_size": WORDS, "n_positions": 16, "bos_token_id": 0, "eos_token_id": 0}
+GPT2 = {
+    "n_layer": 2,
+    "n_embd": WIDTH,
+    "n_head": 2,
+    "vocab_size": WORDS,
+    "n_positions": 16,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
 SIZES = {"num_hidden_layers": 2, "hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 48}
 BERT = {**SIZES, "vocab_size": WORDS, "max_position_embeddings": 16, "num_labels": CLASSES}
 LLAMA = {**SIZES, "vocab_size": WORDS, "max_position_embeddings": 16, "num_key_value_heads": 1}

@@ -11,9 +11,9 @@ import captum.attr as captum_attr
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from zoo import ROWS, Case
 
 import attrfunc.captum.attr as shim_attr
+from zoo import ROWS, Case
 
 TOLERANCE = 1e-5
 _CAPTUM_WARNS = (

@@ -1,10 +1,9 @@
 """Every class gives Captum's numbers on every model of the zoo."""
 
 import pytest
-import torch
-from zoo import CASES
+from captum_peer import agree, both
 
-from captum_peer import agree, both, kinds
+from zoo import CASES
 
 STEPS = 12
 INPUT = [case for case in CASES if case.differentiable]
