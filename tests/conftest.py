@@ -2,7 +2,11 @@
 
 import os
 
+import torch
 from hypothesis import Phase, settings
+
+# The models are so small that threads only wait for each other.
+torch.set_num_threads(1)
 
 # The suite gives the same verdict every time; HYPOTHESIS_PROFILE=explore looks for new failures. No deadline: the
 # machines that run it are shared; no phase that explains failures, which traces every line of torch and takes minutes.

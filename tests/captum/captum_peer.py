@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 _CAPTUM_WARNS = (
     "Input Tensor .* did not already require gradients",
     "Multiple layers provided",
-    "Internal batch size .* is less than",
+    r"\s*Internal batch size cannot be less than",
 )
 
 
@@ -39,7 +39,9 @@ def shim_call(case: Case, model: Any) -> tuple[Callable[..., Any], Any, Any]:
 
 def captum_call(case: Case, model: Any) -> tuple[Callable[..., Any], Any, Any]:
     """The same as Captum takes them: tensors with a batch dimension as arguments, everything else in a closure."""
-    inputs = case.inputs if isinstance(case.inputs, Tensor | tuple) else tuple(pytree.tree_leaves(case.inputs))
+    # Captum leaves requires_grad set on the input, when that is the input of the layer.
+    inputs = pytree.tree_map(Tensor.clone, case.inputs)
+    inputs = inputs if isinstance(inputs, Tensor | tuple) else tuple(pytree.tree_leaves(inputs))
     count = len(pytree.tree_leaves(case.inputs))
     leaves, spec = pytree.tree_flatten((case.inputs, case.args, dict(case.kwargs)))
     batched = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.shape[:1] == (ROWS,)]
@@ -69,6 +71,10 @@ def both(
     results = []
     for classes, calls in ((shim_attr, shim_call), (captum_attr, captum_call)):
         model = case.make()
+        if classes is captum_attr:
+            for module in model.modules():
+                if isinstance(module, torch.nn.ReLU):
+                    module.inplace = False  # Captum cannot replace an activation that is then changed in place.
         forward, inputs, additional = calls(case, model)
         modules = dict(model.named_modules())
         layers = [[modules[one] for one in names] if isinstance(names, list) else modules[names] for names in where]
@@ -80,7 +86,7 @@ def both(
 
 def difference(ours: Any, theirs: Any) -> float:
     """The largest difference between two results, relative to the largest number of the peer's."""
-    ours, theirs = pytree.tree_leaves(ours), pytree.tree_leaves(theirs)
+    ours, theirs = pytree.tree_leaves(ours), [leaf.detach() for leaf in pytree.tree_leaves(theirs)]
     assert [leaf.shape for leaf in ours] == [leaf.shape for leaf in theirs]
     assert [leaf.dtype for leaf in ours] == [leaf.dtype for leaf in theirs]
     assert not any(leaf.requires_grad for leaf in ours)

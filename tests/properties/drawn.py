@@ -15,7 +15,7 @@ STEPS = 64
 STRICT = 1e-7
 
 
-def attribute(method, case, **options):
+def attribute(method, case, /, **options):
     """Call a method on a case."""
     arguments = {name: value for name, value in case.items() if name != "model"}
     return method(case["model"], **arguments, **options)

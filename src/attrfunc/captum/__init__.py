@@ -2,3 +2,7 @@
 
 The modules carry the names of Captum's modules. Nothing here imports Captum.
 """
+
+from attrfunc.captum import attr
+
+__all__ = ["attr"]

@@ -31,6 +31,9 @@ class Problem:
         view: The view.
         inputs: The examples.
         twin: The stateless model.
+
+    Attributes:
+        shared_bytes: What an evaluation allocates once, for however many points.
     """
 
     def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
@@ -38,6 +41,7 @@ class Problem:
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
         self._plain_attention = False
+        self.shared_bytes = 0
         self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
@@ -84,8 +88,15 @@ class Problem:
         name = "selector" if self.view.output else "target"
         return select(output, inputs.target, inputs.rows, name), restores
 
-    def _outputs(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Any, list[Restore]]:
-        """What the score is selected from: the model's output, or the activation of the neuron's layer."""
+    def run(self, x: Any) -> None:
+        """Run the network once at `x`, for what can be seen on the way."""
+        self._outputs(replace(self.inputs, x=x))
+
+    def _outputs(self, inputs: Inputs, visit: Visit | None = None, *, stop: bool = False) -> tuple[Any, list[Restore]]:
+        """What the score is selected from: the model's output, or the activation of the neuron's layer.
+
+        With `stop`, the run may end where every tapped layer has been visited.
+        """
         neuron: list[Tensor] = []
 
         def reach(number: int, tensors: list[Tensor]) -> list[Tensor]:
@@ -96,5 +107,5 @@ class Problem:
 
         cut = self.view.output is not None
         with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
-            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
+            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=stop or cut)
         return restores.pop()(neuron) if cut else output, restores

@@ -11,7 +11,7 @@ from torch._C import _functorch
 
 from attrfunc.core.errors import ModelError
 
-__all__ = ["differentiated", "explain", "inside", "known", "pullback", "require_finite"]
+__all__ = ["differentiated", "explain", "inside", "known", "pullback", "require_finite", "wrapped"]
 
 
 def differentiated(value: Tensor) -> bool:
@@ -61,10 +61,14 @@ def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) ->
     return (value, gradient) if wanted else (value.detach(), [leaf.detach() for leaf in gradient])
 
 
+def wrapped(value: Tensor) -> bool:
+    """Whether a transform of torch.func has wrapped this tensor."""
+    return _functorch.is_functorch_wrapped_tensor(value)
+
+
 def inside(value: Tensor) -> Tensor:
     """What the innermost transform wraps."""
-    wrapped = not torch.compiler.is_compiling() and _functorch.is_functorch_wrapped_tensor(value)
-    return _functorch.get_unwrapped(value) if wrapped else value
+    return value if torch.compiler.is_compiling() or not wrapped(value) else _functorch.get_unwrapped(value)
 
 
 def require_finite(value: Tensor) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from attrfunc.core.baseline import Baseline
-from attrfunc.core.evaluate import integrate
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import quadrature
+from attrfunc.core.segment import Segment
 from attrfunc.core.target import Target
 from attrfunc.core.views import Model
 
@@ -72,23 +70,11 @@ def integrated_gradients(
     """
     nodes, weights = quadrature(method, n_steps)
     problem = open_problem(model, x, target, args, kwargs)
-    start, end = problem.ends(baseline)
-    way = [stop - go for go, stop in zip(start, end, strict=True)]
-
-    def line(points: slice, rows: slice, shift: list[Tensor]) -> list[Tensor]:
-        return [
-            _along(go[rows] + by, step[rows], nodes[points]) for go, step, by in zip(start, way, shift, strict=True)
-        ]
-
-    average = integrate(problem, line, weights, start, chunk_size=chunk_size, progress=progress)
+    path = Segment(problem, baseline, n_steps)
+    average = path.average_gradient(nodes, weights, chunk_size=chunk_size, progress=progress)
     return problem.restore(
-        [mean * step if multiply_by_inputs else mean for mean, step in zip(average, way, strict=True)]
+        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, path.way, strict=True)]
     )
-
-
-def _along(start: Tensor, way: Tensor, nodes: Sequence[float]) -> Tensor:
-    """Points `(K, *S)` on the line at these nodes."""
-    return start + start.new_tensor(nodes).reshape(-1, *[1] * way.dim()) * way
 
 
 ig = integrated_gradients

@@ -7,6 +7,10 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   `additional_forward_args` without a batch dimension is passed on as it is.
 * What cannot be right raises `attrfunc.ArgumentError` or `attrfunc.ModelError`. In particular a layer that runs several
   times in one forward pass raises, where Captum mixes its calls; `attrfunc.layer(..., call=0)` chooses one.
+* The input of a layer is what goes into that layer. Where the same tensor also flows around it, as in a residual block,
+  Captum's `LayerGradientXActivation` adds the gradient of that; its `LayerIntegratedGradients` does not.
+* Where one layer of a list feeds another, `LayerIntegratedGradients` raises; Captum raises, or gives the first what
+  reaches the output around the second.
 * An input or layer that the score does not depend on gets zeros, where Captum raises.
 * Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.
 * The weights of `riemann_trapezoid` sum to one; Captum's sum to (n - 1) / n.
@@ -16,6 +20,14 @@ Each class converts its arguments and calls a function of attrfunc. What differs
 * The convergence delta of a layer is that of the layer: what bypasses it stays as it is at the input, so the delta is
   the error of the integral. Captum takes the whole network's change instead, in which bypassing connections look like
   such an error. Without these the two agree.
+
+Example:
+    >>> from attrfunc.captum.attr import IntegratedGradients
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    >>> explainer = IntegratedGradients(model)
+    >>> attributions, delta = explainer.attribute(torch.ones(5, 3), target=1, return_convergence_delta=True)
+    >>> attributions.shape, delta.shape
+    (torch.Size([5, 3]), torch.Size([5]))
 """
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution

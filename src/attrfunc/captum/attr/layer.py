@@ -92,8 +92,7 @@ class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
     Args:
         forward_func: The model, or a callable that runs the layers.
         layer: The layer, or a list of parallel layers, word and position embeddings say, which move together from the
-            baselines to the inputs. Where one layer of a list feeds another, Captum raises or, if the first has another
-            way to the output, gives it what goes there; this class raises in both cases.
+            baselines to the inputs.
         device_ids: Kept, without effect.
         multiply_by_inputs: `False` gives the average gradient itself.
     """

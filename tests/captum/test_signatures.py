@@ -1,0 +1,86 @@
+"""The classes have Captum's names, signatures and family."""
+
+import inspect
+import subprocess
+import sys
+
+import captum.attr as captum_attr
+import pytest
+import torch
+from torch import nn
+
+import attrfunc.captum.attr as shim_attr
+
+NAMES = shim_attr.__all__
+METHODS = [
+    "__init__",
+    "attribute",
+    "compute_convergence_delta",
+    "has_convergence_delta",
+    "attribute_future",
+    "get_name",
+]
+
+
+def parameters(function):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize("method", [*METHODS, "interpolate"])
+@pytest.mark.parametrize("name", NAMES)
+def test_signatures(name, method):
+    ours, theirs = getattr(shim_attr, name), getattr(captum_attr, name)
+    assert hasattr(ours, method) == hasattr(theirs, method)
+    if hasattr(theirs, method):
+        assert parameters(getattr(ours, method)) == parameters(getattr(theirs, method))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_family(name):
+    def ancestors(module):
+        return {other for other in NAMES if issubclass(getattr(module, name), getattr(module, other))}
+
+    assert ancestors(shim_attr) == ancestors(captum_attr)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_object_says_of_itself(name):
+    model = nn.Sequential(nn.Linear(2, 2))
+    values = []
+    for module in (shim_attr, captum_attr):
+        kind = getattr(module, name)
+        needs_layer = "layer" in inspect.signature(kind).parameters
+        explainer = kind(model, model[0], [0]) if needs_layer else kind(model)
+        ids = getattr(explainer, "device_ids", None)
+        values.append((kind.get_name(), explainer.has_convergence_delta(), explainer.multiplies_by_inputs, ids))
+        assert explainer.forward_func is model
+        assert getattr(explainer, "layer", model[0]) is model[0]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("multiply", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    ["IntegratedGradients", "LayerIntegratedGradients", "LayerGradientXActivation", "NeuronIntegratedGradients"],
+)
+def test_multiplies_by_inputs(name, multiply):
+    layer = () if name == "IntegratedGradients" else (nn.Identity(),)
+    assert getattr(shim_attr, name)(nn.Identity(), *layer, multiply_by_inputs=multiply).multiplies_by_inputs is multiply
+
+
+@pytest.mark.parametrize("name", ["IntegratedGradients", "Saliency", "InputXGradient"])
+def test_no_futures(name):
+    with pytest.raises(NotImplementedError, match=name):
+        getattr(shim_attr, name)(nn.Identity()).attribute_future()
+
+
+def test_interpolate():
+    x = torch.randn(2, 3, 4, 4)
+    for arguments in ((8,), ((5, 6), "bilinear")):
+        ours = shim_attr.LayerAttribution.interpolate(x, *arguments)
+        assert torch.equal(ours, captum_attr.LayerAttribution.interpolate(x, *arguments))
+
+
+def test_the_shim_does_not_import_captum():
+    code = "import sys, attrfunc.captum.attr; assert 'captum' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
