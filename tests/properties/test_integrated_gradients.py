@@ -1,8 +1,8 @@
 """Integrated gradients fulfil all the axioms: at the input, at layers and for neurons."""
 
 import pytest
-from drawn import STEPS, STRICT, layer_cases, neuron_cases
-from hypothesis import given, settings
+from drawn import STEPS, STRICT
+from hypothesis import given
 
 import attrfunc as af
 from attrfunc import testing

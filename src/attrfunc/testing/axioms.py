@@ -26,7 +26,7 @@ AXIOMS: dict[str, Callable[..., None]] = {
 
 
 def check_axioms(
-    method: Method, model: Model, x: Any, *, axioms: Iterable[str] = tuple(AXIOMS), **options: Any
+    method: Method, /, model: Model, x: Any, *, axioms: Iterable[str] = tuple(AXIOMS), **options: Any
 ) -> None:
     """Check several axioms, with the default tolerance of each.
 

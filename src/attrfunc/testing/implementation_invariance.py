@@ -21,6 +21,7 @@ __all__ = ["check_implementation_invariance", "equal_models"]
 
 def check_implementation_invariance(
     method: Method,
+    /,
     model: Model,
     x: Any,
     *,

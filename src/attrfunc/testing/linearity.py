@@ -20,6 +20,7 @@ __all__ = ["check_linearity"]
 
 def check_linearity(
     method: Method,
+    /,
     model: Model,
     x: Any,
     *,
@@ -43,7 +44,9 @@ def check_linearity(
         target: The target.
         args: Further positional arguments of the model.
         kwargs: Keyword arguments of the model.
-        other: The model `g`, with the inputs and outputs of `f`; by default, a saturating function of `f`.
+        other: The model `g`, with the inputs and outputs of `f`. By default, `f` with each feature scaled by a
+            factor of its own; for a view of a layer a saturating function of `f`, which is the weaker test: its
+            gradient at any one point is parallel to that of `f`. `at_layer` makes the stronger one.
         a: Weight of `f`.
         b: Weight of `g`.
         rtol: Tolerance relative to the greatest attribution; see `attrfunc.testing.verdict`. The error of a quadrature
@@ -73,7 +76,12 @@ def check_linearity(
     trial = Trial(method, x, baseline, target, args, kwargs, options)
     scores = trial.scores(model, "check_linearity")
     size = float(scores.abs().max())
-    parts = _second_is_other(model, other, target, a, b) if other else _second_is_curved(model, x, target, a, b, size)
+    if other is not None:
+        parts = _with_another(model, lambda call: other, target, a, b)
+    elif view.sites:
+        parts = _with_curved(model, x, target, a, b, size)
+    else:
+        parts = _with_another(model, functools.partial(Around, x=x, before=_tilted), target, a, b)
     first, second, both = (trial.but(target=target).run(made) for made, target in parts)
     require_equal(
         f"linearity does not hold for {trial.name}: attributions of {a:g} * f + {b:g} * g must be {a:g} times those of "
@@ -94,7 +102,7 @@ def _at(leaves: list[Tensor], number: int, flat: int) -> float:
 Parts = list[tuple[Model | View, Any]]
 
 
-def _second_is_curved(model: Model, x: Any, target: Any, a: float, b: float, size: float) -> Parts:
+def _with_curved(model: Model, x: Any, target: Any, a: float, b: float, size: float) -> Parts:
     """Models and targets for f, for `g = size * tanh(f / size)`, and for their combination.
 
     The output is curved where an index selects the score from it, or else the score that a callable makes of it: a
@@ -118,14 +126,25 @@ def _then(target: Callable[[Any], Tensor], change: Callable[[Tensor], Tensor]) -
     return lambda output: change(target(output))
 
 
-def _second_is_other(model: Model, other: Callable[..., Any], target: Any, a: float, b: float) -> Parts:
-    """Models and targets for f, for g and for their combination."""
+def _with_another(model: Model, wrap: Callable[[Callable[..., Any]], Any], target: Any, a: float, b: float) -> Parts:
+    """Models and targets for f, for what `wrap` makes of it, and for their combination."""
 
     def weighted(one: Any, two: Any) -> Any:
         return a * one + b * two
 
     if callable(target):
-        both = derived(model, lambda call: Runs([call, other], tuple))
-        return [(model, target), (other, target), (both, lambda pair: weighted(target(pair[0]), target(pair[1])))]
-    both = derived(model, lambda call: Runs([call, other], lambda outputs: weighted(*outputs)))
-    return [(model, target), (other, target), (both, target)]
+        both = derived(model, lambda call: Runs([call, wrap(call)], tuple))
+        return [
+            (model, target),
+            (derived(model, wrap), target),
+            (both, lambda pair: weighted(target(pair[0]), target(pair[1]))),
+        ]
+    both = derived(model, lambda call: Runs([call, wrap(call)], lambda outputs: weighted(*outputs)))
+    return [(model, target), (derived(model, wrap), target), (both, target)]
+
+
+@on_floats
+def _tilted(leaf: Tensor) -> Tensor:
+    """Each feature scaled by a factor of its own, so that the gradients of the two models are not parallel."""
+    factors = torch.linspace(0.5, 1, leaf[:1].numel(), dtype=leaf.dtype, device=leaf.device)
+    return leaf * factors.view(leaf[:1].shape)

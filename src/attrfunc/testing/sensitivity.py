@@ -24,6 +24,7 @@ __all__ = ["check_dummy", "check_sensitivity"]
 
 def check_dummy(
     method: Method,
+    /,
     model: Model,
     x: Any,
     *,
@@ -92,6 +93,7 @@ def _every_other(leaf: Tensor, parity: int) -> Tensor:
 
 def check_sensitivity(
     method: Method,
+    /,
     model: Model,
     x: Any,
     *,
@@ -154,10 +156,7 @@ def _require_some(trial: Trial, model: Model, masks: list[Tensor], rtol: float, 
     scores = trial.scores(model, "check_sensitivity")
     low, high = scores[0], scores[-1]
     got = trial.run_at_input(model)
-    sums = [
-        leaf.abs().nan_to_num(nan=0.0).where(mask, torch.zeros_like(leaf))
-        for leaf, mask in zip(got, masks, strict=True)
-    ]
+    sums = [leaf.abs().where(mask, torch.zeros_like(leaf)) for leaf, mask in zip(got, masks, strict=True)]
     given = torch.stack([leaf.flatten(1).sum(1) for leaf in sums]).sum(0)
     nothing = rounding(scores)
     differs = (high - low).abs() > rtol * size
@@ -171,8 +170,8 @@ def _require_some(trial: Trial, model: Model, masks: list[Tensor], rtol: float, 
     raise AssertionError(
         f"sensitivity does not hold for {trial.name}: the one feature that differs between input and baseline must get "
         "an attribution, since the score differs\n"
-        f"  worst: example {worst}, feature {feature}{of}: it gets {float(got[number][worst][feature]):.3g}, while the "
-        f"score goes from {float(low[worst]):.8g} to {float(high[worst]):.8g}; so it is in {int(wrong.sum())} of "
+        f"  worst: example {worst}, feature {feature}{of}: it gets {float(got[number][worst][feature]) + 0:.3g}, while "
+        f"the score goes from {float(low[worst]):.8g} to {float(high[worst]):.8g}; so it is in {int(wrong.sum())} of "
         f"{len(wrong)} examples\n"
         f"  tolerance: up to {nothing:.3g} is nothing (rounding of the score); the score differs by more than rtol "
         f"{rtol:.3g} x {float(size):.3g} (the greatest absolute score)"

@@ -229,7 +229,7 @@ def cases(
     dtype: torch.dtype = torch.float64,
     baseline: bool = True,
 ) -> dict[str, Any]:
-    """A network and the arguments of an attribution of it: `method(**case)`, to test a method of your own.
+    """A network and the arguments of an attribution of it: `check(method, **case)`, to test a method of your own.
 
     Args:
         draw: Given by hypothesis.

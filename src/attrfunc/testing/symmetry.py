@@ -20,6 +20,7 @@ __all__ = ["check_symmetry"]
 
 def check_symmetry(
     method: Method,
+    /,
     model: Model,
     x: Any,
     *,

@@ -35,6 +35,7 @@ class Trial:
         kwargs: Keyword arguments of the model.
         options: The method's own. A generator among them is set back before each call, so that the calls of one check
             draw the same numbers.
+        states: The states of these generators.
     """
 
     method: Method
@@ -44,10 +45,13 @@ class Trial:
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
-        states = [(g, g.get_state()) for g in self.options.values() if isinstance(g, torch.Generator)]
-        object.__setattr__(self, "_states", states)
+        if self.states is None:
+            options = self.options.items()
+            states = {name: value.get_state() for name, value in options if isinstance(value, torch.Generator)}
+            object.__setattr__(self, "states", states)
 
     @property
     def name(self) -> str:
@@ -59,13 +63,20 @@ class Trial:
         return replace(self, **changes)
 
     def run(self, model: Model) -> list[Tensor]:
-        """Attribute a model: the floating-point tensors of the result."""
-        for generator, state in self._states:  # type: ignore[attr-defined]
-            generator.set_state(state)
+        """Attribute a model: the floating-point tensors of the result.
+
+        Raises:
+            AssertionError: If there is an infinity or NaN in it.
+        """
+        for name, state in (self.states or {}).items():
+            self.options[name].set_state(state)
         given = {"baseline": self.baseline, "target": self.target, "args": self.args or None, "kwargs": self.kwargs}
         arguments = {name: value for name, value in given.items() if value is not None}
         result = self.method(model, self.x, **arguments, **self.options)
-        return [leaf.detach() for leaf in floats(result)[0]]
+        leaves = [leaf.detach() for leaf in floats(result)[0]]
+        if not all(leaf.isfinite().all() for leaf in leaves):
+            raise AssertionError(f"{self.name} returned attributions that are not finite: {leaves}")
+        return leaves
 
     def run_at_input(self, model: Model) -> list[Tensor]:
         """The same, where the result must have the shapes of `x`.

@@ -98,9 +98,9 @@ def derived(model: Model, wrap: Callable[[Call], nn.Module]) -> Model:
     """Wrap a model; of a view, the model that it looks at."""
     view = as_view(model)
     if view is not model:
-        tensors = view.tensors and {f"model0.{name}": tensor for name, tensor in view.tensors.items()}
-        return replace(view, model=wrap(view.model), tensors=tensors)
-    return wrap(view.model)
+        return wrap(view.model)
+    tensors = view.tensors and {f"model0.{name}": tensor for name, tensor in view.tensors.items()}
+    return replace(view, model=wrap(view.model), tensors=tensors)
 
 
 def rewritten(model: nn.Module) -> nn.Module:
