@@ -1,6 +1,16 @@
-"""Settings for all tests."""
+"""Settings for the whole suite."""
+
+import os
 
 import torch
+from hypothesis import Phase, settings
 
 # The models are so small that threads only wait for each other.
 torch.set_num_threads(1)
+
+# The suite gives the same verdict every time; HYPOTHESIS_PROFILE=explore looks for new failures. No deadline: the
+# machines that run it are shared; no phase that explains failures, which traces every line of torch and takes minutes.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+settings.register_profile("ci", deadline=None, phases=PHASES, max_examples=25, derandomize=True)
+settings.register_profile("explore", deadline=None, phases=PHASES, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 import attrfunc as af
 from attrfunc.core.affine_prefix import leading_linear_layer
@@ -82,11 +83,65 @@ def test_the_result_is_the_same(forward, x):
 
 
 def test_the_layer_runs_at_the_ends_only(x):
-    net, rows = Net(plain).double(), []
-    net.first.register_forward_hook(lambda module, args, output: rows.append(len(output)))
-    af.ig(net, x, n_steps=50, chunk_size=1000)
+    rows = []
+
+    class CountRows(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is F.linear and args[1].shape == (8, 12):
+                rows.append(len(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    with CountRows():
+        af.ig(Net(plain).double(), x, n_steps=50, chunk_size=1000)
     assert max(rows) == 5
     assert len(rows) < 10
+
+
+class Tied(Net):
+    """An autoencoder, whose decoder is another module with the same weight, or the same weight without a module."""
+
+    def __init__(self, forward):
+        super().__init__(forward)
+        self.first, self.decoder = nn.Linear(12, 12), nn.Linear(12, 12)
+        self.decoder.weight = self.first.weight
+
+
+class Rectified(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def rectified(net):
+    net.first = Rectified(12, 8)
+
+
+def patched(net):
+    net.first.forward = lambda x: F.linear(x, net.first.weight, net.first.bias).relu()
+
+
+def hooked(net):
+    net.first.register_forward_hook(lambda module, args, output: output.relu())
+
+
+TIED = {
+    "to another layer": lambda net, x: net.decoder(net.first(x.flatten(1)).tanh()).square().sum(1),
+    "to a function": lambda net, x: net.decoder((x.flatten(1) @ net.decoder.weight).tanh()).square().sum(1),
+    "to a layer that does not run": lambda net, x: net.first(x.flatten(1)).tanh().square().sum(1),
+}
+
+
+@pytest.mark.parametrize("forward", TIED.values(), ids=TIED)
+def test_tied_weights(forward, x):
+    net, baseline = Tied(forward).double(), torch.randn_like(x)
+    torch.testing.assert_close(af.ig(net, x, baseline=baseline, n_steps=20), expected(net, x, baseline))
+
+
+@pytest.mark.parametrize("change", [rectified, patched, hooked])
+def test_a_layer_that_does_more_than_its_product(change, x):
+    net, baseline = Net(plain), torch.randn_like(x)
+    change(net)
+    net = net.double()
+    torch.testing.assert_close(af.ig(net, x, baseline=baseline, n_steps=20), expected(net, x, baseline))
 
 
 def test_derivatives_go_through(x):

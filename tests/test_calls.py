@@ -331,7 +331,7 @@ class TestViews:
         rows = []
         model.body[0].register_forward_hook(lambda module, args, output: rows.append(len(output)))
         af.ig(af.layer(model, "body.6"), x, target=0, n_steps=20, chunk_size=1000)
-        assert rows == [4, 4, 4]  # at the baseline, at the input, and once for all points
+        assert rows == [4, 4, 4]  # at the input, at the baseline, and once for all points
         rows.clear()
         af.ig(af.layer(model, "body.0"), x, target=0, n_steps=20, chunk_size=1000)
         assert rows == [4, 4, 80]

@@ -39,7 +39,9 @@ def shim_call(case: Case, model: Any) -> tuple[Callable[..., Any], Any, Any]:
 
 def captum_call(case: Case, model: Any) -> tuple[Callable[..., Any], Any, Any]:
     """The same as Captum takes them: tensors with a batch dimension as arguments, everything else in a closure."""
-    inputs = case.inputs if isinstance(case.inputs, Tensor | tuple) else tuple(pytree.tree_leaves(case.inputs))
+    # Captum leaves requires_grad set on the input, when that is the input of the layer.
+    inputs = pytree.tree_map(Tensor.clone, case.inputs)
+    inputs = inputs if isinstance(inputs, Tensor | tuple) else tuple(pytree.tree_leaves(inputs))
     count = len(pytree.tree_leaves(case.inputs))
     leaves, spec = pytree.tree_flatten((case.inputs, case.args, dict(case.kwargs)))
     batched = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.shape[:1] == (ROWS,)]

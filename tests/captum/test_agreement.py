@@ -5,7 +5,7 @@ from captum_peer import agree, both, kinds
 
 from zoo import CASES
 
-STEPS = 12
+STEPS = 20
 INPUT = [case for case in CASES if case.differentiable]
 OUTPUTS = [pytest.param(case, name, False, id=f"{case}-{name}") for case in CASES for name in case.layers]
 ENTRIES = [pytest.param(case, name, True, id=f"{case}-{name}-input") for case in CASES for name in case.entries]
@@ -22,7 +22,7 @@ class TestInput:
 
     def test_average_gradient(self, case):
         init = {"multiply_by_inputs": False}
-        agree(*both("IntegratedGradients", case, init=init, target=case.target, n_steps=STEPS))
+        agree(*both("IntegratedGradients", case, init=init, target=case.target))
 
     @pytest.mark.parametrize("batch", [1, 7, 1000])
     def test_internal_batch_size(self, case, batch):

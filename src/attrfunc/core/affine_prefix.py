@@ -6,6 +6,7 @@ its transpose once, for the sum over all points. On an MLP most of the work is i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,14 +39,23 @@ def leading_linear_layer(problem: Problem) -> Site | None:
     layers = {
         _storage(weight): module
         for weight, module in weights
-        if isinstance(module, nn.Linear) and weight.dim() == 2 and not wrapped(weight)
+        if isinstance(module, nn.Linear) and _is_plain(module) and weight.dim() == 2 and not wrapped(weight)
     }
     if not any(4 * module.weight.numel() > size for module in layers.values()):
         return None
     with _Readers(x) as readers:
         problem.run(readers.input)
-    found = [layers[storage] for storage in readers.storages if storage in layers]
-    return Site(found[0], "the first linear layer") if readers.count == len(found) == 1 else None
+    found = [storage for storage in readers.storages if storage in layers]
+    # A weight that is read again is tied: it may be another layer's, or the layer may run elsewhere.
+    if readers.count != 1 or len(found) != 1 or readers.reads[found[0]] != 1:
+        return None
+    return Site(layers[found[0]], "the first linear layer")
+
+
+def _is_plain(module: nn.Linear) -> bool:
+    """Whether what comes out of a linear layer is its product, and nothing has been done to that."""
+    changed = "forward" in module.__dict__ or module._forward_hooks or module._forward_pre_hooks
+    return type(module) is nn.Linear and not changed
 
 
 class _Readers(TorchDispatchMode):
@@ -58,6 +68,7 @@ class _Readers(TorchDispatchMode):
         input: A copy of the input, to be run.
         count: How many operations read it.
         storages: Where the other operands of these lie.
+        reads: How many operations read what lies at a place.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -65,13 +76,17 @@ class _Readers(TorchDispatchMode):
         self.input = x.detach().clone()
         self.count = 0
         self.storages: list[int] = []
+        self.reads: Counter[int] = Counter()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Note what reads the input, and call it."""
         storages = [_storage(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if _storage(self.input) in storages and not _is_view(func):
+        if _is_view(func):
+            return func(*args, **(kwargs or {}))
+        self.reads.update(set(storages))
+        if _storage(self.input) in storages:
             self.count += 1
             product = func in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
             self.storages += storages if product else []

@@ -31,6 +31,8 @@ __all__ = ["Curve", "integrate"]
 # have no such optimum: there it bounds memory only.
 CPU_BUDGET = 2**28
 OTHER_BUDGET = 2**31
+# Fewer rows than this keep no processor busy, however large they are.
+FEWEST_ROWS = 4
 
 Curve = Callable[[slice, slice, list[Tensor]], list[Tensor]]
 """Maps (points, examples, shift) to the points, tensors of shape `(K, *point)`, moved by the shift."""
@@ -95,14 +97,18 @@ class _Chunks:
         return max(1, min(left, self._rows // rows))
 
     @contextmanager
-    def measured(self, rows: int, steps: int) -> Iterator[None]:
-        """Measure an evaluation of `rows` rows, if the size of a chunk is still open."""
+    def measured(self, rows: int, steps: int, shared: int) -> Iterator[None]:
+        """Measure an evaluation of `rows` rows, if the size of a chunk is still open.
+
+        Where `shared` bytes are allocated once for each evaluation, chunks are so large that they are few.
+        """
         if self._rows is not None or steps == 1 or torch.compiler.is_compiling():
             yield
             return
         with Meter() as meter:
             yield
-        self._rows = max(1, self._budget * rows // max(meter.bytes, 1))
+        budget = max(self._budget, 8 * shared)
+        self._rows = max(FEWEST_ROWS, budget * rows // max(meter.bytes - shared, 1))
 
 
 def _sum_points(
@@ -125,7 +131,7 @@ def _sum_points(
             scores = problem.scores(curve(points, shift))
             return (scores.new_tensor(weights[points]).unsqueeze(1) * scores).sum()
 
-        with chunks.measured(rows, steps):
+        with chunks.measured(rows, steps, problem.shared_bytes):
             value, gradient = pullback(score, zeros)
         require_finite(value)
         total = [leaf + part for leaf, part in zip(total, gradient, strict=True)]

@@ -35,14 +35,19 @@ class LayerProblem(Problem):
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The layers' activations at the baseline and at the input."""
-        start = self._record(resolve_baseline(baseline, self.inputs.x))
+        resolved = resolve_baseline(baseline, self.inputs.x)
         if torch.compiler.is_compiling():
-            end = self._record(self.inputs.x)
+            end = self.point()
         else:
             with Meter() as meter:
                 end = self._record(self.inputs.x, meter)
             self.shares_prefix = meter.prefix_is_worth_sharing()
-            self._plain_attention = self.shares_prefix and meter.fused_attention()
+            if self.shares_prefix:
+                self._plain_attention = self._plain_attention or meter.fused_attention()
+                self.shared_bytes = meter.before or 0
+        structure = self._structure
+        start = self._record(resolved, stop=True)
+        self._structure = structure  # what is not attributed stays as it is at the input
         if self.view.joint:
             self._require_parallel(start, end)
         return start, end
@@ -61,6 +66,7 @@ class LayerProblem(Problem):
         part = LayerProblem(self.view, self.inputs.at(block), self.twin)
         part._structure = self._structure
         part.shares_prefix, part._plain_attention = self.shares_prefix, self._plain_attention
+        part.shared_bytes = self.shared_bytes
         return part
 
     def scores(self, points: list[Tensor]) -> Tensor:
@@ -70,7 +76,7 @@ class LayerProblem(Problem):
                 return torch.func.vmap(self._replaced)(points)
             except RuntimeError as error:
                 log.debug("vmap failed, so the whole network runs on every path point: %s", error)
-                self.shares_prefix = self._plain_attention = False
+                self.shares_prefix = False
         times = points[0].shape[0]
         if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
             return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])
@@ -131,7 +137,7 @@ class LayerProblem(Problem):
         """Scores with the activations replaced by `point`."""
         return self._run((inputs or self.inputs).fresh(), lambda number, _: point[self._structure[number][0]])[0]
 
-    def _record(self, x: Any, meter: Meter | None = None) -> list[Tensor]:
+    def _record(self, x: Any, meter: Meter | None = None, *, stop: bool = False) -> list[Tensor]:
         """The activations at `x`; the meter, if given, is told when the first of them is reached."""
         point: dict[int, list[Tensor]] = {}
 
@@ -141,7 +147,7 @@ class LayerProblem(Problem):
             point[number] = tensors
             return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
 
-        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), keep)
+        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), keep, stop=stop)
         return self._flat(point, restores)
 
     def _flat(self, point: dict[int, list[Tensor]], restores: list[Restore]) -> list[Tensor]:

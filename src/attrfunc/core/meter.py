@@ -18,18 +18,19 @@ class Meter(TorchDispatchMode):
 
     Attributes:
         bytes: Bytes of all results that are not views.
+        before: How many of them there were when the attributed layer was reached.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
-        self._before: int | None = None
+        self.before: int | None = None
         self._behind: set[str] = set()
 
     def mark(self) -> None:
         """The attributed layer is reached; what was counted until now lies before it."""
-        if self._before is None:
-            self._before = self.bytes
+        if self.before is None:
+            self.before = self.bytes
 
     def prefix_is_worth_sharing(self) -> bool:
         """Whether to run the rest of the network under vmap: what lies before the layer then runs once for all points.
@@ -38,7 +39,7 @@ class Meter(TorchDispatchMode):
         third of the network has to lie before the layer; and each operation behind it needs a batching rule, or vmap
         would loop over it.
         """
-        before = self._before or 0
+        before = self.before or 0
         worth = before > (self.bytes - before) / 2
         return worth and all(_has_batching_rule(name) or _is_attention(name) for name in self._behind)
 
@@ -51,7 +52,9 @@ class Meter(TorchDispatchMode):
     ) -> Any:
         """Run the operation and count what it allocates."""
         result = func(*args, **(kwargs or {}))
-        if self._before is not None:
+        # What makes a tensor from none (empty, zeros) has nothing to batch.
+        reads = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs)))
+        if self.before is not None and reads:
             self._behind.add(func.name())
         for place, returned in zip(func._schema.returns, pytree.tree_leaves(result), strict=False):
             if place.alias_info is None and isinstance(returned, Tensor):

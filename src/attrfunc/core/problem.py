@@ -17,7 +17,7 @@ from attrfunc.core.inputs import Inputs
 from attrfunc.core.sites import Taps, Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.target import select
-from attrfunc.core.transforms import pullback, require_finite
+from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, floats
 from attrfunc.core.views import View
 
@@ -31,13 +31,17 @@ class Problem:
         view: The view.
         inputs: The examples.
         twin: The stateless model.
+
+    Attributes:
+        shared_bytes: What an evaluation allocates once, for however many points.
     """
 
     def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
         self.view, self.inputs, self.twin = view, inputs, twin
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
-        self._plain_attention = False
+        self._plain_attention = transformed((inputs.x, inputs.args, inputs.kwargs, inputs.target, view.tensors))
+        self.shared_bytes = 0
         self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
 
     def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
@@ -88,8 +92,11 @@ class Problem:
         """Run the network once at `x`, for what can be seen on the way."""
         self._outputs(replace(self.inputs, x=x))
 
-    def _outputs(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Any, list[Restore]]:
-        """What the score is selected from: the model's output, or the activation of the neuron's layer."""
+    def _outputs(self, inputs: Inputs, visit: Visit | None = None, *, stop: bool = False) -> tuple[Any, list[Restore]]:
+        """What the score is selected from: the model's output, or the activation of the neuron's layer.
+
+        With `stop`, the run may end where every tapped layer has been visited.
+        """
         neuron: list[Tensor] = []
 
         def reach(number: int, tensors: list[Tensor]) -> list[Tensor]:
@@ -100,5 +107,5 @@ class Problem:
 
         cut = self.view.output is not None
         with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
-            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=cut)
+            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=stop or cut)
         return restores.pop()(neuron) if cut else output, restores

@@ -1,0 +1,74 @@
+"""What the property tests draw beyond the public strategies: layers of a drawn network."""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+import attrfunc as af
+from attrfunc.testing import cases
+
+# Smooth networks, so that the quadrature error of this many Gauss-Legendre points lies far below STRICT, which leaves
+# room for rounding only. With kinks (ReLU) the error falls like 1 / n_steps and would hide all but gross mistakes.
+STEPS = 64
+STRICT = 1e-7
+
+
+def attribute(method, case, /, **options):
+    """Call a method on a case."""
+    arguments = {name: value for name, value in case.items() if name != "model"}
+    return method(case["model"], **arguments, **options)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer by name, side and number of the call, and the shape of its activation if that is one tensor."""
+
+    name: str
+    side: str
+    call: int | None
+    shape: tuple | None
+
+    def view(self, model):
+        return af.layer(model, self.name, side=self.side, call=self.call)
+
+
+def places(model, x):
+    """The places in a network with one example per entry of dimension 0."""
+    calls, shapes = {}, {}
+    handles = []
+    for name, module in model.named_modules():
+        if name and not isinstance(module, nn.ModuleList):
+
+            def record(module, inputs, output, name=name):
+                calls[name] = calls.get(name, 0) + 1
+                for side, value in (("input", inputs), ("output", output)):
+                    leaves = torch.utils._pytree.tree_leaves(value)
+                    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+                    if tensors and all(len(leaf) == len(x) for leaf in tensors):
+                        shapes[name, side] = getattr(value, "shape", None)
+
+            handles.append(module.register_forward_hook(record))
+    model(x.clone())
+    for handle in handles:
+        handle.remove()
+    numbers = {name: [None] if count == 1 else range(count) for name, count in calls.items()}
+    return [Place(*key, number, shape) for key, shape in shapes.items() for number in numbers[key[0]]]
+
+
+@st.composite
+def layer_cases(draw, **options):
+    """A case, and a place in its network."""
+    case = draw(cases(**options))
+    return case, draw(st.sampled_from(places(case["model"], case["x"])))
+
+
+@st.composite
+def neuron_cases(draw, **options):
+    """A case without a target, and a place with an index into its activation."""
+    case = draw(cases(**options))
+    case.pop("target")
+    found = [place for place in places(case["model"], case["x"]) if place.side == "output" and place.shape]
+    place = draw(st.sampled_from(found))
+    return case, place, tuple(draw(st.integers(0, size - 1)) for size in place.shape[1:])
