@@ -145,11 +145,13 @@ def seconds(run: Run, times: int = 1) -> Seconds:
 
 def race(runs: dict[str, Run], plan: Plan) -> tuple[dict[str, float], dict[str, Spread], int]:
     """Run everyone in turn, again and again. Returns median wall seconds, and ratios peer / ours round by round."""
-    # A sample of a fast method is many calls: the clock's own noise must not count.
-    times = {name: 1 if plan.quick else max(1, round(0.05 / seconds(run).wall)) for name, run in runs.items()}
-    samples: dict[str, list[Seconds]] = {name: [] for name in runs}
     begin = time.perf_counter()
-    for done in range(1 if plan.quick else plan.most):
+    samples = {name: [seconds(run)] for name, run in runs.items()}
+    # A sample of a fast method is many calls: the clock's own noise must not count.
+    times = {name: 1 if plan.quick else max(1, round(0.05 / first.wall)) for name, (first,) in samples.items()}
+    if max(times.values()) > 1:
+        samples = {name: [] for name in runs}
+    for done in range(len(samples["ours"]), 1 if plan.quick else plan.most):
         if done >= plan.least and time.perf_counter() - begin > plan.seconds:
             break
         for name, run in runs.items():
