@@ -7,7 +7,8 @@ target: One of
     * an int: that index of a `(B, C)` output, for every example.
     * a tuple: indices behind the batch dimension of an output with more dimensions; a slice in it sums over its range.
     * an integer tensor of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one for each). It is gathered,
-      never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets.
+      never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets. With many
+      targets, give `vmap` a `chunk_size` of some 16: the backward passes of a chunk then stay in the cache.
     * a list with one int or one tuple for each example.
     * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that
       are not tensors. It sees as many rows as are evaluated at once, not only the B examples.
