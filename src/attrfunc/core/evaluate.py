@@ -115,7 +115,7 @@ class _Work:
         """The sum for some examples, which are evaluated together."""
         zeros = [torch.zeros_like(leaf[rows]) for leaf in self.like]
         total = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in zeros]
-        count = points.stop - points.start if size is None else max(1, size // problem.inputs.rows)
+        count = points.stop - points.start if size is None else max(1, size // max(problem.inputs.rows, 1))
         for start in range(points.start, points.stop, count):
             chunk = slice(start, min(start + count, points.stop))
 

@@ -120,7 +120,8 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
     for part, size in zip(index, output.shape[1:], strict=True):
         _check_range(part, size, output, name)
     if not any(isinstance(part, Tensor) for part in index):
-        return _scores(output[(slice(None), *index)].reshape(rows, -1).sum(1), rows, name)
+        picked = output[(slice(None), *index)]
+        return _scores(picked.flatten(1).sum(1) if picked.dim() > 1 else picked, rows, name)
     if any(isinstance(part, slice) for part in index):
         raise ArgumentError(name, "slices beside index tensors", "one or the other", "Pass a callable instead.")
     flat: Any = 0
