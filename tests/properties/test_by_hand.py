@@ -1,0 +1,59 @@
+"""Whatever is drawn, the methods give what their formulas give, written out for one example after the other."""
+
+import pytest
+import torch
+from drawn import attribute
+from hypothesis import given
+from torch import Tensor
+
+import attrfunc as af
+from attrfunc import testing
+
+ROUNDING = {"rtol": 1e-9, "atol": 1e-11}
+
+
+def score_of(output, target, row):
+    """The score of one example, from the outputs of all."""
+    if callable(target):
+        return target(output)[row]
+    if target is None:
+        return output[row].squeeze()
+    if isinstance(target, list) or (isinstance(target, Tensor) and target.dim() == 1):
+        target = target[row]
+    if isinstance(target, tuple):
+        target = tuple(part[row] if isinstance(part, Tensor) else part for part in target)
+    return output[row][target].sum()
+
+
+def gradient(case, x):
+    """The gradient at `x`, one example after the other."""
+    x = x.clone().requires_grad_()
+    output = case["model"](x.clone())
+    rows = [
+        torch.autograd.grad(score_of(output, case["target"], row), x, retain_graph=True)[0] for row in range(len(x))
+    ]
+    return torch.stack([part[row] for row, part in enumerate(rows)])
+
+
+PLACES = {"input": lambda method: method, "layer": testing.at_layer, "neuron": testing.at_neuron}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(case=testing.cases(baseline=False))
+def test_gradients(place, case):
+    expected, move = gradient(case, case["x"]), PLACES[place]
+    torch.testing.assert_close(attribute(move(af.saliency), case, absolute=False), expected, **ROUNDING)
+    torch.testing.assert_close(attribute(move(af.saliency), case), expected.abs(), **ROUNDING)
+    torch.testing.assert_close(attribute(move(af.input_x_gradient), case), case["x"] * expected, **ROUNDING)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(case=testing.cases())
+def test_integrated_gradients(place, case):
+    x, baseline = case["x"], case["baseline"]
+    start = baseline(x) if callable(baseline) else torch.zeros_like(x) + (0 if baseline is None else baseline)
+    points = [start + (step + 0.5) / 3 * (x - start) for step in range(3)]
+    expected = (x - start) * sum(gradient(case, point) for point in points) / 3
+    torch.testing.assert_close(
+        attribute(PLACES[place](af.ig), case, n_steps=3, method="riemann_middle"), expected, **ROUNDING
+    )
