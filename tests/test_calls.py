@@ -148,6 +148,27 @@ class TestTwin:
                 close(method(af.layer(model, place), x, target=0), method(af.layer(plain, place), x, target=0))
         close(af.saliency(af.neuron(model, "0", 1), x), af.saliency(af.neuron(plain, "0", 1), x))
 
+    def test_a_model_that_attributes(self):
+        class Explains(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = mlp()
+
+            def forward(self, x):
+                return af.ig(self.inner, x, target=0, n_steps=3)
+
+        model, x = Explains(), rand(4, 3)
+        plain = lambda x: af.ig(model.inner, x, target=0, n_steps=3)
+        close(af.saliency(model, x, target=1), af.saliency(plain, x, target=1).detach())
+        assert af.ig(af.layer(model, "inner.0", call=0), x, target=1).shape == (4, 5)
+
+    @pytest.mark.parametrize("method", [af.ig, af.saliency, af.input_x_gradient])
+    @pytest.mark.parametrize("view", [lambda m: m, lambda m: af.layer(m, "0")])
+    def test_no_examples(self, method, view):
+        model = mlp()
+        expected = (0, 3) if view(model) is model else (0, 5)
+        assert method(view(model), rand(0, 3), target=1).shape == expected
+
     def test_inference_tensors_and_no_grad(self):
         model, x = mlp(), rand(2, 3)
         expected = af.ig(model, x, target=0)

@@ -253,6 +253,13 @@ def test_compile(method, view, net, x):
 
 
 @every_method
+def test_compile_a_closure(method, net, x):
+    torch.compiler.reset()
+    compiled = torch.compile(lambda x: method(lambda x: net(x).sin(), x, target=1), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), method(lambda x: net(x).sin(), x, target=1))
+
+
+@every_method
 def test_compile_with_inductor(method, net, x):
     torch.compiler.reset()
     compiled = torch.compile(lambda x: method(net, x, target=1), fullgraph=True)

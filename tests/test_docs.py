@@ -34,3 +34,7 @@ def test_readme():
     names: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["TraceableAttention"]
+__all__ = ["TraceableAttention", "plain_attention"]
 
 
 class TraceableAttention(TorchFunctionMode):
@@ -34,8 +36,37 @@ class TraceableAttention(TorchFunctionMode):
         """Replace the two entry points of fused attention; call everything else as it is."""
         kwargs = kwargs or {}
         if self._plain and func is F.scaled_dot_product_attention:
-            return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+            return plain_attention(*args, **kwargs)
         if self._plain and func is F.multi_head_attention_forward and not kwargs.get("need_weights", True):
             # With weights asked for, torch takes the plain path.
             return func(*args, **{**kwargs, "need_weights": True})[0], None
         return func(*args, **kwargs)
+
+
+def plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What `torch.nn.functional.scaled_dot_product_attention` computes, with its arguments, in plain operations.
+
+    A query that may look at no key gets zeros, as there.
+    """
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if is_causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~allowed, -math.inf)
+    if attn_mask is not None:
+        masked = attn_mask.dtype == torch.bool
+        scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
+    blind = scores.isneginf().all(-1, keepdim=True)
+    weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+    return F.dropout(weights, dropout_p) @ value

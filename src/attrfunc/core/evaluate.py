@@ -11,18 +11,18 @@ progress: `True` shows a bar (needs tqdm: the extra `attrfunc[progress]`); a cal
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from attrfunc.core.meter import Meter
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
-from attrfunc.core.transforms import pullback, require_finite
+from attrfunc.core.transforms import pullback, require_finite, transformed
 
 __all__ = ["Curve", "integrate"]
 
@@ -66,74 +66,65 @@ def integrate(
         ArgumentError: If `chunk_size` is below 1.
         ModelError: If the score is not finite.
     """
-    chunks = _Chunks(chunk_size, like[0].device)
-    rows, steps = problem.inputs.rows, len(weights)
-    width = min(rows, chunk_size) if chunk_size and problem.separable(like) else rows
-    report = reporter(progress, rows * steps)
-    blocks = []
-    for first in range(0, rows, width):
-        block = slice(None) if width == rows else slice(first, first + width)
-        part = problem if width == rows else problem.at(block)
-        here = functools.partial(_at_rows, curve, block)
-        blocks.append(_sum_points(part, here, weights, [leaf[block] for leaf in like], chunks, report))
-    return [torch.cat(leaves) if len(leaves) > 1 else leaves[0] for leaves in zip(*blocks, strict=True)]
-
-
-def _at_rows(curve: Curve, rows: slice, points: slice, shift: list[Tensor]) -> list[Tensor]:
-    return curve(points, rows, shift)
-
-
-class _Chunks:
-    """How many rows to evaluate at once: as asked for, or measured on the first evaluation."""
-
-    def __init__(self, chunk_size: int | None, device: torch.device) -> None:
-        self._rows = chunk_size if chunk_size is None else positive("chunk_size", chunk_size)
-        self._budget = CPU_BUDGET if device.type == "cpu" else OTHER_BUDGET
-
-    def points(self, rows: int, left: int) -> int:
-        """The number of points for the next evaluation, of `left`, with `rows` examples each."""
-        if self._rows is None:
-            return left if torch.compiler.is_compiling() else 1
-        return max(1, min(left, self._rows // rows))
-
-    @contextmanager
-    def measured(self, rows: int, steps: int, shared: int) -> Iterator[None]:
-        """Measure an evaluation of `rows` rows, if the size of a chunk is still open.
-
-        Where `shared` bytes are allocated once for each evaluation, chunks are so large that they are few.
-        """
-        if self._rows is not None or steps == 1 or torch.compiler.is_compiling():
-            yield
-            return
+    size = None if chunk_size is None else positive("chunk_size", chunk_size)
+    steps = len(weights)
+    work = _Work(problem, curve, weights, like, reporter(progress, problem.inputs.rows * steps))
+    if size is not None or steps == 1 or torch.compiler.is_compiling():
+        total = work.sum(slice(0, steps), size)
+    else:
         with Meter() as meter:
-            yield
-        budget = max(self._budget, 8 * shared)
-        self._rows = max(FEWEST_ROWS, budget * rows // max(meter.bytes - shared, 1))
+            first = work.sum(slice(0, 1), None)
+        rest = work.sum(slice(1, steps), _cache_rows(problem, meter.bytes))
+        total = [one + others for one, others in zip(first, rest, strict=True)]
+    return [leaf.to(example.dtype) for leaf, example in zip(total, like, strict=True)]
 
 
-def _sum_points(
-    problem: Problem,
-    curve: Callable[[slice, list[Tensor]], list[Tensor]],
-    weights: Sequence[float],
-    like: list[Tensor],
-    chunks: _Chunks,
-    report: Callable[[int], None],
-) -> list[Tensor]:
-    """The weighted sum for examples that are evaluated together."""
-    zeros = [torch.zeros_like(leaf) for leaf in like]
-    total = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in zeros]
-    rows, steps, done = problem.inputs.rows, len(weights), 0
-    while done < steps:
-        points = slice(done, done + chunks.points(rows, steps - done))
-        done = points.stop
+def _cache_rows(problem: Problem, allocated: int) -> int:
+    """How many rows to evaluate at once, if one point for all examples allocates this many bytes.
 
-        def score(shift: list[Tensor], points: slice = points) -> Tensor:
-            scores = problem.scores(curve(points, shift))
-            return (scores.new_tensor(weights[points]).unsqueeze(1) * scores).sum()
+    What is allocated once, for however many points, has to be a small part of each evaluation.
+    """
+    like = pytree.tree_leaves(problem.inputs.x)[0]
+    budget = max(CPU_BUDGET if like.device.type == "cpu" else OTHER_BUDGET, 8 * problem.shared_bytes)
+    # With targets mapped by vmap, one row here is a row for each target.
+    fewest = 1 if transformed(problem.inputs.target) else FEWEST_ROWS
+    return max(fewest, budget * problem.inputs.rows // max(allocated - problem.shared_bytes, 1))
 
-        with chunks.measured(rows, steps, problem.shared_bytes):
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be summed."""
+
+    problem: Problem
+    curve: Curve
+    weights: Sequence[float]
+    like: list[Tensor]
+    report: Callable[[int], None]
+
+    def sum(self, points: slice, size: int | None) -> list[Tensor]:
+        """The sum over these points, with `size` rows at once (all, if None), in single precision at least."""
+        rows = self.problem.inputs.rows
+        # Only where dimension 0 is the example can the examples be evaluated apart.
+        if size is None or size >= rows or not self.problem.separable(self.like):
+            return self._block(self.problem, slice(None), points, size)
+        blocks = [slice(first, first + size) for first in range(0, rows, size)]
+        totals = [self._block(self.problem.at(block), block, points, size) for block in blocks]
+        return [torch.cat(leaves) for leaves in zip(*totals, strict=True)]
+
+    def _block(self, problem: Problem, rows: slice, points: slice, size: int | None) -> list[Tensor]:
+        """The sum for some examples, which are evaluated together."""
+        zeros = [torch.zeros_like(leaf[rows]) for leaf in self.like]
+        total = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in zeros]
+        count = points.stop - points.start if size is None else max(1, size // max(problem.inputs.rows, 1))
+        for start in range(points.start, points.stop, count):
+            chunk = slice(start, min(start + count, points.stop))
+
+            def score(shift: list[Tensor], chunk: slice = chunk) -> Tensor:
+                scores = problem.scores(self.curve(chunk, rows, shift))
+                return (scores.new_tensor(self.weights[chunk]).unsqueeze(1) * scores).sum()
+
             value, gradient = pullback(score, zeros)
-        require_finite(value)
-        total = [leaf + part for leaf, part in zip(total, gradient, strict=True)]
-        report(rows * (points.stop - points.start))
-    return [leaf.to(like_leaf.dtype) for leaf, like_leaf in zip(total, like, strict=True)]
+            require_finite(value)
+            total = [leaf + part for leaf, part in zip(total, gradient, strict=True)]
+            self.report(problem.inputs.rows * (chunk.stop - chunk.start))
+        return total

@@ -43,7 +43,7 @@ class LayerProblem(Problem):
                 end = self._record(self.inputs.x, meter)
             self.shares_prefix = meter.prefix_is_worth_sharing()
             if self.shares_prefix:
-                self._plain_attention = meter.fused_attention()
+                self._plain_attention = self._plain_attention or meter.fused_attention()
                 self.shared_bytes = meter.before or 0
         structure = self._structure
         start = self._record(resolved, stop=True)
@@ -76,7 +76,7 @@ class LayerProblem(Problem):
                 return torch.func.vmap(self._replaced)(points)
             except RuntimeError as error:
                 log.debug("vmap failed, so the whole network runs on every path point: %s", error)
-                self.shares_prefix = self._plain_attention = False
+                self.shares_prefix = False
         times = points[0].shape[0]
         if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
             return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])

@@ -17,7 +17,7 @@ from attrfunc.core.inputs import Inputs
 from attrfunc.core.sites import Taps, Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.target import select
-from attrfunc.core.transforms import pullback, require_finite
+from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, floats
 from attrfunc.core.views import View
 
@@ -40,7 +40,7 @@ class Problem:
         self.view, self.inputs, self.twin = view, inputs, twin
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
-        self._plain_attention = False
+        self._plain_attention = transformed((inputs.x, inputs.args, inputs.kwargs, inputs.target, view.tensors))
         self.shared_bytes = 0
         self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
 

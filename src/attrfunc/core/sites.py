@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, ModelError, near
@@ -91,7 +92,8 @@ class Taps:
         self._sites = sites
         self._modules = [twin.modules.get(site.module, site.module) for site in sites]
         # Modules inside a plain callable are the user's own, and another thread may be running them.
-        self._owner = 0 if twin.modules else threading.get_ident()
+        alone = bool(twin.modules) or not sites or torch.compiler.is_compiling()
+        self._owner = 0 if alone else threading.get_ident()
         self._verified = False
 
     def run(
@@ -115,6 +117,7 @@ class Taps:
         stop = stop and self._verified
         found: list[Restore | None] = [None] * len(self._sites)
         counts = [0] * len(self._sites)
+        done: list[bool] = []
 
         def reach(number: int, value: Any) -> Any:
             site = self._sites[number]
@@ -127,6 +130,7 @@ class Taps:
             found[number] = restore
             value = restore(visit(number, tensors))
             if stop and None not in found:
+                done.append(True)
                 raise _Stop
             return value
 
@@ -134,6 +138,8 @@ class Taps:
         try:
             output = self._twin(*args, **kwargs)
         except _Stop:
+            if not done:
+                raise  # the end of a run around this one: the model attributes something itself
             output = None
         finally:
             for table, key in installed:

@@ -49,7 +49,8 @@ class Twin:
         self._volatile: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
         root = model_root(model)
         if root is not None:
-            self._replace(root, tensors or {})
+            if tensors:
+                self._replace(root, tensors)
             self._copy(root)
             for twin, name in self._bound:
                 twin.__dict__[name] = self._rebind(twin.__dict__[name])

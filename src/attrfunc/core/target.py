@@ -7,7 +7,8 @@ target: One of
     * an int: that index of a `(B, C)` output, for every example.
     * a tuple: indices behind the batch dimension of an output with more dimensions; a slice in it sums over its range.
     * an integer tensor of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one for each). It is gathered,
-      never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets.
+      never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets. With many
+      targets, give `vmap` a `chunk_size` of some 16: the backward passes of a chunk then stay in the cache.
     * a list with one int or one tuple for each example.
     * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that
       are not tensors. It sees as many rows as are evaluated at once, not only the B examples.
@@ -119,7 +120,8 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
     for part, size in zip(index, output.shape[1:], strict=True):
         _check_range(part, size, output, name)
     if not any(isinstance(part, Tensor) for part in index):
-        return _scores(output[(slice(None), *index)].reshape(rows, -1).sum(1), rows, name)
+        picked = output[(slice(None), *index)]
+        return _scores(picked.flatten(1).sum(1) if picked.dim() > 1 else picked, rows, name)
     if any(isinstance(part, slice) for part in index):
         raise ArgumentError(name, "slices beside index tensors", "one or the other", "Pass a callable instead.")
     flat: Any = 0

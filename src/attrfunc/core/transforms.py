@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._C import _functorch
+from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 
-__all__ = ["differentiated", "explain", "inside", "known", "pullback", "require_finite", "wrapped"]
+__all__ = ["differentiated", "explain", "inside", "known", "pullback", "require_finite", "transformed", "wrapped"]
 
 
 def differentiated(value: Tensor) -> bool:
@@ -64,6 +66,15 @@ def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) ->
 def wrapped(value: Tensor) -> bool:
     """Whether a transform of torch.func has wrapped this tensor."""
     return _functorch.is_functorch_wrapped_tensor(value)
+
+
+def transformed(tree: Any) -> bool:
+    """Whether a transform or plain autograd works through any tensor of a structure.
+
+    Fused kernels have no second derivative, no forward-mode and no batching rule.
+    """
+    leaves = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return any(leaf.requires_grad or (not torch.compiler.is_compiling() and wrapped(leaf)) for leaf in leaves)
 
 
 def inside(value: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def layer(
     """A view of the model at a layer: the point is the layer's activation, the score the rest of the network.
 
     Args:
-        model: A module, a callable that runs one, or a view (of a neuron, say).
+        model: A module, a callable that runs one (not under `torch.compile`), or a view (of a neuron, say).
         where: The layer, by dotted name or as a module. A list gives the list of the results that its layers give one
             by one.
         side: Attribute to the layer's `"output"` or `"input"` (its positional inputs, or its keyword inputs if it has

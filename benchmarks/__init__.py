@@ -1,0 +1,1 @@
+"""Measures attrfunc beside its peers: `python -m benchmarks --help`."""

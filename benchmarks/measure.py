@@ -1,0 +1,197 @@
+"""Measures one case: agreement, then seconds in alternating runs, then peak memory in fresh processes."""
+
+from __future__ import annotations
+
+import gc
+import math
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import CASES, Case
+from benchmarks.peers import Peer, Task
+
+AGREEMENT = {torch.float32: 1e-5, torch.float64: 1e-7}
+"""The largest difference between two libraries, relative to the largest attribution, that still counts as the same."""
+
+Run = Callable[[], Tensor]
+
+
+class Seconds(NamedTuple):
+    """What one call took. CPU time is fair on a shared machine, and with one thread it is the time that passes."""
+
+    cpu: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: rounds of every peer in turn, until `seconds` are spent."""
+
+    threads: int = 1
+    quick: bool = False
+    least: int = 3
+    most: int = 25
+    seconds: float = 6.0
+
+    def clock(self, sample: Seconds) -> float:
+        """The seconds that ratios are made of."""
+        return sample.cpu if self.threads == 1 else sample.wall
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with the quartiles around it."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+        return cls(low, median, high)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one case; keys of the mappings are the peers."""
+
+    case: Case
+    rows: dict[str, int]
+    disagreement: float
+    disagreement64: float | None
+    wall: dict[str, float]
+    ratios: dict[str, Spread]
+    memory: dict[str, float]
+    rounds: int
+
+    @property
+    def agrees(self) -> bool:
+        if self.disagreement64 is None:
+            return self.disagreement <= AGREEMENT[torch.float32]
+        return self.disagreement64 <= AGREEMENT[torch.float64]
+
+
+def measure(case: Case, plan: Plan) -> Row:
+    """Check, tune, time and weigh one case."""
+    task, ways = case.task(plan.quick), case.ways()
+    rows = {}
+    if ways.tunable:
+        rows["tuned"] = best_rows(ways.captum, task, plan)
+        if ways.bare:
+            rows["bare"] = best_rows(ways.bare, task, plan)
+    runs = peers(case, task, rows)
+    disagreement, exact = difference(runs), None
+    if disagreement > AGREEMENT[torch.float32]:
+        # Rounding can move a point across a kink of ReLU. A true disagreement does not vanish with the rounding.
+        runs64 = peers(case, task.double(), rows)
+        if "tuned" in runs64:
+            del runs64["captum"]  # all points at once, in float64: too much memory
+        exact = difference(runs64)
+    wall, ratios, rounds = race(runs, plan)
+    memory = {name: peak_memory(case, name, rows, plan) for name in runs}
+    return Row(case, rows, disagreement, exact, wall, ratios, memory, rounds)
+
+
+def peers(case: Case, task: Task, rows: dict[str, int]) -> dict[str, Run]:
+    """Everyone who runs in this case, by name."""
+    ways = case.ways()
+    runs: dict[str, Run] = {"ours": partial(ways.ours, task), "captum": partial(ways.captum, task, None)}
+    if ways.tunable:
+        runs["tuned"] = partial(ways.captum, task, rows.get("tuned"))
+    if ways.bare:
+        runs["bare"] = partial(ways.bare, task, rows.get("bare"))
+    return runs
+
+
+def difference(runs: dict[str, Run]) -> float:
+    """The largest difference of any peer's result to ours, relative to the largest attribution."""
+    ours = runs["ours"]()
+    results = [run() for name, run in runs.items() if name != "ours"]
+    if any(result.shape != ours.shape for result in results):
+        return math.inf
+    return max(float((ours - result).abs().max() / result.abs().max()) for result in results)
+
+
+def best_rows(peer: Peer, task: Task, plan: Plan) -> int:
+    """The fastest number of rows at once, as a patient user would find it: try each, and the best three again."""
+    probe = replace(task, classes=task.classes and min(task.classes, 4))
+    points = [1, 4] if plan.quick else [1, 2, 5, 10, 25, 50]
+    candidates = [len(task.x) * count for count in points if count <= task.n_steps]
+    took = {rows: seconds(partial(peer, probe, rows)).cpu for rows in candidates}
+    for rows in sorted(candidates, key=took.__getitem__)[:3]:
+        took[rows] = min(took[rows], seconds(partial(peer, probe, rows)).cpu)
+    return min(candidates, key=took.__getitem__)
+
+
+def seconds(run: Run, times: int = 1) -> Seconds:
+    gc.collect()
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        run()
+    return Seconds((time.process_time() - cpu) / times, (time.perf_counter() - wall) / times)
+
+
+def race(runs: dict[str, Run], plan: Plan) -> tuple[dict[str, float], dict[str, Spread], int]:
+    """Run everyone in turn, again and again. Returns median wall seconds, and ratios peer / ours round by round."""
+    begin = time.perf_counter()
+    samples = {name: [seconds(run)] for name, run in runs.items()}
+    # A sample of a fast method is many calls: the clock's own noise must not count.
+    times = {name: 1 if plan.quick else max(1, round(0.05 / first.wall)) for name, (first,) in samples.items()}
+    if max(times.values()) > 1:
+        samples = {name: [] for name in runs}
+    for done in range(len(samples["ours"]), 1 if plan.quick else plan.most):
+        if done >= plan.least and time.perf_counter() - begin > plan.seconds:
+            break
+        for name, run in runs.items():
+            samples[name].append(seconds(run, times[name]))
+    ours = samples["ours"]
+    ratios = {
+        name: Spread.of([plan.clock(a) / plan.clock(b) for a, b in zip(theirs, ours, strict=True)])
+        for name, theirs in samples.items()
+        if name != "ours"
+    }
+    wall = {name: statistics.median(sample.wall for sample in values) for name, values in samples.items()}
+    return wall, ratios, len(ours)
+
+
+def peak_memory(case: Case, peer: str, rows: dict[str, int], plan: Plan) -> float:
+    """Megabytes that a call adds to the peak of a fresh process, which has run the smallest call of its kind before."""
+    # Freed memory must go back to the system at once, or the warm-up would hide a part of the peak.
+    os.environ.update(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.measure"])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(grown_peak, (case.name, peer, rows, plan))
+
+
+def grown_peak(name: str, peer: str, rows: dict[str, int], plan: Plan) -> float:
+    torch.set_num_threads(plan.threads)
+    case = next(case for case in CASES if case.name == name)
+    task = case.task(plan.quick)
+    peers(case, task.warm_up(), {})[peer]()
+    gc.collect()
+    before = peak(reset=True)
+    peers(case, task, rows)[peer]()
+    return peak() - before
+
+
+def peak(reset: bool = False) -> float:
+    """The process's peak of resident memory in MB; where the system allows, the peak can be set back to the present."""
+    status = Path("/proc/self/status")
+    if reset and status.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

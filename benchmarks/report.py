@@ -1,0 +1,156 @@
+"""Writes what was measured: a Markdown table for people and a JSON file for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import Plan, Row
+from benchmarks.why import why
+
+HEAD = ("case", "ours", "Captum", "tuned", "by hand", "÷ Captum", "÷ tuned", "÷ by hand", "agree to")
+MEMORY_HEAD = ("case", "ours", "Captum", "tuned", "by hand", "Captum ÷ ours")
+PEERS = ("ours", "captum", "tuned", "bare")
+LABELS = {"captum": "Captum", "tuned": "Captum tuned", "bare": "by hand", "memory": "Captum's memory"}
+
+INTRO = """\
+# Gradient methods beside their peers
+
+{setup}
+
+*Captum*: called with its defaults. *tuned*: with the fastest `internal_batch_size`, searched beforehand (the number of
+rows stands in brackets). *by hand*: a bare loop of `torch.autograd.grad` over the same points, frozen parameters, rows
+at once searched likewise; empty where the network cannot simply be cut. attrfunc runs with its defaults.
+
+Seconds are medians of wall time. All peers take turns in one process; a ratio (peer ÷ attrfunc, above 1: attrfunc is
+faster) is the median over the rounds of the ratio of {clock}. In the cells: `✓` the goal in brackets is
+reached, `≈` the goal lies between the quartiles of the rounds (undecided), `✗` it is missed. *agree to* is the largest
+difference to any peer relative to the largest attribution. Beyond 1e-5 the case runs again in float64, since rounding
+can move a point across a kink of ReLU; if they differ beyond 1e-7 there as well, the row is marked `DIFFERS`.
+"""
+
+MEMORY = """\
+## Peak memory (MB)
+
+What one call adds to the peak of resident memory of a fresh process, after the smallest call of the same kind; with the
+allocator set to return freed memory at once, for every peer alike.
+"""
+
+
+def setup(plan: Plan) -> dict[str, str | int]:
+    """Where and with what the numbers were measured."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "captum": version("captum"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count() or 0,
+        "threads": plan.threads,
+    }
+
+
+def verdict(row: Row, peer: str) -> str:
+    """`yes`, `undecided` or `no`: is the case's goal against this peer reached?"""
+    goal = row.case.goal(peer)
+    if peer == "memory":
+        return "yes" if memory_ratio(row) >= goal else "no"
+    spread = row.ratios[peer]
+    if spread.low <= goal <= spread.high:
+        return "undecided"
+    return "yes" if spread.median > goal else "no"
+
+
+def memory_ratio(row: Row) -> float:
+    return row.memory["captum"] / max(row.memory["ours"], 0.1)
+
+
+def verdicts(row: Row) -> dict[str, str]:
+    return {peer: verdict(row, peer) for peer in (*row.ratios, "memory")}
+
+
+def cell(row: Row, peer: str) -> str:
+    if peer != "memory" and peer not in row.ratios:
+        return ""
+    value = memory_ratio(row) if peer == "memory" else row.ratios[peer].median
+    mark = {"yes": "✓", "undecided": "≈", "no": "✗"}[verdict(row, peer)]
+    return f"{value:.2f} {mark} ({row.case.goal(peer):.2g})"
+
+
+def time_cells(row: Row) -> list[str]:
+    def seconds(peer: str) -> str:
+        if peer not in row.wall:
+            return ""
+        return f"{row.wall[peer]:.4f}" + (f" [{row.rows[peer]}]" if peer in row.rows else "")
+
+    agreement = f"{row.disagreement:.0e}"
+    if row.disagreement64 is not None:
+        agreement += f" (float64: {row.disagreement64:.0e})"
+    if not row.agrees:
+        agreement = f"**DIFFERS** {agreement}"
+    return [row.case.name, *map(seconds, PEERS), *(cell(row, peer) for peer in PEERS[1:]), agreement]
+
+
+def memory_cells(row: Row) -> list[str]:
+    megabytes = [f"{row.memory[peer]:.1f}" if peer in row.memory else "" for peer in PEERS]
+    return [row.case.name, *megabytes, cell(row, "memory")]
+
+
+def table(head: tuple[str, ...], body: list[list[str]]) -> str:
+    """A Markdown table whose columns also line up in a terminal."""
+    widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *body]
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
+def missed(rows: list[Row]) -> str:
+    """One line for every goal that is not reached or undecided, and why."""
+    lines = []
+    for row in rows:
+        for peer, answer in verdicts(row).items():
+            if answer != "yes":
+                lines.append(f"- {row.case.name}, {LABELS[peer]}: {cell(row, peer)}. {why(row.case.name, peer)}")
+    return "\n".join(lines) or "None."
+
+
+def report(rows: list[Row], plan: Plan) -> str:
+    """The whole report as Markdown."""
+    facts = ", ".join(f"{name} {value}" for name, value in setup(plan).items())
+    clock = "CPU seconds" if plan.threads == 1 else "wall seconds"
+    parts = [
+        INTRO.format(setup=facts, clock=clock),
+        "## Time\n\n" + table(HEAD, [time_cells(row) for row in rows]) + "\n",
+        MEMORY + "\n" + table(MEMORY_HEAD, [memory_cells(row) for row in rows]) + "\n",
+    ]
+    if not plan.quick:
+        parts.append("## Goals that are not reached, or undecided\n\n" + missed(rows) + "\n")
+    return "\n".join(parts)
+
+
+def write(rows: list[Row], plan: Plan, folder: Path) -> None:
+    """Write gradient.md and gradient.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gradient.md").write_text(report(rows, plan))
+    body = [
+        {
+            "case": row.case.name,
+            "rows": row.rows,
+            "seconds": row.wall,
+            "ratios": {peer: asdict(spread) for peer, spread in row.ratios.items()},
+            "memory_mb": row.memory,
+            "difference": row.disagreement,
+            "difference_float64": row.disagreement64,
+            "rounds": row.rounds,
+            "goals": {peer: row.case.goal(peer) for peer in verdicts(row)},
+            "reached": verdicts(row),
+        }
+        for row in rows
+    ]
+    (folder / "gradient.json").write_text(json.dumps({"setup": setup(plan), "cases": body}, indent=1) + "\n")
