@@ -1,6 +1,5 @@
 """How the work is batched does not show in the numbers."""
 
-import pytest
 import torch
 from drawn import STEPS, attribute, layer_cases
 from hypothesis import given
@@ -58,8 +57,6 @@ def test_every_rule_converges_to_the_same(case):
     torch.testing.assert_close(trapezoid, exact, rtol=1e-3, atol=1e-3)
 
 
-# Where an operation has no batching rule, vmap loops over it and says so; the numbers are what is tested here.
-@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 @given(data=st.data())
 def test_vmap_over_targets_is_a_loop(data):
     model = data.draw(testing.networks().filter(lambda network: len(network.outputs) == 1))

@@ -8,7 +8,7 @@ Strategies draw networks, inputs, baselines and targets; checks say whether an a
 
     >>> from hypothesis import given, settings
     >>> from attrfunc import testing
-    >>> @settings(max_examples=20, deadline=None)
+    >>> @settings(max_examples=10, deadline=None)
     ... @given(call=testing.calls(shape=(4,), outputs=(3,)))
     ... def test_ig_of_my_model(call):
     ...     testing.check_axioms(af.ig, my_model, **call, n_steps=200)

@@ -102,7 +102,7 @@ def check_sensitivity(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     rtol: float = 5e-2,
-    features: int = 8,
+    features: int = 4,
     **options: Any,
 ) -> None:
     """Check that, where input and baseline differ in one feature and the score differs, that feature does not get zero.
