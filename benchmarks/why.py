@@ -19,9 +19,9 @@ WHY: list[tuple[str, str, str]] = [
     (
         "100 classes|10 classes",
         "captum tuned bare",
-        "The forward passes are shared, and all backward passes remain, so that the ratio is bounded by that of forward "
-        "and backward to backward: the loop by hand, which shares the forward too, is twice as fast as Captum. Behind "
-        "a late layer, and behind an MLP's first layer, little is left to do backward.",
+        "The forward passes are shared, and all backward passes remain, so that the ratio is bounded by that of "
+        "forward and backward to backward: the loop by hand, which shares the forward too, is twice as fast as "
+        "Captum. Behind a late layer, and behind an MLP's first layer, little is left to do backward.",
     ),
     (
         "saliency",
