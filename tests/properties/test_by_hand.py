@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from drawn import attribute
-from hypothesis import given
+from drawn import attribute, layer_cases
+from hypothesis import assume, given
 from torch import Tensor
 
 import attrfunc as af
@@ -57,3 +57,28 @@ def test_integrated_gradients(place, case):
     torch.testing.assert_close(
         attribute(PLACES[place](af.ig), case, n_steps=3, method="riemann_middle"), expected, **ROUNDING
     )
+
+
+@given(drawn=layer_cases(baseline=False))
+def test_gradients_at_layers(drawn):
+    case, place = drawn
+    assume(place.shape)  # one tensor
+    tensors = []
+
+    def keep(tensor):
+        tensors.append(tensor.clone())
+        return tensors[-1].clone()
+
+    layer = case["model"].get_submodule(place.name)
+    if place.side == "output":
+        handle = layer.register_forward_hook(lambda module, inputs, output: keep(output))
+    else:
+        handle = layer.register_forward_pre_hook(lambda module, inputs: (keep(inputs[0]),))
+    output = case["model"](case["x"].clone().requires_grad_())
+    handle.remove()
+    point = tensors[place.call or 0]
+    score = sum(score_of(output, case["target"], row) for row in range(len(case["x"])))
+    (expected,) = torch.autograd.grad(score, point, allow_unused=True, materialize_grads=True)
+    case["model"] = place.view(case["model"])
+    torch.testing.assert_close(attribute(af.saliency, case, absolute=False), expected, **ROUNDING)
+    torch.testing.assert_close(attribute(af.input_x_gradient, case), point.detach() * expected, **ROUNDING)
