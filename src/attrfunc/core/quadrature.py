@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import numpy as np
@@ -23,6 +24,10 @@ def positive(name: str, value: int) -> int:
     if number < 1:
         raise ArgumentError(name, describe(value), "a whole number of at least 1", f"Pass {name}=1 or more.")
     return number
+
+
+# With hundreds of points, finding them takes longer than evaluating a small network there.
+_gauss_legendre = functools.lru_cache(np.polynomial.legendre.leggauss)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler need not look into NumPy
@@ -49,7 +54,7 @@ def quadrature(method: str, n_steps: int) -> tuple[tuple[float, ...], tuple[floa
             "n_steps", "1", "at least 2 for riemann_trapezoid, which evaluates both ends", "Raise n_steps."
         )
     if method == "gausslegendre":
-        nodes, weights = np.polynomial.legendre.leggauss(n)
+        nodes, weights = _gauss_legendre(n)
         return tuple(((1 + nodes) / 2).tolist()), tuple((weights / 2).tolist())
     if method == "riemann_trapezoid":
         ends = 0.5 / (n - 1)
