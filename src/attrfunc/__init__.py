@@ -11,9 +11,14 @@ from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
 from attrfunc.gradient.completeness import completeness_gap, score_change
+from attrfunc.gradient.conductance import conductance
+from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
+from attrfunc.gradient.internal_influence import internal_influence
+from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
+from attrfunc.gradient.smooth import smooth
 
 __all__ = [
     "ArgumentError",
@@ -23,11 +28,17 @@ __all__ = [
     "activation",
     "bind",
     "completeness_gap",
+    "conductance",
+    "gradient_shap",
+    "gradient_shap_gap",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
+    "internal_influence",
     "layer",
     "neuron",
+    "neuron_conductance",
     "saliency",
     "score_change",
+    "smooth",
 ]

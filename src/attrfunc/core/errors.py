@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Self
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "near"]
+__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "near", "warn"]
 
 
 class AttributionError(Exception):
@@ -60,6 +62,14 @@ class _Shape:
 
     def __repr__(self) -> str:
         return self._text
+
+
+def warn(message: str) -> None:
+    """Warn where the user called: at the first frame outside this package."""
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level + 1)
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -1,18 +1,18 @@
-"""Batched evaluation: weighted sums of gradients over many points, in chunks, with a running sum.
+"""Batched evaluation: many points, in chunks of rows, merged on the way.
 
 This is where `chunk_size` and `progress` are documented; every method refers here.
 
-chunk_size: How many rows (points times examples) are evaluated at once. `None` lets the library choose: the first point
-    tells how many bytes one row allocates, and a chunk is as many rows as fit the processor's cache. Results do not
-    depend on it beyond rounding, and memory does not grow with the number of points.
+chunk_size: How many rows (points or samples, times examples) are evaluated at once. `None` lets the library choose: the
+    first point tells how many bytes one row allocates, and a chunk is as many rows as fit the processor's cache.
+    Results do not depend on it beyond rounding, and memory does not grow with the number of points.
 progress: `True` shows a bar (needs tqdm: the extra `attrfunc[progress]`); a callable gets `(done, total)` rows after
     each chunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 from attrfunc.core.transforms import pullback, require_finite, transformed
 
-__all__ = ["Curve", "integrate"]
+__all__ = ["added", "appended", "cache_rows", "gradient_sum", "joined", "walk", "weighted_sum"]
 
 # Bytes that one chunk may allocate, forward and backward. Beside a cache of 32 MiB, the time per row of convolutional
 # networks falls until here and then rises; that of transformers and MLPs is flat from a quarter of it on. Accelerators
@@ -34,97 +34,136 @@ OTHER_BUDGET = 2**31
 # Fewer rows than this keep no processor busy, however large they are.
 FEWEST_ROWS = 4
 
-Curve = Callable[[slice, slice, list[Tensor]], list[Tensor]]
-"""Maps (points, examples, shift) to the points, tensors of shape `(K, *point)`, moved by the shift."""
+Visit = Callable[[Problem, slice, slice], Any]
+"""Evaluates some points for some examples, `(problem of these examples, examples, points)`.
+
+The result is a structure of tensors that have the examples in dimension 1.
+"""
 
 
-def integrate(
+def walk(
     problem: Problem,
-    curve: Curve,
-    weights: Sequence[float],
-    like: list[Tensor],
+    steps: int,
+    visit: Visit,
+    merge: Callable[[Any, Any], Any],
+    finish: Callable[[slice, Any], Any],
     *,
+    separable: bool,
     chunk_size: int | None = None,
     progress: Progress = False,
-) -> list[Tensor]:
-    """The weighted sum over points of the score's gradient.
-
-    The sum is one derivative: that of the weighted score with respect to a shift of all points, at zero shift.
+) -> list[Any]:
+    """Visit all points for all examples, in chunks, and merge the results on the way.
 
     Args:
         problem: The problem.
-        curve: The points.
-        weights: One weight for each point.
-        like: Tensors of the point's shapes and dtypes.
+        steps: Number of points.
+        visit: Evaluates a chunk.
+        merge: Makes one of two results for the same examples.
+        finish: `(examples, result)` makes of the merged result of these examples what is kept of it.
+        separable: Whether examples, and points of a batch, can be told apart in dimension 0 of every tensor. Otherwise
+            the points are visited one by one, for all examples together.
+        chunk_size: Rows visited at once.
+        progress: Whether and how to report.
+
+    Returns:
+        What is kept for each block of examples, in their order.
+
+    Raises:
+        ArgumentError: If `chunk_size` is below 1.
+    """
+    size = None if chunk_size is None else positive("chunk_size", chunk_size)
+    rows = problem.inputs.rows
+    report = reporter(progress, rows * steps)
+    first, begin = None, 0
+    if size is None and steps > 1 and not torch.compiler.is_compiling():
+        with Meter() as meter:
+            first = visit(problem, slice(None), slice(0, 1))
+        begin, size = 1, cache_rows(problem.inputs, meter.bytes, problem.shared_bytes)
+        report(rows)
+    size = size or rows * steps
+    whole = size >= rows or not separable
+    blocks = [slice(None)] if whole else [slice(start, start + size) for start in range(0, rows, size)]
+    results = []
+    for block in blocks:
+        part = problem if whole else problem.at(block)
+        result = first if whole else pytree.tree_map_only(Tensor, lambda leaf, block=block: leaf[:, block], first)
+        count = max(1, size // max(part.inputs.rows, 1)) if separable else 1
+        for start in range(begin, steps, count):
+            points = slice(start, min(start + count, steps))
+            visited = visit(part, block, points)
+            result = visited if result is None else merge(result, visited)
+            report(part.inputs.rows * (points.stop - points.start))
+        results.append(finish(block, result))
+    return results
+
+
+def added(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:
+    """Merges running sums."""
+    return [left + right for left, right in zip(one, other, strict=True)]
+
+
+def appended(one: list[Any], other: list[Any]) -> list[Any]:
+    """Merges lists of what all points gave."""
+    return one + other
+
+
+def joined(blocks: list[list[Tensor]], dim: int) -> list[Tensor]:
+    """The tensors of all blocks of examples, which are in this dimension."""
+    return [torch.cat(leaves, dim) if len(leaves) > 1 else leaves[0] for leaves in zip(*blocks, strict=True)]
+
+
+def cache_rows(inputs: Any, allocated: int, shared: int = 0) -> int:
+    """How many rows to evaluate at once, if one point for all examples allocates this many bytes.
+
+    What is allocated once, for however many points, has to be a small part of each evaluation.
+    """
+    like = pytree.tree_leaves(inputs.x)[0]
+    budget = max(CPU_BUDGET if like.device.type == "cpu" else OTHER_BUDGET, 8 * shared)
+    # With targets mapped by vmap, one row here is a row for each target.
+    fewest = 1 if transformed(inputs.target) else FEWEST_ROWS
+    return max(fewest, budget * inputs.rows // max(allocated - shared, 1))
+
+
+def gradient_sum(
+    problem: Problem,
+    points: Callable[[slice, slice], list[Tensor]],
+    weights: Tensor,
+    *,
+    separable: bool,
+    chunk_size: int | None = None,
+    progress: Progress = False,
+) -> list[Tensor]:
+    """Weighted sums over points of the score's gradient.
+
+    Args:
+        problem: The problem.
+        points: Gives the points `(K, *point)` for slices of points and examples.
+        weights: Weights `(L, K)`, one set for each sum.
+        separable: As in `walk`.
         chunk_size: Rows evaluated at once.
         progress: Whether and how to report.
 
     Returns:
-        One tensor for each of `like`.
+        Sums `(L, *point)`, in single precision at least.
 
     Raises:
         ArgumentError: If `chunk_size` is below 1.
         ModelError: If the score is not finite.
     """
-    size = None if chunk_size is None else positive("chunk_size", chunk_size)
-    steps = len(weights)
-    work = _Work(problem, curve, weights, like, reporter(progress, problem.inputs.rows * steps))
-    if size is not None or steps == 1 or torch.compiler.is_compiling():
-        total = work.sum(slice(0, steps), size)
-    else:
-        with Meter() as meter:
-            first = work.sum(slice(0, 1), None)
-        rest = work.sum(slice(1, steps), _cache_rows(problem, meter.bytes))
-        total = [one + others for one, others in zip(first, rest, strict=True)]
-    return [leaf.to(example.dtype) for leaf, example in zip(total, like, strict=True)]
+
+    def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
+        # The model may overwrite what it is given.
+        score = lambda at: part.scores([leaf.clone() for leaf in at]).sum()  # noqa: E731
+        value, gradient = pullback(score, points(chosen, rows))
+        require_finite(value)
+        return [weighted_sum(weights[:, chosen], leaf) for leaf in gradient]
+
+    options: dict[str, Any] = {"separable": separable, "chunk_size": chunk_size, "progress": progress}
+    blocks = walk(problem, weights.shape[1], visit, added, lambda rows, sums: sums, **options)
+    return joined(blocks, dim=1)
 
 
-def _cache_rows(problem: Problem, allocated: int) -> int:
-    """How many rows to evaluate at once, if one point for all examples allocates this many bytes.
-
-    What is allocated once, for however many points, has to be a small part of each evaluation.
-    """
-    like = pytree.tree_leaves(problem.inputs.x)[0]
-    budget = max(CPU_BUDGET if like.device.type == "cpu" else OTHER_BUDGET, 8 * problem.shared_bytes)
-    # With targets mapped by vmap, one row here is a row for each target.
-    fewest = 1 if transformed(problem.inputs.target) else FEWEST_ROWS
-    return max(fewest, budget * problem.inputs.rows // max(allocated - problem.shared_bytes, 1))
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be summed."""
-
-    problem: Problem
-    curve: Curve
-    weights: Sequence[float]
-    like: list[Tensor]
-    report: Callable[[int], None]
-
-    def sum(self, points: slice, size: int | None) -> list[Tensor]:
-        """The sum over these points, with `size` rows at once (all, if None), in single precision at least."""
-        rows = self.problem.inputs.rows
-        # Only where dimension 0 is the example can the examples be evaluated apart.
-        if size is None or size >= rows or not self.problem.separable(self.like):
-            return self._block(self.problem, slice(None), points, size)
-        blocks = [slice(first, first + size) for first in range(0, rows, size)]
-        totals = [self._block(self.problem.at(block), block, points, size) for block in blocks]
-        return [torch.cat(leaves) for leaves in zip(*totals, strict=True)]
-
-    def _block(self, problem: Problem, rows: slice, points: slice, size: int | None) -> list[Tensor]:
-        """The sum for some examples, which are evaluated together."""
-        zeros = [torch.zeros_like(leaf[rows]) for leaf in self.like]
-        total = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in zeros]
-        count = points.stop - points.start if size is None else max(1, size // max(problem.inputs.rows, 1))
-        for start in range(points.start, points.stop, count):
-            chunk = slice(start, min(start + count, points.stop))
-
-            def score(shift: list[Tensor], chunk: slice = chunk) -> Tensor:
-                scores = problem.scores(self.curve(chunk, rows, shift))
-                return (scores.new_tensor(self.weights[chunk]).unsqueeze(1) * scores).sum()
-
-            value, gradient = pullback(score, zeros)
-            require_finite(value)
-            total = [leaf + part for leaf, part in zip(total, gradient, strict=True)]
-            self.report(problem.inputs.rows * (chunk.stop - chunk.start))
-        return total
+def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """`(L, K)` weights and values `(K, *S)` to sums `(L, *S)`, in single precision at least."""
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    return torch.tensordot(weights.to(values.device, dtype), values.to(dtype), dims=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.target import Index
-from attrfunc.core.trees import map_rows, repeat_rows
+from attrfunc.core.trees import Rows, map_rows, repeat_rows
 
 __all__ = ["Inputs"]
 
@@ -43,9 +43,10 @@ class Inputs:
         """The batch, `times` times behind itself."""
         return self if times == 1 else self._changed(lambda t: repeat_rows(t, times), self.rows * times)
 
-    def at(self, block: slice) -> Inputs:
+    def at(self, rows: Rows) -> Inputs:
         """Some of the examples."""
-        return self._changed(lambda t: t[block], len(range(self.rows)[block]))
+        count = len(range(self.rows)[rows]) if isinstance(rows, slice) else len(rows)
+        return self._changed(lambda t: t[rows], count)
 
     def fresh(self) -> Inputs:
         """The same, with `x` copied: a model that starts with an in-place operation must not write into the user's."""

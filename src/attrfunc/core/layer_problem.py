@@ -14,7 +14,7 @@ from attrfunc.core.baseline import resolve_baseline
 from attrfunc.core.errors import ModelError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
-from attrfunc.core.problem import Problem
+from attrfunc.core.problem import Held, Problem
 from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
 from attrfunc.core.trees import Restore
@@ -28,15 +28,15 @@ log = logging.getLogger("attrfunc")
 class LayerProblem(Problem):
     """A view opened on an input, where the activations at one or several layers are the point."""
 
-    def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
-        super().__init__(view, inputs, twin)
+    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = ()) -> None:
+        super().__init__(view, inputs, twin, held)
         self._structure: list[tuple[slice, Restore]] = []
         self.shares_prefix = False  # until its cost is known, which it never is to a compiler
 
-    def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
+    def ends(self, baseline: Any, *, measure: bool = True) -> tuple[list[Tensor], list[Tensor]]:
         """The layers' activations at the baseline and at the input."""
         resolved = resolve_baseline(baseline, self.inputs.x)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not measure:
             end = self.point()
         else:
             with Meter() as meter:
@@ -61,13 +61,23 @@ class LayerProblem(Problem):
         parts = [restore(point[places]) for places, restore in self._structure]
         return parts if self.view.several else parts[0]
 
-    def at(self, block: slice) -> Problem:
-        """The same problem for some of the examples."""
-        part = LayerProblem(self.view, self.inputs.at(block), self.twin)
-        part._structure = self._structure
-        part.shares_prefix, part._plain_attention = self.shares_prefix, self._plain_attention
-        part.shared_bytes = self.shared_bytes
+    def places(self) -> list[slice]:
+        """Where the tensors of each layer stand in a point."""
+        return [places for places, _ in self._structure]
+
+    def _like(self, view: View, inputs: Inputs) -> Problem:
+        part = LayerProblem(view, inputs, self.twin)
+        part._structure, part._plain_attention = self._structure, self._plain_attention
+        if view is self.view:
+            part.shares_prefix, part.shared_bytes = self.shares_prefix, self.shared_bytes
         return part
+
+    def folded(self, points: list[Tensor]) -> tuple[Inputs, Held]:
+        """What a run at K points `(K, *point)` takes: the activations are held there."""
+        times = points[0].shape[0]
+        flat = [leaf.flatten(0, 1) if times > 1 else leaf[0] for leaf in points]
+        held = [(site, flat[place]) for site, place in zip(self.view.sites, self.places(), strict=True)]
+        return self.inputs.repeated(times).fresh(), held
 
     def scores(self, points: list[Tensor]) -> Tensor:
         """Scores `(K, B)` of K points; by `vmap`, where what lies before the layers is worth running only once."""

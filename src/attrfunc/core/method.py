@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
@@ -11,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError, AttributionError, ModelError, describe
+from attrfunc.core.errors import ArgumentError, AttributionError, ModelError, describe, warn
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
@@ -21,7 +20,7 @@ from attrfunc.core.transforms import explain
 from attrfunc.core.trees import batch_size
 from attrfunc.core.views import Model, View, as_view
 
-__all__ = ["method", "open_problem"]
+__all__ = ["each_layer", "method", "named", "open_problem"]
 
 P = ParamSpec("P")
 
@@ -40,10 +39,27 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
 
     @functools.wraps(function)
     def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        name = function.__name__
+        view = as_view(model)
+        return function(replace(view, method=view.method or function.__name__), *args, **kwargs)
+
+    return named(function.__name__, call)
+
+
+def named(name: str, function: Callable[P, Any]) -> Callable[P, Any]:
+    """Let every error that comes out of a function name it.
+
+    Args:
+        name: What its users call it.
+        function: The function.
+
+    Returns:
+        The function under this name.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            view = as_view(model)
-            return function(replace(view, method=view.method or name), *args, **kwargs)
+            return function(*args, **kwargs)
         except AttributionError as error:
             raise error.within(name)  # noqa: B904  # the same error, now with its name
         except RuntimeError as error:
@@ -52,6 +68,7 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
                 raise
             raise explanation.within(name) from error
 
+    call.__name__ = name
     return call
 
 
@@ -119,11 +136,9 @@ def _warn_of_training(view: View, twin: Twin) -> None:
     if culprits:
         names = ", ".join(_name(view, module) for module in culprits[:3])
         more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
-        warnings.warn(
+        warn(
             f"{view.method}: the model is in training mode ({names}{more}), so its scores are random or depend on the "
-            "batch. Call model.eval() first.",
-            UserWarning,
-            stacklevel=5,
+            "batch. Call model.eval() first."
         )
 
 

@@ -5,23 +5,27 @@ Points are flat lists of floating-point tensors; `restore` gives them the struct
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from attrfunc.core.attention import TraceableAttention
 from attrfunc.core.baseline import resolve_baseline
 from attrfunc.core.inputs import Inputs
-from attrfunc.core.sites import Taps, Visit
+from attrfunc.core.sites import Site, Taps, Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.target import select
 from attrfunc.core.transforms import pullback, require_finite, transformed
-from attrfunc.core.trees import Restore, floats
+from attrfunc.core.trees import Restore, Rows, floats
 from attrfunc.core.views import View
 
-__all__ = ["Problem"]
+__all__ = ["Held", "Problem"]
+
+Held = Sequence[tuple[Site, list[Tensor]]]
 
 
 class Problem:
@@ -31,21 +35,28 @@ class Problem:
         view: The view.
         inputs: The examples.
         twin: The stateless model.
+        held: Activations that replace what is computed at further places.
 
     Attributes:
         shared_bytes: What an evaluation allocates once, for however many points.
     """
 
-    def __init__(self, view: View, inputs: Inputs, twin: Twin) -> None:
-        self.view, self.inputs, self.twin = view, inputs, twin
+    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = ()) -> None:
+        self.view, self.inputs, self.twin, self.held = view, inputs, twin, held
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
         self._plain_attention = transformed((inputs.x, inputs.args, inputs.kwargs, inputs.target, view.tensors))
         self.shared_bytes = 0
-        self._taps = Taps(twin, [*view.sites, *([view.output[0]] if view.output else [])])
+        last = [view.output[0]] if view.output else []
+        self._taps = Taps(twin, [*view.sites, *(site for site, _ in held), *last])
 
-    def ends(self, baseline: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """The points at the baseline and at the input."""
+    def ends(self, baseline: Any, *, measure: bool = True) -> tuple[list[Tensor], list[Tensor]]:
+        """The points at the baseline and at the input.
+
+        Args:
+            baseline: The baseline.
+            measure: Look for the best way to evaluate many points.
+        """
         return floats(resolve_baseline(baseline, self.inputs.x))[0], self.point()
 
     def point(self) -> list[Tensor]:
@@ -56,9 +67,26 @@ class Problem:
         """A point in the structure of the input."""
         return floats(self.inputs.x)[1](point)
 
-    def at(self, block: slice) -> Problem:
+    def at(self, rows: Rows) -> Problem:
         """The same problem for some of the examples."""
-        return Problem(self.view, self.inputs.at(block), self.twin)
+        return self._like(self.view, self.inputs.at(rows))
+
+    def varied(self, x: Any) -> Problem:
+        """The same problem at K other inputs, which lie behind each other in the batch."""
+        times = pytree.tree_leaves(x)[0].shape[0] // self.inputs.rows
+        return self._like(self.view, replace(self.inputs.repeated(times), x=x))
+
+    def aimed(self, site: Site, selector: Callable[[Any], Tensor]) -> Problem:
+        """The same point with another score: what is selected from the activation at a layer."""
+        return self._like(replace(self.view, output=(site, selector)), replace(self.inputs, target=selector))
+
+    def _like(self, view: View, inputs: Inputs) -> Problem:
+        return Problem(view, inputs, self.twin)
+
+    def folded(self, points: list[Tensor]) -> tuple[Inputs, Held]:
+        """What a run at K points `(K, *point)` takes, with the points behind each other in the batch."""
+        inputs = self.inputs.repeated(points[0].shape[0])
+        return replace(inputs, x=self.restore([leaf.flatten(0, 1) for leaf in points])), ()
 
     def separable(self, point: list[Tensor]) -> bool:
         """Whether each tensor of a point has the examples in dimension 0, so that they can be evaluated apart."""
@@ -70,10 +98,8 @@ class Problem:
         Args:
             points: Tensors of shape `(K, *point)`, which the model may overwrite.
         """
-        times = points[0].shape[0]
-        inputs = self.inputs.repeated(times)
-        x = floats(inputs.x)[1]([leaf.flatten(0, 1) for leaf in points])
-        return self._run(replace(inputs, x=x))[0].view(times, self.inputs.rows)
+        inputs, _ = self.folded(points)
+        return self._run(inputs)[0].view(points[0].shape[0], self.inputs.rows)
 
     def gradient(self) -> tuple[list[Tensor], list[Tensor]]:
         """The point at the input, and the gradient of the score there, from one forward pass."""
@@ -98,9 +124,12 @@ class Problem:
         With `stop`, the run may end where every tapped layer has been visited.
         """
         neuron: list[Tensor] = []
+        own, others = len(self.view.sites), len(self.held)
 
         def reach(number: int, tensors: list[Tensor]) -> list[Tensor]:
-            if number == len(self.view.sites):
+            if own <= number < own + others:
+                return [leaf.clone() for leaf in self.held[number - own][1]]
+            if number == own + others:
                 neuron.extend(tensors)
                 return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
             return visit(number, tensors) if visit else tensors
@@ -108,4 +137,4 @@ class Problem:
         cut = self.view.output is not None
         with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
             output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=stop or cut)
-        return restores.pop()(neuron) if cut else output, restores
+        return restores.pop()(neuron) if cut else output, restores[:own]

@@ -3,76 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attrfunc.core.affine_prefix import leading_linear_layer
 from attrfunc.core.errors import ModelError
-from attrfunc.core.evaluate import integrate
+from attrfunc.core.evaluate import gradient_sum
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
-from attrfunc.core.sites import Site
+from attrfunc.core.trees import Rows
 
 __all__ = ["Segment"]
 
 # An affine prefix takes a few runs of the network to be found and left out: fewer points than this do not pay for it.
 FEWEST_STEPS = 16
 
+Back = Callable[[list[Tensor]], list[Tensor]]
 
+
+@dataclass(frozen=True)
 class Segment:
     """The straight path of a problem's point.
 
-    Args:
-        problem: The problem.
-        baseline: Where the path starts; it ends at the input.
-        n_steps: How many points will be evaluated.
-
     Attributes:
-        way: From the point at the baseline to the point at the input.
+        problem: The problem.
+        start: The point at the baseline.
+        way: From there to the point at the input.
     """
 
-    def __init__(self, problem: Problem, baseline: Any, n_steps: int) -> None:
-        self._problem = problem
-        self._back: Callable[[list[Tensor]], list[Tensor]] = lambda gradient: gradient
-        self._start, end = problem.ends(baseline)
-        self._way = self.way = _difference(end, self._start)
-        site = leading_linear_layer(problem) if n_steps >= FEWEST_STEPS else None
-        if site is not None:
-            self._move_behind(site, baseline)
+    problem: Problem
+    start: list[Tensor]
+    way: list[Tensor]
 
-    def _move_behind(self, site: Site, baseline: Any) -> None:
-        problem = self._problem
-        behind = LayerProblem(replace(problem.view, sites=(site,)), problem.inputs, problem.twin)
-        try:
-            start, end = behind.ends(baseline)
-        except ModelError:
-            return  # its weight is used, but the module does not run
-        if behind.shares_prefix:
-            self._problem, self._back = behind, behind.pull_to_input
-            self._start, self._way = start, _difference(end, start)
+    @classmethod
+    def of(cls, problem: Problem, baseline: Any) -> Segment:
+        """The path from the baseline to the input."""
+        start, end = problem.ends(baseline)
+        return cls(problem, start, [last - first for first, last in zip(start, end, strict=True)])
 
-    def average_gradient(
-        self, nodes: Sequence[float], weights: Sequence[float], *, chunk_size: int | None, progress: Progress
+    @property
+    def separable(self) -> bool:
+        """Whether the examples can be evaluated apart."""
+        return self.problem.separable(self.start)
+
+    def at(self, rows: Rows) -> Segment:
+        """The same for some of the examples."""
+        return Segment(self.problem.at(rows), [leaf[rows] for leaf in self.start], [leaf[rows] for leaf in self.way])
+
+    def points(self, nodes: Sequence[float], rows: Rows = slice(None)) -> list[Tensor]:
+        """Points `(K, *point)`, for nodes from 0 at the baseline to 1 at the input."""
+        return [_along(start[rows], way[rows], nodes) for start, way in zip(self.start, self.way, strict=True)]
+
+    def score_change(self) -> Tensor:
+        """The change of the score `(B,)` from the baseline to the input."""
+        low, high = self.problem.scores(self.points((0.0, 1.0)))
+        return high - low
+
+    def gradient_sums(
+        self, nodes: Sequence[float], weights: Sequence[Sequence[float]], *, chunk_size: int | None, progress: Progress
     ) -> list[Tensor]:
-        """The score's gradient with respect to the point, averaged along the path.
+        """Weighted sums `(L, *point)` of the score's gradient at these nodes, one for each of L sets of weights."""
+        like = self.start[0]
+        return gradient_sum(
+            self.problem,
+            lambda points, rows: self.points(nodes[points], rows),
+            like.new_tensor(weights, dtype=torch.promote_types(like.dtype, torch.float32)),
+            separable=self.separable,
+            chunk_size=chunk_size,
+            progress=progress,
+        )
+
+    def behind_affine_prefix(self, baseline: Any, n_steps: int) -> tuple[Segment, Back]:
+        """The path where a leading linear layer puts it, and what brings gradients there back to this path's point.
 
         Args:
-            nodes: Where to evaluate it, from 0 at the baseline to 1 at the input.
-            weights: One weight for each node.
-            chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-            progress: Whether and how to report.
+            baseline: The baseline.
+            n_steps: How many points will be evaluated.
         """
-
-        def line(points: slice, rows: slice, shift: list[Tensor]) -> list[Tensor]:
-            at = nodes[points]
-            parts = zip(self._start, self._way, shift, strict=True)
-            return [_along(start[rows] + by, way[rows], at) for start, way, by in parts]
-
-        total = integrate(self._problem, line, weights, self._start, chunk_size=chunk_size, progress=progress)
-        return self._back(total)
+        problem = self.problem
+        site = leading_linear_layer(problem) if n_steps >= FEWEST_STEPS else None
+        if site is not None:
+            behind = LayerProblem(replace(problem.view, sites=(site,)), problem.inputs, problem.twin)
+            try:
+                path = Segment.of(behind, baseline)
+            except ModelError:
+                return self, _unchanged  # its weight is used, but the module does not run
+            if behind.shares_prefix:
+                return path, behind.pull_to_input
+        return self, _unchanged
 
 
 def _along(start: Tensor, way: Tensor, nodes: Sequence[float]) -> Tensor:
@@ -80,5 +102,5 @@ def _along(start: Tensor, way: Tensor, nodes: Sequence[float]) -> Tensor:
     return start + start.new_tensor(nodes).reshape(-1, *[1] * way.dim()) * way
 
 
-def _difference(end: list[Tensor], start: list[Tensor]) -> list[Tensor]:
-    return [last - first for first, last in zip(start, end, strict=True)]
+def _unchanged(gradient: list[Tensor]) -> list[Tensor]:
+    return gradient

@@ -14,9 +14,10 @@ from attrfunc.core.errors import ArgumentError, ModelError, near
 from attrfunc.core.stateless import Twin, model_root
 from attrfunc.core.trees import Restore, floats
 
-__all__ = ["Side", "Site", "Taps", "Visit", "find_site"]
+__all__ = ["Layers", "Side", "Site", "Taps", "Visit", "find_site", "find_sites"]
 
 Side = Literal["input", "output"]
+Layers = str | nn.Module | Sequence[str | nn.Module]
 Visit = Callable[[int, list[Tensor]], list[Tensor]]
 
 
@@ -37,7 +38,21 @@ class Site:
     call: int | None = None
 
 
-def find_site(model: Callable[..., Any], where: str | nn.Module, side: Side, call: int | None) -> Site:
+def find_sites(
+    model: Callable[..., Any], where: Layers, side: Side, call: int | None, argument: str = "where"
+) -> tuple[Site, ...]:
+    """Look one or several layers up; see `find_site`."""
+    places = [where] if isinstance(where, str | nn.Module) else list(where)
+    if not places:
+        raise ArgumentError(
+            argument, "an empty list", "at least one layer", "Pass a name, a module or a list of these."
+        )
+    return tuple(find_site(model, place, side, call, argument) for place in places)
+
+
+def find_site(
+    model: Callable[..., Any], where: str | nn.Module, side: Side, call: int | None, argument: str = "where"
+) -> Site:
     """Look a layer up by its dotted name or by the module itself.
 
     Args:
@@ -45,6 +60,7 @@ def find_site(model: Callable[..., Any], where: str | nn.Module, side: Side, cal
         where: A dotted name as in `model.named_modules()`, or a module.
         side: `"input"` or `"output"`.
         call: Which call of a layer that runs several times.
+        argument: What the public function calls `where`.
 
     Returns:
         The site.
@@ -62,7 +78,7 @@ def find_site(model: Callable[..., Any], where: str | nn.Module, side: Side, cal
         name = next((name for name, module in names.items() if module is where), None)
         if name is None and root is not None:
             raise ArgumentError(
-                "where",
+                argument,
                 f"a {type(where).__name__} that is not a part of the model",
                 "one of its layers",
                 near("", names),
@@ -71,7 +87,7 @@ def find_site(model: Callable[..., Any], where: str | nn.Module, side: Side, cal
         return Site(where, name or type(where).__name__, side, call)
     if where not in names:
         hint = near(str(where), names) if names else "Pass the layer itself: a plain callable has no named layers."
-        raise ArgumentError("where", repr(where), "the name of a layer, or a module", hint)
+        raise ArgumentError(argument, repr(where), "the name of a layer, or a module", hint)
     return Site(names[where], where, side, call)
 
 

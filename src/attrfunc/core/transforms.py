@@ -13,7 +13,17 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 
-__all__ = ["differentiated", "explain", "inside", "known", "pullback", "require_finite", "transformed", "wrapped"]
+__all__ = [
+    "differentiated",
+    "explain",
+    "inside",
+    "known",
+    "pullback",
+    "require_finite",
+    "transformed",
+    "worst",
+    "wrapped",
+]
 
 
 def differentiated(value: Tensor) -> bool:
@@ -39,6 +49,16 @@ def known(condition: Tensor) -> bool | None:
             return None
         condition = _functorch.get_unwrapped(condition)
     return None if condition.is_meta else bool(condition)
+
+
+def worst(values: Tensor) -> list[float]:
+    """The numbers in a vector; under vmap, the largest of all entries that are mapped together."""
+    while _functorch.is_functorch_wrapped_tensor(values):
+        mapped = _functorch.maybe_get_bdim(values) if _functorch.is_batchedtensor(values) else None
+        values = _functorch.get_unwrapped(values)
+        values = values if mapped is None else values.amax(mapped)
+    numbers: list[float] = values.tolist()
+    return numbers
 
 
 def pullback(function: Callable[[list[Tensor]], Tensor], point: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["batch_size", "floats", "map_rows", "repeat_rows", "unflatten"]
+__all__ = ["Rows", "batch_size", "floats", "join_rows", "map_rows", "repeat_rows", "unflatten"]
 
 Restore = Callable[[list[Any]], Any]
+
+Rows = slice | Tensor
+"""Some of the examples: a slice, or a tensor of their numbers."""
 
 
 def unflatten(leaves: list[Any], spec: Any) -> Any:
@@ -81,6 +85,11 @@ def map_rows(change: Callable[[Tensor], Tensor], tree: Any, rows: int) -> Any:
         return change(leaf) if batched else leaf
 
     return pytree.tree_map(visit, tree)
+
+
+def join_rows(trees: Sequence[Any]) -> Any:
+    """Batches of one structure, behind each other."""
+    return trees[0] if len(trees) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *trees)
 
 
 def repeat_rows(tensor: Tensor, times: int) -> Tensor:

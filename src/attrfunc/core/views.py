@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.sites import Side, Site, find_site
+from attrfunc.core.sites import Layers, Side, Site, find_site, find_sites
 from attrfunc.core.stateless import Twin
 
 __all__ = ["Model", "View", "as_view", "bind", "layer", "neuron"]
@@ -87,7 +87,7 @@ def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:
 
 def layer(
     model: Model,
-    where: str | nn.Module | Sequence[str | nn.Module],
+    where: Layers,
     *,
     side: Side = "output",
     call: int | None = None,
@@ -117,11 +117,8 @@ def layer(
         torch.Size([5, 4])
     """
     view = as_view(model)
+    sites = find_sites(view.model, where, side, call)
     several = not isinstance(where, str | nn.Module)
-    places = list(where) if not isinstance(where, str | nn.Module) else [where]
-    if not places:
-        raise ArgumentError("where", "an empty list", "at least one layer", "Pass a name, a module or a list of these.")
-    sites = tuple(find_site(view.model, place, side, call) for place in places)
     return replace(view, sites=sites, several=several, joint=joint and several)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from attrfunc.core.baseline import Baseline
+from attrfunc.core.evaluate import added
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import quadrature
+from attrfunc.core.quadrature import nested_weights, quadrature
 from attrfunc.core.segment import Segment
 from attrfunc.core.target import Target
+from attrfunc.core.tolerance import level_count, refine
 from attrfunc.core.views import Model
 
 __all__ = ["ig", "integrated_gradients"]
@@ -28,6 +32,8 @@ def integrated_gradients(
     kwargs: Mapping[str, Any] | None = None,
     n_steps: int = 50,
     method: str = "gausslegendre",
+    tolerance: float | None = None,
+    max_steps: int = 1023,
     multiply_by_inputs: bool = True,
     chunk_size: int | None = None,
     progress: Progress = False,
@@ -45,6 +51,8 @@ def integrated_gradients(
         kwargs: Keyword arguments of the model.
         n_steps: Number of points on the path.
         method: The rule that places and weighs them; see `attrfunc.core.quadrature`.
+        tolerance: Take as many points as each example needs for a gap of at most this; see `attrfunc.core.quadrature`.
+        max_steps: Where to stop with a tolerance.
         multiply_by_inputs: `False` gives the average gradient itself.
         chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
         progress: Whether and how to report; see `attrfunc.core.evaluate`.
@@ -69,12 +77,48 @@ def integrated_gradients(
         Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017.
     """
     nodes, weights = quadrature(method, n_steps)
-    problem = open_problem(model, x, target, args, kwargs)
-    path = Segment(problem, baseline, n_steps)
-    average = path.average_gradient(nodes, weights, chunk_size=chunk_size, progress=progress)
-    return problem.restore(
+    path = Segment.of(open_problem(model, x, target, args, kwargs), baseline)
+    inner, back = path.behind_affine_prefix(baseline, n_steps if tolerance is None else max_steps)
+    if tolerance is None:
+        sums = inner.gradient_sums(nodes, [weights], chunk_size=chunk_size, progress=progress)
+        average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, inner.start, strict=True)]
+    else:
+        average = _refined(inner, tolerance, max_steps, chunk_size=chunk_size, progress=progress)
+    average = back(average)
+    return path.problem.restore(
         [mean * way if multiply_by_inputs else mean for mean, way in zip(average, path.way, strict=True)]
     )
+
+
+def _refined(
+    path: Segment, tolerance: float, max_steps: int, *, chunk_size: int | None, progress: Progress
+) -> list[Tensor]:
+    """The average gradient, with as many points as each example needs.
+
+    A point weighs differently at each level, so there is a running sum for each level that is still to come.
+    """
+    levels, change = level_count(max_steps), path.score_change()
+
+    def evaluate(rows: Tensor, level: int, nodes: Sequence[float]) -> list[Tensor]:
+        weights = [nested_weights(level, later) for later in range(levels)]
+        return path.at(rows).gradient_sums(nodes, weights, chunk_size=chunk_size, progress=progress)
+
+    def estimate(rows: Tensor, level: int, sums: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        means = [total[level] for total in sums]
+        parts = zip(means, path.way, strict=True)
+        return means, sum((mean * way[rows]).flatten(1).sum(1) for mean, way in parts) - change[rows]
+
+    average = refine(
+        path.problem.view,
+        path.problem.inputs.rows,
+        evaluate,
+        estimate,
+        added,
+        tolerance=tolerance,
+        max_steps=max_steps,
+        separable=path.separable,
+    )
+    return [mean.to(leaf.dtype) for mean, leaf in zip(average, path.start, strict=True)]
 
 
 ig = integrated_gradients

@@ -1,0 +1,223 @@
+"""Averages over random samples: draws, and running moments whose memory does not grow with their number.
+
+This is where `n_samples`, `stdev`, `baselines` and `generator` are documented; every method refers here.
+
+n_samples: How many samples are drawn for each example.
+stdev: Standard deviation of the normal noise that is added to the input: one number for all tensors of the input, or
+    the input's structure of numbers. 0 adds none.
+baselines: The distribution that baselines are drawn from, one for each example and sample, with replacement: a tensor
+    of samples `(N, *S)`, for an input that is a structure the same structure of these (drawn together), or a callable
+    `x -> baselines`.
+generator: Where all randomness comes from; `None` is torch's default generator. Everything is drawn sample by sample,
+    for the whole batch, so that the result does not depend on `chunk_size`; a batch is never split. Under `vmap` all
+    mapped entries see the same draws. `torch.compile` traces no generator: seed the default one there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.evaluate import cache_rows
+from attrfunc.core.inputs import Inputs
+from attrfunc.core.meter import Meter
+from attrfunc.core.progress import Progress, reporter
+from attrfunc.core.quadrature import positive
+
+__all__ = ["Draws", "Moments", "distribution", "sampled", "unfolded"]
+
+
+class Draws:
+    """Draws noise, baselines and numbers, sample by sample.
+
+    Args:
+        x: The input.
+        stdev: In the forms of this module.
+        generator: The source of randomness.
+
+    Raises:
+        ArgumentError: If `stdev` or `generator` cannot be right.
+    """
+
+    def __init__(self, x: Any, stdev: Any, generator: torch.Generator | None) -> None:
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ArgumentError(
+                "generator", describe(generator), "a torch.Generator or None", "Pass torch.Generator().manual_seed(0)."
+            )
+        self._x, self._generator = x, generator
+        self._stdev = _stdevs(stdev, x)
+
+    def noisy(self) -> Any:
+        """The input with noise."""
+        leaves, spec = pytree.tree_flatten(self._x)
+        pairs = zip(leaves, self._stdev, strict=True)
+        noisy = [leaf + scale * self._random(torch.randn, leaf) if scale else leaf for leaf, scale in pairs]
+        return pytree.tree_unflatten(noisy, spec)
+
+    def one_of(self, samples: list[Tensor]) -> Any:
+        """A baseline for each example, from what `distribution` gave."""
+        leaves, spec = pytree.tree_flatten(self._x)
+        # Numbers in [0, 1), so that one kind of draw serves all.
+        uniform = self._random(torch.rand, leaves[0].new_empty(leaves[0].shape[:1], dtype=torch.float64))
+        picked = (uniform * len(samples[0])).long()
+        return pytree.tree_unflatten([leaf[picked.to(leaf.device)] for leaf in samples], spec)
+
+    def uniform(self) -> Tensor:
+        """A number between 0 and 1."""
+        return self._random(torch.rand, torch.empty((), dtype=torch.float64))
+
+    def _random(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
+        outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
+        device = self._generator.device if self._generator is not None else like.device
+        with outside:
+            return draw(like.shape, generator=self._generator, dtype=like.dtype, device=device).to(like.device)
+
+
+def sampled(
+    evaluate: Callable[[int], list[Tensor]],
+    n_samples: int,
+    inputs: Inputs,
+    take: Callable[[list[Tensor]], None],
+    *,
+    chunk_size: int | None,
+    progress: Progress,
+) -> None:
+    """Evaluate samples in chunks.
+
+    Args:
+        evaluate: Draws and evaluates so many samples; gives tensors `(K, B, ...)`.
+        n_samples: Number of samples.
+        inputs: The examples.
+        take: Gets what each chunk gave.
+        chunk_size: Rows evaluated at once; a batch is not split.
+        progress: Whether and how to report.
+
+    Raises:
+        ArgumentError: If `n_samples` or `chunk_size` is below 1.
+    """
+    n = positive("n_samples", n_samples)
+    size = None if chunk_size is None else positive("chunk_size", chunk_size)
+    report = reporter(progress, n * inputs.rows)
+    measured = size is None and n > 1 and not torch.compiler.is_compiling()
+    with Meter() if measured else nullcontext() as meter:
+        first = evaluate(1)
+    take(first)
+    report(inputs.rows)
+    if meter is not None:
+        size = cache_rows(inputs, meter.bytes)
+    size = n * inputs.rows if size is None else size
+    # Samples of a batch can be told apart only where the examples stand in front.
+    separable = all(leaf.dim() > 1 and leaf.shape[1] == inputs.rows for leaf in first)
+    most = max(1, size // max(inputs.rows, 1)) if separable else 1
+    for done in range(1, n, most):
+        count = min(most, n - done)
+        take(evaluate(count))
+        report(count * inputs.rows)
+
+
+def unfolded(leaf: Tensor, count: int) -> Tensor:
+    """`(K * B, *S)` to `(K, B, *S)`; one sample or point alone may have the examples anywhere."""
+    return leaf[None] if count == 1 else leaf.unflatten(0, (count, leaf.shape[0] // count))
+
+
+class Moments:
+    """Running mean, and sum of squared distances from it, of samples in dimension 0 (Chan et al. 1979).
+
+    Args:
+        second: Whether the squares are wanted.
+
+    Attributes:
+        mean: The means so far.
+        squares: The sums of squared distances so far.
+    """
+
+    def __init__(self, *, second: bool) -> None:
+        self._second, self._count = second, 0
+        self.mean: list[Tensor] = []
+        self.squares: list[Tensor] = []
+        self._dtypes: list[torch.dtype] = []
+
+    def take(self, samples: list[Tensor]) -> None:
+        """Add samples `(K, *S)`, one tensor for each quantity."""
+        before, count = self._count, samples[0].shape[0]
+        self._count = after = before + count
+        self._dtypes = [leaf.dtype for leaf in samples]
+        wide = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in samples]
+        means = [leaf.mean(0) for leaf in wide]
+        steps = [mean - old for mean, old in zip(means, self.mean, strict=True)] if before else means
+        if self._second:
+            spread = [(leaf - mean).square().sum(0) for leaf, mean in zip(wide, means, strict=True)]
+            moved = [part + step.square() * (before * count / after) for part, step in zip(spread, steps, strict=True)]
+            self.squares = [old + new for old, new in zip(self.squares, moved, strict=True)] if before else spread
+        self.mean = (
+            [old + step * (count / after) for old, step in zip(self.mean, steps, strict=True)] if before else means
+        )
+
+    def result(self, kind: str) -> list[Tensor]:
+        """The mean (`smoothgrad`), the mean of the squares (`smoothgrad_sq`) or the variance (`vargrad`)."""
+        found = self.mean
+        if kind != "smoothgrad":
+            found = [leaf / self._count for leaf in self.squares]
+        if kind == "smoothgrad_sq":
+            found = [variance + mean.square() for variance, mean in zip(found, self.mean, strict=True)]
+        return [leaf.to(dtype) for leaf, dtype in zip(found, self._dtypes, strict=True)]
+
+
+def _stdevs(stdev: Any, x: Any) -> list[float]:
+    leaves, spec = pytree.tree_flatten(x)
+    values, given = ([stdev] * len(leaves), spec) if isinstance(stdev, Real) else pytree.tree_flatten(stdev)
+    right = given == spec and all(isinstance(value, Real) and 0 <= float(value) < math.inf for value in values)
+    if not right:
+        raise ArgumentError(
+            "stdev",
+            describe(stdev),
+            f"a finite number of at least 0, or one for each of the {len(leaves)} input tensor(s), nested as they are",
+            "Pass stdev=0.1, say.",
+        )
+    for value, leaf in zip(values, leaves, strict=True):
+        if value and not leaf.is_floating_point():
+            raise ArgumentError(
+                "stdev",
+                f"{describe(value)} for {describe(leaf)}",
+                "0 for inputs that are not floating-point: noise would change what they mean",
+                "Attribute to the embeddings as the model's input.",
+            )
+    return [float(value) for value in values]
+
+
+def distribution(baselines: Any, x: Any) -> list[Tensor]:
+    """The samples that baselines are drawn from, one tensor for each of the input's.
+
+    Args:
+        baselines: In the forms of this module.
+        x: The input.
+
+    Raises:
+        ArgumentError: If they are not samples of inputs.
+    """
+    given = baselines(x) if callable(baselines) else baselines
+    leaves, spec = pytree.tree_flatten(x)
+    samples, nesting = pytree.tree_flatten(given)
+    counts = {len(leaf) for leaf in samples if isinstance(leaf, Tensor) and leaf.dim() > 0}
+    right = nesting == spec and len(counts) == 1 and 0 not in counts
+    if not right or not all(_is_sample(sample, leaf) for sample, leaf in zip(samples, leaves, strict=True)):
+        raise ArgumentError(
+            "baselines",
+            describe(given),
+            f"samples (N, *S) for inputs of shapes {', '.join(str(tuple(leaf.shape)) for leaf in leaves)}",
+            "Give the samples a dimension of their own in front: baseline[None] for a single one.",
+        )
+    return [sample.to(leaf.device, leaf.dtype) for sample, leaf in zip(samples, leaves, strict=True)]
+
+
+def _is_sample(samples: Any, x: Tensor) -> bool:
+    return isinstance(samples, Tensor) and samples.dim() == x.dim() and samples.shape[1:] == x.shape[1:]

@@ -1,0 +1,215 @@
+"""Layers watched along a path: their activations, and the score's gradients there, at points of a path before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ModelError
+from attrfunc.core.evaluate import added, appended, joined, walk, weighted_sum
+from attrfunc.core.layer_problem import LayerProblem
+from attrfunc.core.problem import Problem
+from attrfunc.core.progress import Progress
+from attrfunc.core.quadrature import increments, nested
+from attrfunc.core.samples import unfolded
+from attrfunc.core.segment import Segment
+from attrfunc.core.sites import Layers, Side, find_sites
+from attrfunc.core.tolerance import refine
+from attrfunc.core.trees import Rows
+
+__all__ = ["Watched", "flow"]
+
+Pass = list[Tensor]
+"""The activations of all layers at some points of the path, `(K, *activation)`, then the score's gradients there."""
+
+Keep = Callable[[Tensor, list[Tensor], list[Tensor]], list[Tensor]]
+
+
+class Watched:
+    """One or several layers of a network whose point moves along a path.
+
+    Args:
+        problem: The problem whose point moves: at the input, or at a layer before these.
+        baseline: Where the path starts.
+        layer: The layers, by name or as modules.
+        side: Their inputs or their outputs.
+        call: Which call of a layer that runs several times.
+        chunk_size: Rows evaluated at once.
+        progress: Whether and how to report.
+
+    Attributes:
+        path: The path.
+        sites: The layers.
+        start: The layers' activations at the start of the path.
+        end: The layers' activations at its end.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        baseline: Any,
+        layer: Layers,
+        side: Side,
+        call: int | None,
+        *,
+        chunk_size: int | None,
+        progress: Progress,
+    ) -> None:
+        self.path = Segment.of(problem, baseline)
+        self.sites = find_sites(problem.view.model, layer, side, call, "layer")
+        self._several = not isinstance(layer, str | nn.Module)
+        self._chunk_size, self._progress = chunk_size, progress
+        self.start, self.end = (self._activations(node) for node in (0.0, 1.0))
+
+    def restore(self, tensors: list[Tensor]) -> Any:
+        """Tensors like the activations, in their structure."""
+        return self._layers.restore(tensors)
+
+    def opened(self, problem: Problem, points: list[Tensor]) -> LayerProblem:
+        """The layers' problem at points `(K, *point)` of the path, which are put behind each other in the batch."""
+        inputs, held = problem.folded(points)
+        view = replace(problem.view, sites=self.sites, several=self._several, joint=False)
+        return LayerProblem(view, inputs, problem.twin, held)
+
+    def conductance(self, nodes: Sequence[float], weights: Sequence[float], *, smooth: bool) -> list[Tensor]:
+        """What flows through each unit along the path, by a rule; for `smooth` see `increments`."""
+        matrix = increments(nodes, weights, smooth=smooth)
+
+        def finish(rows: slice, passes: list[Pass]) -> list[Tensor]:
+            activations, gradients = _in_order(passes, nodes)
+            return flow(gradients, self._changes(activations, rows, matrix))
+
+        return joined(self._passes(self.path, nodes, finish), dim=0)
+
+    def refined(self, keep: Keep, tolerance: float, max_steps: int) -> list[Tensor]:
+        """An integral along the path, with as many points as each example needs for its conductance to be right.
+
+        Args:
+            keep: Makes the result of the rule's weights, the gradients and the activations' changes at all points.
+            tolerance: The largest error.
+            max_steps: The largest number of points.
+        """
+        score_change = self.path.score_change()
+
+        def evaluate(rows: Tensor, level: int, nodes: Sequence[float]) -> list[Pass]:
+            whole = lambda _, passes: [torch.cat(leaves) for leaves in zip(*passes, strict=True)]  # noqa: E731
+            return [joined(self._passes(self.path.at(rows), nodes, whole), dim=1)]
+
+        def at(rows: Tensor, level: int, passes: list[Pass]) -> tuple[list[Tensor], list[Tensor]]:
+            nodes, weights = nested(level)
+            new = [nested(k)[0][:: 2 if k else 1] for k in range(level + 1)]
+            activations, gradients = _in_order(passes, [node for part in new for node in part])
+            return gradients, self._changes(activations, rows, increments(nodes, weights, smooth=True))
+
+        def estimate(rows: Tensor, level: int, passes: list[Pass]) -> tuple[list[Tensor], Tensor]:
+            gradients, changes = at(rows, level, passes)
+            units = flow(gradients, changes)
+            before = flow(*at(rows, level - 1, passes[:-1])) if level else None
+            weights = gradients[0].new_tensor(nested(level)[1])
+            return keep(weights, gradients, changes), self._errors(units, before, score_change[rows])
+
+        view, rows = self.path.problem.view, self.path.problem.inputs.rows
+        options: dict[str, Any] = {"tolerance": tolerance, "max_steps": max_steps, "separable": self.separable}
+        return refine(view, rows, evaluate, estimate, appended, **options)
+
+    @property
+    def separable(self) -> bool:
+        """Whether examples, and points of a batch, can be told apart."""
+        return self.path.separable and self.path.problem.separable(self.end)
+
+    def gradient_sum(self, nodes: Sequence[float], weights: Sequence[float]) -> list[Tensor]:
+        """The weighted sum of the score's gradients at the layers, at these nodes."""
+
+        def made(points: slice, activations: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+            return [weighted_sum(leaf.new_tensor(weights[points])[None], leaf) for leaf in gradients]
+
+        sums = joined(self._walk(self.path, nodes, made, added, lambda rows, sums: sums), dim=1)
+        return [total[0].to(leaf.dtype) for total, leaf in zip(sums, self.end, strict=True)]
+
+    def _passes(self, path: Segment, nodes: Sequence[float], finish: Callable[[slice, list[Pass]], Any]) -> list[Any]:
+        """What passes at all points are made of, for each block of examples."""
+
+        def made(points: slice, activations: list[Tensor], gradients: list[Tensor]) -> list[Pass]:
+            return [[*activations, *gradients]]
+
+        return self._walk(path, nodes, made, appended, finish)
+
+    def _walk(
+        self,
+        path: Segment,
+        nodes: Sequence[float],
+        made: Callable[[slice, list[Tensor], list[Tensor]], Any],
+        merge: Callable[[Any, Any], Any],
+        finish: Callable[[slice, Any], Any],
+    ) -> list[Any]:
+        def visit(problem: Problem, rows: slice, points: slice) -> Any:
+            chosen = nodes[points]
+            both = self.opened(problem, path.points(chosen, rows)).gradient()
+            return made(points, *([unfolded(leaf, len(chosen)) for leaf in leaves] for leaves in both))
+
+        options: dict[str, Any] = {"chunk_size": self._chunk_size, "progress": self._progress}
+        return walk(path.problem, len(nodes), visit, merge, finish, separable=self.separable, **options)
+
+    def _changes(self, activations: list[Tensor], rows: Rows, matrix: Sequence[Sequence[float]]) -> list[Tensor]:
+        """The change of each activation that belongs to each point."""
+        changes = []
+        for start, along, end in zip(self.start, activations, self.end, strict=True):
+            values = torch.cat([start[rows][None], along, end[rows][None]])
+            weights = values.new_tensor(matrix, dtype=torch.promote_types(values.dtype, torch.float32))
+            changes.append(weighted_sum(weights, values))
+        return changes
+
+    def _errors(self, units: list[Tensor], before: list[Tensor] | None, score_change: Tensor) -> Tensor:
+        """The error of each example: of its layer that is furthest from it.
+
+        Where a layer is bypassed its gap cannot close; there, what doubling the points changed.
+        """
+        errors = []
+        for places in self._layers.places():
+            gap = (sum(leaf.flatten(1).sum(1) for leaf in units[places]) - score_change).abs()
+            if before is not None:
+                pairs = zip(units[places], before[places], strict=True)
+                moved = torch.stack([(now - then).abs().flatten(1).sum(1) for now, then in pairs]).sum(0)
+                gap = torch.minimum(gap, moved)
+            errors.append(gap)
+        return torch.stack(errors).amax(0)
+
+    def _activations(self, node: float) -> list[Tensor]:
+        """The activations at one point; raises where they cannot change along the path."""
+        moved: list[bool] = []
+
+        def record(point: list[Tensor]) -> list[Tensor]:
+            self._layers = self.opened(self.path.problem, [leaf.clone() for leaf in point])
+            activations = self._layers.point()
+            if not torch.compiler.is_compiling():
+                moved.extend(leaf.requires_grad for leaf in activations)
+            return activations
+
+        wanted = torch.is_grad_enabled()
+        with torch.enable_grad():  # as in pullback
+            activations, _ = torch.func.vjp(record, self.path.points((node,)))  # type: ignore[misc]
+        if moved and not any(moved):
+            names = " and ".join(repr(site.name) for site in self.sites)
+            raise ModelError(
+                f"layer {names} does not depend on the point whose path is followed, so nothing flows through it. "
+                "Choose a layer behind it."
+            )
+        return activations if wanted else [leaf.detach() for leaf in activations]
+
+
+def flow(gradients: list[Tensor], changes: list[Tensor]) -> list[Tensor]:
+    """Gradients times changes, summed over the points."""
+    pairs = zip(gradients, changes, strict=True)
+    return [(slope.to(change.dtype) * change).sum(0).to(slope.dtype) for slope, change in pairs]
+
+
+def _in_order(passes: list[Pass], nodes: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
+    """Activations and gradients at all points, in the order of the path."""
+    order = sorted(range(len(nodes)), key=nodes.__getitem__)
+    leaves = [torch.cat(parts)[order] if len(parts) > 1 else parts[0] for parts in zip(*passes, strict=True)]
+    half = len(leaves) // 2
+    return leaves[:half], leaves[half:]

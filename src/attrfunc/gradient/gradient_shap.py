@@ -1,0 +1,178 @@
+"""Gradient SHAP, or expected gradients (Erion et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ModelError
+from attrfunc.core.method import each_layer, method, open_problem
+from attrfunc.core.problem import Problem
+from attrfunc.core.progress import Progress
+from attrfunc.core.samples import Draws, Moments, distribution, sampled, unfolded
+from attrfunc.core.target import Target
+from attrfunc.core.transforms import pullback, require_finite
+from attrfunc.core.trees import join_rows
+from attrfunc.core.views import Model
+
+__all__ = ["gradient_shap", "gradient_shap_gap"]
+
+
+@method
+@each_layer
+def gradient_shap(
+    model: Model,
+    x: Any,
+    *,
+    baselines: Any,
+    n_samples: int = 5,
+    stdev: Any = 0.0,
+    generator: torch.Generator | None = None,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    multiply_by_inputs: bool = True,
+    chunk_size: int | None = None,
+    progress: Progress = False,
+) -> Any:
+    """Integrated gradients averaged over a distribution of baselines, with one random point of each path.
+
+    `E[(x' - b) * gradient at b + t (x' - b)]` over baselines b, noisy inputs `x' = x + stdev * noise` and t in [0, 1].
+    Of `n_samples` values of t one lies in each of as many equal parts of [0, 1], which lowers the variance.
+
+    Args:
+        model: A module, any callable, or a view of one.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        baselines: The distribution of baselines; see `attrfunc.core.samples`.
+        n_samples: Number of samples for each example.
+        stdev: Standard deviation of the noise; see `attrfunc.core.samples`.
+        generator: The source of randomness; see `attrfunc.core.samples`.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+        multiply_by_inputs: `False` leaves the factor `x' - b` out.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
+        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+
+    Returns:
+        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
+        list of layers, a list). *Completeness* in expectation: they sum to the mean of `score(x') - score(b)`;
+        `gradient_shap_gap` measures it for each sample.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: If the score is not finite, or torch.func cannot trace the model.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+        >>> x, background = torch.ones(5, 3), torch.randn(20, 3)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> af.gradient_shap(model, x, baselines=background, target=1, generator=generator).shape
+        torch.Size([5, 3])
+
+    Reference:
+        Erion, Janizek, Sturmfels, Lundberg, Lee: Improving Performance of Deep Learning Models with Axiomatic
+        Attribution Priors and Expected Gradients, Nature Machine Intelligence 2021.
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    samples = _Samples(problem, Draws(x, stdev, generator), distribution(baselines, x), n_samples)
+    mean = Moments(second=False)
+
+    def evaluate(count: int) -> list[Tensor]:
+        _, _, way, gradient = samples.next(count)
+        if multiply_by_inputs:
+            gradient = [slope * step for slope, step in zip(gradient, way, strict=True)]
+        return [unfolded(leaf, count) for leaf in gradient]
+
+    sampled(evaluate, n_samples, problem.inputs, mean.take, chunk_size=chunk_size, progress=progress)
+    return samples.restore(mean.result("smoothgrad"))
+
+
+@method
+@each_layer
+def gradient_shap_gap(
+    model: Model,
+    x: Any,
+    *,
+    baselines: Any,
+    n_samples: int = 5,
+    stdev: Any = 0.0,
+    generator: torch.Generator | None = None,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    chunk_size: int | None = None,
+) -> Any:
+    """What the attributions of each single sample of `gradient_shap` sum to, less its change of the score.
+
+    Args:
+        model: The model or view.
+        x: The input.
+        baselines: The distribution of baselines.
+        n_samples: Number of samples for each example.
+        stdev: Standard deviation of the noise.
+        generator: The source of randomness, in the state that `gradient_shap` was given it in.
+        target: The target.
+        args: Further positional arguments of the model.
+        kwargs: Keyword arguments of the model.
+        chunk_size: Rows evaluated at once.
+
+    Returns:
+        Signed gaps `(n_samples, B)` in units of the score. Their mean over samples is what the attributions miss.
+
+    Raises:
+        ArgumentError: If an argument cannot be right, or the point has no dimension for the examples.
+
+    Example:
+        >>> model, x, background = torch.nn.Linear(3, 2), torch.ones(5, 3), torch.randn(20, 3)
+        >>> gap = af.gradient_shap_gap(model, x, baselines=background, target=1)
+        >>> gap.shape, gap.abs().max() < 1e-5  # linear
+        (torch.Size([5, 5]), tensor(True))
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    samples = _Samples(problem, Draws(x, stdev, generator), distribution(baselines, x), n_samples)
+    gaps: list[Tensor] = []
+
+    def evaluate(count: int) -> list[Tensor]:
+        part, start, way, gradient = samples.next(count)
+        if not part.separable(start):
+            raise ModelError("the point has no dimension for the examples in front, so there is no gap of each.")
+        low, high = part.scores([torch.stack([at, at + step]) for at, step in zip(start, way, strict=True)])
+        products = [(slope * step).flatten(1).sum(1) for slope, step in zip(gradient, way, strict=True)]
+        return [(torch.stack(products).sum(0) - (high - low)).unflatten(0, (count, -1))]
+
+    sampled(
+        evaluate, n_samples, problem.inputs, lambda found: gaps.extend(found), chunk_size=chunk_size, progress=False
+    )
+    return torch.cat(gaps)
+
+
+class _Samples:
+    """Draws paths, and evaluates the gradient at one point of each."""
+
+    def __init__(self, problem: Problem, draws: Draws, baselines: list[Tensor], n_samples: int) -> None:
+        self._problem, self._draws, self._baselines, self._n = problem, draws, baselines, n_samples
+        self._drawn = 0
+        self.restore = problem.restore
+
+    def next(self, count: int) -> tuple[Problem, list[Tensor], list[Tensor], list[Tensor]]:
+        """The problem of the next noisy inputs, where their paths start, which way they go, and the gradients there."""
+        inputs, baselines, nodes = zip(*(self._draw() for _ in range(count)), strict=True)
+        part = self._problem.varied(join_rows(inputs))
+        start, end = part.ends(join_rows(baselines), measure=False)
+        way = [last - first for first, last in zip(start, end, strict=True)]
+        node = torch.stack(nodes).repeat_interleave(self._problem.inputs.rows) if count > 1 else nodes[0]
+        pairs = zip(start, way, strict=True)
+        point = [at + node.to(step).reshape(-1, *[1] * (step.dim() - 1)) * step for at, step in pairs]
+        value, gradient = pullback(lambda at: part.scores([leaf.clone()[None] for leaf in at]).sum(), point)
+        require_finite(value)
+        self.restore = part.restore
+        return part, start, way, gradient
+
+    def _draw(self) -> tuple[Any, Any, Tensor]:
+        node = (self._drawn + self._draws.uniform()) / self._n
+        self._drawn += 1
+        return self._draws.noisy(), self._draws.one_of(self._baselines), node

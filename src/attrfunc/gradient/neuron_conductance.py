@@ -1,0 +1,127 @@
+"""Neuron conductance (Dhamdhere et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.baseline import Baseline
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.evaluate import added, joined, walk, weighted_sum
+from attrfunc.core.method import method, open_problem
+from attrfunc.core.problem import Problem
+from attrfunc.core.progress import Progress
+from attrfunc.core.quadrature import quadrature
+from attrfunc.core.sites import Side
+from attrfunc.core.target import Index, Target, canonical, select
+from attrfunc.core.transforms import pullback
+from attrfunc.core.views import Model
+from attrfunc.core.watched import Watched
+
+__all__ = ["neuron_conductance"]
+
+
+@method
+def neuron_conductance(
+    model: Model,
+    x: Any,
+    *,
+    layer: str | nn.Module,
+    neuron: Any,
+    baseline: Baseline = None,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    n_steps: int = 50,
+    method: str = "gausslegendre",
+    multiply_by_inputs: bool = True,
+    side: Side = "output",
+    call: int | None = None,
+    chunk_size: int | None = None,
+    progress: Progress = False,
+) -> Any:
+    """What flows from each input through one neuron to the score: integrated gradients, of that way only.
+
+    `(x - b) * integral of (score's gradient at the neuron) * (the neuron's gradient at the input)` along the straight
+    line from the baseline b to x.
+
+    Args:
+        model: A module, any callable, or a view of one, whose point is then attributed in place of the input.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        layer: The neuron's layer, by name or as a module.
+        neuron: Which neuron, as in `attrfunc.neuron`; slices add several up, and so does a callable, which must be
+            linear.
+        baseline: Where the path starts; see `attrfunc.core.baseline`.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+        n_steps: Number of points on the path.
+        method: The rule that places and weighs them; see `attrfunc.core.quadrature`.
+        multiply_by_inputs: `False` leaves the factor `x - b` out.
+        side: The neuron stands in the layer's `"output"` or `"input"`.
+        call: Which call of a layer that runs several times.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
+        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+
+    Returns:
+        Attributions in units of the score, with the structure and shapes of `x`. *Completeness*: they sum to the
+        neuron's `conductance`, up to the error of the rule; summed over all neurons of a layer that nothing bypasses,
+        they are integrated gradients.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: If the layer does not depend on the input, the score is not finite, or torch.func cannot trace the
+            model.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+        >>> x = torch.ones(5, 3)
+        >>> through = [af.neuron_conductance(model, x, layer="1", neuron=i, target=1) for i in range(4)]
+        >>> torch.allclose(sum(through), af.ig(model, x, target=1), atol=1e-5)
+        True
+
+    Reference:
+        Dhamdhere, Sundararajan, Yan: How Important Is a Neuron?, ICLR 2019.
+    """
+    if not isinstance(layer, str | nn.Module):
+        raise ArgumentError("layer", describe(layer), "one layer, by name or as a module", "Pass the neuron's layer.")
+    if neuron is None:
+        raise ArgumentError("neuron", "None", "an int, a tuple, a tensor or a callable", "Say which neuron.")
+    nodes, weights = quadrature(method, n_steps)
+    problem = open_problem(model, x, target, args, kwargs)
+    watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
+    path = watched.path
+    # The neuron's index follows the examples as a target does.
+    neurons = replace(problem.inputs, target=canonical(neuron, problem.inputs.rows, "neuron"))
+    factors = path.start[0].new_tensor([weights], dtype=torch.promote_types(path.start[0].dtype, torch.float32))
+
+    def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
+        points = path.points(nodes[chosen], rows)
+        index = neurons.at(rows).repeated(points[0].shape[0]).target
+        gradient = _through(watched, part, points, index)
+        return [weighted_sum(factors[:, chosen], leaf) for leaf in gradient]
+
+    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress, "separable": watched.separable}
+    sums = joined(walk(problem, n_steps, visit, added, lambda rows, sums: sums, **options), dim=1)
+    average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start, strict=True)]
+    return problem.restore(
+        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, path.way, strict=True)]
+    )
+
+
+def _through(watched: Watched, problem: Problem, points: list[Tensor], neuron: Index) -> list[Tensor]:
+    """The score's gradient at the neuron times the neuron's gradient at the points `(K, *point)`."""
+    layers = watched.opened(problem, points)
+    slopes = layers.restore(layers.gradient()[1])
+    count = layers.inputs.rows
+
+    def weighted(activation: Any) -> Tensor:
+        return select(pytree.tree_map(torch.mul, activation, slopes), neuron, count, "neuron")
+
+    aimed = problem.aimed(watched.sites[0], weighted)
+    return pullback(lambda at: aimed.scores([leaf.clone() for leaf in at]).sum(), points)[1]
