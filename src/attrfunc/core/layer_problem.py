@@ -61,6 +61,11 @@ class LayerProblem(Problem):
         parts = [restore(point[places]) for places, restore in self._structure]
         return parts if self.view.several else parts[0]
 
+    def name(self, number: int) -> str:
+        """The layer that a tensor of the point belongs to."""
+        places = zip(self.view.sites, self._structure, strict=True)
+        return next(site.name for site, (part, _) in places if number < part.stop)
+
     def at(self, block: slice) -> Problem:
         """The same problem for some of the examples."""
         part = LayerProblem(self.view, self.inputs.at(block), self.twin)

@@ -56,6 +56,10 @@ class Problem:
         """A point in the structure of the input."""
         return floats(self.inputs.x)[1](point)
 
+    def name(self, number: int) -> str:
+        """The layer that a tensor of the point belongs to; empty at the input."""
+        return ""
+
     def at(self, block: slice) -> Problem:
         """The same problem for some of the examples."""
         return Problem(self.view, self.inputs.at(block), self.twin)

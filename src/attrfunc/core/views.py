@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,7 +118,12 @@ def layer(
     """
     view = as_view(model)
     several = not isinstance(where, str | nn.Module)
-    places = list(where) if not isinstance(where, str | nn.Module) else [where]
+    places = list(where) if isinstance(where, Iterable) and not isinstance(where, str | nn.Module) else [where]
+    for place in places:
+        if not isinstance(place, str | nn.Module):
+            raise ArgumentError(
+                "where", describe(place), "the name of a layer, or a module", "Pass one, or a list of these."
+            )
     if not places:
         raise ArgumentError("where", "an empty list", "at least one layer", "Pass a name, a module or a list of these.")
     sites = tuple(find_site(view.model, place, side, call) for place in places)
