@@ -133,7 +133,7 @@ def _channels_first(values: Tensor, reshape: Reshape | None, rows: int, place: s
             "layer" if reshape is None else "reshape",
             own if reshape is None else f"{describe(shaped)}, from {own}",
             f"(B, C, *S): the {rows} examples first, then channels, then positions",
-            "Pass reshape=, a callable that brings the activation into this form, or choose another layer."
+            "Pass attrfunc.grad_cam(..., reshape=) a callable that brings it into this form, or choose another layer."
             if reshape is None
             else "Return the rearranged activation.",
         )
