@@ -22,9 +22,14 @@ class Method:
     options: dict = field(default_factory=dict)  # what makes it cheap
     baseline: bool = False  # has a `baseline` argument
     chunks: bool = False  # has a `chunk_size` argument
+    views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
 
     def __call__(self, model, x, **kwargs):
         return self.call(model, x, **{**self.options, **kwargs})
+
+
+def cam(model, x, **kwargs):
+    return af.grad_cam(model, x, layer="conv", **kwargs)
 
 
 METHODS = [
@@ -32,8 +37,37 @@ METHODS = [
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}),
     Method(af.input_x_gradient),
+    Method(cam, views=("input", "neuron")),
+    Method(cam, {"weighting": "grad_cam_plus_plus"}, views=("input", "neuron")),
+    Method(cam, {"weighting": "xgrad_cam"}, views=("input", "neuron")),
+    Method(cam, {"weighting": "hires_cam", "sum_channels": False}, views=("input", "neuron")),
+    Method(cam, {"weighting": "layer_cam", "relu": True}, views=("input", "neuron")),
 ]
-every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.call.__name__}{list(m.options.values())}")
+
+
+def over(methods):
+    return pytest.mark.parametrize("method", methods, ids=lambda m: f"{m.call.__name__}{list(m.options.values())}")
+
+
+def every_method(test):
+    """Run a test with every method, and at each view that the test names and the method takes."""
+    marks = getattr(test, "pytestmark", [])
+    views = [mark for mark in marks if mark.args[0] == "view"]
+    if not views:
+        return over(METHODS)(test)
+    test.pytestmark = [mark for mark in marks if mark not in views]
+    (keys,) = (mark.kwargs.get("ids") or mark.args[1] for mark in views)
+    values = dict(zip(keys, views[0].args[1], strict=True))
+    pairs = [
+        pytest.param(method, values[key], id=f"{method.call.__name__}{list(method.options.values())}-{key}")
+        for method in METHODS
+        for key in values
+        if not method.views or key in method.views
+    ]
+    return pytest.mark.parametrize(("method", "view"), pairs)(test)
+
+
+every_free_method = over([method for method in METHODS if not method.views])  # which takes any model and any view
 
 
 class Net(nn.Module):
@@ -110,7 +144,7 @@ def test_shapes_dtypes_and_no_graph(method, view, net, x):
         assert result.abs().sum() > 0
 
 
-@every_method
+@every_free_method
 def test_structures_are_mirrored(method):
     x = {"a": torch.ones(2, 3), "b": [torch.ones(2, 4), torch.ones(2)]}
     result = method(lambda d: d["a"].prod(1) + d["b"][0].prod(1) * d["b"][1], x)
@@ -208,7 +242,7 @@ def test_derivatives_with_respect_to_parameters(method, view, net, x):
         torch.testing.assert_close(gradients[name], expected, rtol=1e-6, atol=1e-7)
 
 
-@every_method
+@every_free_method
 def test_gradients_through_functional_call_and_vmap(method, net, x):
     """A batched tensor hides that an outer transform differentiates it: the graph must be kept all the same."""
     parameters = {name: p.detach() for name, p in net.named_parameters()}
@@ -252,7 +286,7 @@ def test_compile(method, view, net, x):
     assert not result.requires_grad
 
 
-@every_method
+@every_free_method
 def test_compile_a_closure(method, net, x):
     torch.compiler.reset()
     compiled = torch.compile(lambda x: method(lambda x: net(x).sin(), x, target=1), fullgraph=True, backend="aot_eager")
@@ -302,7 +336,7 @@ def test_the_model_is_untouched(method, view, net, x):
     assert not net.mix.weight.requires_grad
 
 
-@every_method
+@every_free_method
 @pytest.mark.parametrize("closure", [False, True])
 @pytest.mark.parametrize("view", ["input", "layer"])
 def test_two_threads_on_one_model(method, view, closure, net, x):
@@ -336,7 +370,7 @@ def test_low_precision(method, net, x):
     assert (result - exact).norm() < 0.05 * exact.norm()  # bfloat16 has 8 bits
 
 
-@every_method
+@every_free_method
 @every_view
 def test_unused_inputs_and_layers_get_zeros(method, view, net, x):
     class Unused(nn.Module):
@@ -356,7 +390,7 @@ def test_unused_inputs_and_layers_get_zeros(method, view, net, x):
     assert used.any()
 
 
-@every_method
+@every_free_method
 def test_gradients_to_a_closure_are_kept(method, net, x):
     """A plain callable is an ordinary differentiable function: what it closes over is not cut off."""
     method(lambda x: net(x), x, target=1).square().sum().backward()

@@ -55,6 +55,17 @@ def test_the_object_lights_up(model, coffee):
     assert attributions[cup].mean() > 3 * attributions[~cup].abs().mean()
 
 
+def test_the_class_activation_map(model, coffee):
+    """Behind the last activation stand a global average pooling and a linear layer: there Grad-CAM is complete."""
+    heat = af.grad_cam(model, coffee, layer="_swish", call=1, target=ESPRESSO)
+    explained = (model(coffee) - model._fc.bias)[0, ESPRESSO]
+    assert (heat.sum() - explained).abs() < 1e-4 * explained
+    cup = torch.zeros(7, 7, dtype=torch.bool)
+    cup[1:4, 1:6] = True
+    assert heat[0, 0][cup].mean() > 3 * heat[0, 0][~cup].abs().mean()
+    assert af.interpolate(heat, 224, "bilinear").shape == (1, 1, 224, 224)
+
+
 def test_agreement_with_captum_in_float64(model, coffee):
     """In float32, rounding moves points across the kinks of ReLU6; float64 shows that both compute the same.
 

@@ -12,13 +12,16 @@ from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
+from attrfunc.gradient.grad_cam import grad_cam
 from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
 from attrfunc.gradient.internal_influence import internal_influence
+from attrfunc.gradient.interpolate import interpolate
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
+from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 
 __all__ = [
     "ArgumentError",
@@ -29,16 +32,19 @@ __all__ = [
     "bind",
     "completeness_gap",
     "conductance",
+    "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
     "internal_influence",
+    "interpolate",
     "layer",
     "neuron",
     "neuron_conductance",
     "saliency",
     "score_change",
     "smooth",
+    "tokens_to_grid",
 ]

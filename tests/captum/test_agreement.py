@@ -63,6 +63,13 @@ class TestLayer:
         assert kinds(ours) == kinds(theirs)
         agree(ours, theirs)
 
+    @pytest.mark.parametrize("summed", [True, False])
+    def test_grad_cam(self, case, layer, of_input, summed):
+        options = {"attribute_to_layer_input": of_input, "attr_dim_summation": summed, "relu_attributions": not summed}
+        ours, theirs = both("LayerGradCam", case, layer, target=case.target, **options)
+        assert kinds(ours) == kinds(theirs)
+        agree(ours, theirs)
+
     @pytest.mark.parametrize("batch", [None, 7])
     def test_integrated_gradients(self, case, layer, of_input, batch):
         options = {"attribute_to_layer_input": of_input, "n_steps": STEPS, "internal_batch_size": batch}

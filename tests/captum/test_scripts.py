@@ -14,6 +14,7 @@ from attrfunc.captum.attr import (
     InputXGradient,
     IntegratedGradients,
     LayerActivation,
+    LayerGradCam,
     LayerGradientXActivation,
     LayerIntegratedGradients,
     NeuronGradient,
@@ -78,6 +79,7 @@ def test_positional_arguments(toy, x):
             agree(*(getattr(m, name)(toy).attribute(*arguments) for m in (af.captum.attr, captum_attr)))
     for name, arguments in {
         "LayerActivation": (x, None, True),
+        "LayerGradCam": (x, 1, None, True, True, False, {}),
         "LayerGradientXActivation": (x, 1, None, True, {}),
         "LayerIntegratedGradients": (x, 0.5, 1, None, 3, "riemann_left", 5, True, True, {}),
         "NeuronGradient": (x, 1, None, True),
@@ -188,6 +190,9 @@ def test_deltas_agree_where_nothing_bypasses_the_layer():
 
 
 def test_gradient_options(toy, x):
+    for kind in (LayerGradCam, LayerGradientXActivation):
+        with pytest.raises(af.ArgumentError, match=f"{kind.__name__}.*`grad_kwargs`.*create_graph"):
+            kind(toy, toy.relu).attribute(x, target=0, grad_kwargs={"create_graph": True})
     explainer = LayerGradientXActivation(toy, toy.relu)
     plain = explainer.attribute(x, target=0)
     idle = {"retain_graph": True, "create_graph": False, "allow_unused": True, "materialize_grads": True}
@@ -269,6 +274,7 @@ class TestErrors:
         forward = partial(toy.forward) if closure else toy
         for explainer, options in [
             (LayerIntegratedGradients(forward, toy.relu), {"target": 0}),
+            (LayerGradCam(forward, toy.relu), {"target": 0}),
             (LayerGradientXActivation(forward, toy.relu), {"target": 0}),
             (LayerActivation(forward, toy.relu), {}),
             (NeuronGradient(forward, toy.lin2), {"neuron_selector": 0}),

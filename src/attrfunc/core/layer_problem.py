@@ -61,6 +61,11 @@ class LayerProblem(Problem):
         parts = [restore(point[places]) for places, restore in self._structure]
         return parts if self.view.several else parts[0]
 
+    def name(self, number: int) -> str:
+        """The layer that a tensor of the point belongs to."""
+        places = zip(self.view.sites, self._structure, strict=True)
+        return next(site.name for site, (part, _) in places if number < part.stop)
+
     def places(self) -> list[slice]:
         """Where the tensors of each layer stand in a point."""
         return [places for places, _ in self._structure]

@@ -67,6 +67,10 @@ class Problem:
         """A point in the structure of the input."""
         return floats(self.inputs.x)[1](point)
 
+    def name(self, number: int) -> str:
+        """The layer that a tensor of the point belongs to; empty at the input."""
+        return ""
+
     def at(self, rows: Rows) -> Problem:
         """The same problem for some of the examples."""
         return self._like(self.view, self.inputs.at(rows))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, ModelError, near
+from attrfunc.core.errors import ArgumentError, ModelError, describe, near
 from attrfunc.core.stateless import Twin, model_root
 from attrfunc.core.trees import Restore, floats
 
@@ -42,7 +42,12 @@ def find_sites(
     model: Callable[..., Any], where: Layers, side: Side, call: int | None, argument: str = "where"
 ) -> tuple[Site, ...]:
     """Look one or several layers up; see `find_site`."""
-    places = [where] if isinstance(where, str | nn.Module) else list(where)
+    places = list(where) if isinstance(where, Iterable) and not isinstance(where, str | nn.Module) else [where]
+    for place in places:
+        if not isinstance(place, str | nn.Module):
+            raise ArgumentError(
+                argument, describe(place), "the name of a layer, or a module", "Pass one, or a list of these."
+            )
     if not places:
         raise ArgumentError(
             argument, "an empty list", "at least one layer", "Pass a name, a module or a list of these."

@@ -32,7 +32,12 @@ Example:
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
-from attrfunc.captum.attr.layer import LayerActivation, LayerGradientXActivation, LayerIntegratedGradients
+from attrfunc.captum.attr.layer import (
+    LayerActivation,
+    LayerGradCam,
+    LayerGradientXActivation,
+    LayerIntegratedGradients,
+)
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 
 __all__ = [
@@ -42,6 +47,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerActivation",
     "LayerAttribution",
+    "LayerGradCam",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import attrfunc as af
 from attrfunc.captum.attr.convert import (
@@ -124,12 +123,13 @@ class LayerAttribution(InternalAttribution):
         Args:
             layer_attribution: The attributions, of 3 to 5 dimensions.
             interpolate_dims: The new spatial dimensions.
-            interpolate_mode: As in `torch.nn.functional.interpolate`.
+            interpolate_mode: As for `attrfunc.interpolate`.
 
         Returns:
             Attributions of shape `(B, C, *interpolate_dims)`.
         """
-        return F.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
+        resized: Tensor = af.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
+        return resized
 
     def _view(self, attribute_to_layer_input: bool = False, joint: bool = False) -> af.View:
         return af.layer(self.forward_func, self.layer, side=side(attribute_to_layer_input), joint=joint)

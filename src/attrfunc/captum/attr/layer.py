@@ -22,10 +22,11 @@ from attrfunc.captum.attr.convert import (
     as_baseline,
     captum_call,
     check_grad_kwargs,
+    side,
 )
 from attrfunc.core.target import Target
 
-__all__ = ["LayerActivation", "LayerGradientXActivation", "LayerIntegratedGradients"]
+__all__ = ["LayerActivation", "LayerGradCam", "LayerGradientXActivation", "LayerIntegratedGradients"]
 
 
 class LayerActivation(LayerAttribution):
@@ -39,6 +40,35 @@ class LayerActivation(LayerAttribution):
     ) -> Any:
         """The activations at the inputs; no backward pass runs."""
         result = af.activation(self._view(attribute_to_layer_input), inputs, args=as_args(additional_forward_args))
+        return self._mirrored(result)
+
+
+class LayerGradCam(LayerAttribution, GradientAttribution):
+    """Grad-CAM; see `attrfunc.grad_cam`."""
+
+    @captum_call
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        attribute_to_layer_input: bool = False,
+        relu_attributions: bool = False,
+        attr_dim_summation: bool = True,
+        grad_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Maps `(B, 1, *S)` of a layer `(B, C, *S)`; `(B, C, *S)` without `attr_dim_summation`."""
+        check_grad_kwargs(grad_kwargs)
+        result = af.grad_cam(
+            self.forward_func,
+            inputs,
+            layer=self.layer,
+            target=target,
+            args=as_args(additional_forward_args),
+            side=side(attribute_to_layer_input),
+            relu=relu_attributions,
+            sum_channels=attr_dim_summation,
+        )
         return self._mirrored(result)
 
 

@@ -1,0 +1,147 @@
+"""Class activation maps from gradients: Grad-CAM (Selvaraju et al. 2017) and its relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.method import method, open_problem
+from attrfunc.core.sites import Layers, Side, find_sites
+from attrfunc.core.target import Target
+from attrfunc.core.transforms import known
+from attrfunc.core.views import Model, View, as_view
+from attrfunc.gradient.cam_weights import Weighting, checked_weights, weighting_function
+
+__all__ = ["grad_cam"]
+
+Reshape = Callable[[Tensor], Tensor]
+
+
+@method
+def grad_cam(
+    model: Model,
+    x: Any,
+    *,
+    layer: Layers,
+    target: Target = None,
+    relu: bool = False,
+    weighting: Weighting = "grad_cam",
+    reshape: Reshape | None = None,
+    sum_channels: bool = True,
+    side: Side = "output",
+    call: int | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """The channels of a layer's activation, weighted by their gradients and summed: where in it the score comes from.
+
+    `sum over channels of weight * activation`, where the weight is the mean of the gradient over positions.
+
+    Args:
+        model: A module, any callable, or a view of one by `af.bind` or `af.neuron`.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        layer: The layer, as for `af.layer`, commonly the last convolution; its activation is `(B, C, *S)`. A list gives
+            the list of their maps, from one forward and one backward pass.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        relu: Cut off what is negative, as the papers do for display.
+        weighting: Another weight, by name or a callable; see `attrfunc.gradient.cam_weights`.
+        reshape: Brings an activation that is not `(B, C, *S)` into this form, by rearranging and selecting alone; it
+            is applied to the gradient too. For vision transformers see `af.tokens_to_grid`; for channels that come
+            last it is `lambda a: a.movedim(-1, 1)`.
+        sum_channels: `False` gives the channels by themselves.
+        side: The layer's `"output"` or `"input"`; see `af.layer`.
+        call: Which call of a layer that runs several times; see `af.layer`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+
+    Returns:
+        Maps `(B, 1, *S)`, or `(B, C, *S)` without `sum_channels`, in units of the score and of the layer's resolution
+        (see `af.interpolate`); a tuple where the layer gives one. *Completeness*: where global average pooling and an
+        affine head stand behind the layer, a map sums to the score less the bias; with `weighting="hires_cam"` or
+        `"xgrad_cam"` behind any affine head.
+
+    Raises:
+        ArgumentError: If an argument cannot be right, or the activation is not `(B, C, *S)`.
+        ModelError: If the layer does not run once, the score is not finite, or torch.func cannot trace the model.
+
+    Example:
+        >>> conv, head = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(8, 5)
+        >>> model = torch.nn.Sequential(conv, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), head)
+        >>> x = torch.rand(2, 3, 16, 16)
+        >>> heat = af.grad_cam(model, x, layer="1", target=4)
+        >>> heat.shape
+        torch.Size([2, 1, 14, 14])
+        >>> torch.allclose(heat.sum((1, 2, 3)), (model(x) - head.bias)[:, 4], atol=1e-6)
+        True
+
+    Reference:
+        Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017.
+    """
+    weigh = weighting_function(weighting)
+    view = _at(as_view(model), layer, side, call)
+    _require_callable(reshape)
+    problem = open_problem(view, x, target, args, kwargs)
+    point, gradient = problem.gradient()
+    maps = []
+    for number, (values, slopes) in enumerate(zip(point, gradient, strict=True)):
+        place = f"the {side} of layer {problem.name(number)!r}"
+        activation = _channels_first(values, reshape, problem.inputs.rows, place)
+        weights = checked_weights(weigh, activation, slopes if reshape is None else reshape(slopes))
+        heat = weights * activation
+        heat = heat.sum(1, keepdim=True) if sum_channels else heat
+        maps.append(heat.relu() if relu else heat)
+    return problem.restore(maps)
+
+
+def _at(view: View, layer: Any, side: Side, call: int | None) -> View:
+    if view.sites:
+        names = [site.name for site in view.sites]
+        raise ArgumentError(
+            "model",
+            f"a view of layer {', '.join(map(repr, names))}",
+            "a module, a callable, or a view by af.bind or af.neuron",
+            f"Pass the model itself, and layer={names if view.several else names[0]!r}.",
+        )
+    several = not isinstance(layer, str | nn.Module)
+    return replace(view, sites=find_sites(view.model, layer, side, call, "layer"), several=several)
+
+
+def _require_callable(reshape: Any) -> None:
+    if reshape is not None and not callable(reshape):
+        raise ArgumentError(
+            "reshape",
+            describe(reshape),
+            "None or a callable that maps the activation to (B, C, *S)",
+            "For the tokens of a vision transformer pass af.tokens_to_grid(), with size=(H, W) if not square.",
+        )
+
+
+def _channels_first(values: Tensor, reshape: Reshape | None, rows: int, place: str) -> Tensor:
+    """The activation as `(B, C, *S)`."""
+    shaped = values if reshape is None else reshape(values)
+    if not isinstance(shaped, Tensor) or shaped.dim() < 2 or shaped.shape[0] != rows:
+        own = f"an activation of shape {tuple(values.shape)} at {place}"
+        raise ArgumentError(
+            "layer" if reshape is None else "reshape",
+            own if reshape is None else f"{describe(shaped)}, from {own}",
+            f"(B, C, *S): the {rows} examples first, then channels, then positions",
+            "Pass attrfunc.grad_cam(..., reshape=) a callable that brings it into this form, or choose another layer."
+            if reshape is None
+            else "Return the rearranged activation.",
+        )
+    if reshape is not None:
+        # Exact for whatever only moves numbers around; the gradient is not that of anything else.
+        same = torch.isclose(reshape(-2 * values), -2 * shaped, rtol=0, atol=0, equal_nan=True).all()
+        if known(same) is False:
+            raise ArgumentError(
+                "reshape",
+                f"a function that is not linear at {place}",
+                "one that rearranges and selects, since the gradient goes through it as well",
+                "Move what changes values into the model, and choose the layer behind it.",
+            )
+    return shaped
