@@ -7,14 +7,13 @@ import ensemble
 
 
 def test_the_prior_keeps_the_network_off_the_stamp(tmp_path, capsys):
-    outcomes = attribution_prior.main(["--output", str(tmp_path), "--seeds", "2", "--steps", "200"])
-    plain, weak, prior, ceiling = outcomes.values()
+    plain, priors, ceiling = attribution_prior.main(["--output", str(tmp_path), "--seeds", "2", "--steps", "200"])
+    best = priors[0]
+    assert all(best.validation_accuracy.mean() >= other.validation_accuracy.mean() for other in priors)
     # For each seed, not only on average.
-    assert (plain.stamp_share > weak.stamp_share).all()
-    assert (weak.stamp_share > 5 * prior.stamp_share).all()
-    assert (prior.stamp_share < 0.03).all()
-    assert (plain.test_accuracy + 0.4 < prior.test_accuracy).all()
-    assert (prior.test_accuracy > ceiling.test_accuracy - 0.05).all()
+    assert (plain.stamp_share > 10 * best.stamp_share).all()
+    assert (plain.test_accuracy + 0.4 < best.test_accuracy).all()
+    assert (best.test_accuracy > ceiling.test_accuracy - 0.05).all()
     assert "points of test accuracy" in capsys.readouterr().out
     assert (tmp_path / "attribution_prior.png").stat().st_size > 10_000
 
