@@ -1,4 +1,4 @@
-"""Every task of the project: `nox -s demo`, `tests`, `lint`, `types`, `bench`."""
+"""Every task of the project: `nox -s demo`, `examples`, `tests`, `lint`, `types`, `bench`."""
 
 import nox
 
@@ -25,9 +25,17 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """Train with a prior on attributions, and attribute an ensemble; write pictures to examples-output/."""
+    install(session, "-e", ".", "matplotlib", "scikit-learn")
+    session.run("python", "examples/attribution_prior.py")
+    session.run("python", "examples/ensemble.py")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = ("pytest", "captum", "transformers", "scikit-learn", "scikit-image")
+    packages = ("pytest", "captum", "transformers", "matplotlib", "scikit-learn", "scikit-image")
     install(session, "-e", ".[progress,testing]", *packages, classifier=True)
     session.run("pytest", *session.posargs)
 
