@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jacfwd, jacrev, stack_module_state, vmap
+from torch.utils import _pytree as pytree
 
 import attrfunc as af
 
@@ -23,25 +24,70 @@ class Method:
     baseline: bool = False  # has a `baseline` argument
     chunks: bool = False  # has a `chunk_size` argument
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
+    random: bool = False  # draws from a `generator`
 
     def __call__(self, model, x, **kwargs):
-        return self.call(model, x, **{**self.options, **kwargs})
+        seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
+        return self.call(model, x, **{**seeded, **self.options, **kwargs})
+
+    def compiled(self, model, **kwargs):
+        """The method of x alone, for `torch.compile`, which traces no generator."""
+        unseeded = {"generator": None} if self.random else {}
+        return lambda x: flat(self(model, x, **unseeded, **kwargs))
 
 
-def cam(model, x, **kwargs):
-    return af.grad_cam(model, x, layer="conv", **kwargs)
+def at_conv(function):
+    """A method that names its layer, at the first layer."""
+    call = lambda model, x, **kwargs: function(model, x, layer="conv", **kwargs)
+    call.__name__ = function.__name__
+    return call
 
+
+def at_head(function):
+    """The same at the last layer, for paths that begin at a layer."""
+    call = lambda model, x, **kwargs: function(model, x, layer="head", side="input", **kwargs)
+    call.__name__ = function.__name__
+    return call
+
+
+def background(x):
+    """A distribution of three baselines."""
+    samples = torch.linspace(-0.5, 0.5, 3)
+    return pytree.tree_map(lambda leaf: samples.to(leaf).view(3, *[1] * (leaf.dim() - 1)).expand(3, *leaf.shape[1:]), x)
+
+
+def smoothed(method, **smoothing):
+    """A combined method; its generator is the combinator's."""
+
+    def call(model, x, *, generator, n_samples=3, chunk_size=None, **kwargs):
+        options = {"generator": generator, "n_samples": n_samples, "chunk_size": chunk_size, "stdev": 0.3}
+        return af.smooth(method, **options, **smoothing)(model, x, **kwargs)
+
+    call.__name__ = f"smooth_{method.__name__}"
+    return call
+
+
+BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}),
     Method(af.input_x_gradient),
-    Method(cam, views=("input", "neuron")),
-    Method(cam, {"weighting": "grad_cam_plus_plus"}, views=("input", "neuron")),
-    Method(cam, {"weighting": "xgrad_cam"}, views=("input", "neuron")),
-    Method(cam, {"weighting": "hires_cam", "sum_channels": False}, views=("input", "neuron")),
-    Method(cam, {"weighting": "layer_cam", "relu": True}, views=("input", "neuron")),
+    Method(af.gradient_shap, {"baselines": background, "n_samples": 4, "stdev": 0.2}, chunks=True, random=True),
+    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, chunks=True, random=True),
+    Method(smoothed(af.integrated_gradients), {"n_steps": 3}, baseline=True, chunks=True, random=True),
+    Method(at_conv(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
+    Method(at_head(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
+    Method(at_conv(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
+    Method(at_head(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
+    Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
+    Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
+    Method(at_conv(af.grad_cam), views=BEFORE),
+    Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
+    Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
+    Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
+    Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
 ]
 
 
@@ -82,7 +128,7 @@ class Net(nn.Module):
 
     def forward(self, x):
         h = torch.tanh(self.norm(self.conv(x)))
-        return self.head((h + self.mix(h).sigmoid()).mean(2))
+        return self.head((h + self.mix(h).sigmoid()).mean(2)).sin()
 
 
 VIEWS = {
@@ -157,6 +203,8 @@ def test_structures_are_mirrored(method):
 @every_method
 @every_view
 def test_examples_are_independent(method, view, net, x):
+    if method.random:
+        return  # draws are those of a batch
     model, options = targeted(view, net)
     whole = method(model, x, **options)
     single = method(model, x[1:2], **options)
@@ -280,24 +328,33 @@ def test_ensembles(method, view, net, x):
 def test_compile(method, view, net, x):
     model, options = targeted(view, net)
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: flat(method(model, x, **options)), fullgraph=True, backend="aot_eager")
-    result = compiled(x)
-    torch.testing.assert_close(result, flat(method(model, x, **options)))
+    plain = method.compiled(model, **options)
+    torch.manual_seed(0)
+    result = torch.compile(plain, fullgraph=True, backend="aot_eager")(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(result, plain(x))
     assert not result.requires_grad
 
 
 @every_free_method
 def test_compile_a_closure(method, net, x):
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: method(lambda x: net(x).sin(), x, target=1), fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), method(lambda x: net(x).sin(), x, target=1))
+    plain = method.compiled(lambda x: net(x).sin(), target=1)
+    torch.manual_seed(0)
+    result = torch.compile(plain, fullgraph=True, backend="aot_eager")(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(result, plain(x))
 
 
 @every_method
 def test_compile_with_inductor(method, net, x):
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: method(net, x, target=1), fullgraph=True)
-    torch.testing.assert_close(compiled(x), method(net, x, target=1))
+    plain = method.compiled(net, target=1)
+    torch.manual_seed(0)
+    with torch._inductor.config.patch(fallback_random=True):  # inductor's own generator draws other numbers
+        result = torch.compile(plain, fullgraph=True)(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(result, plain(x))
 
 
 @every_method
@@ -380,12 +437,12 @@ def test_unused_inputs_and_layers_get_zeros(method, view, net, x):
 
         def forward(self, x, y):
             self.net(x)
-            return y.sum((1, 2))
+            return y.square().sum((1, 2))
 
     result = method(af.layer(Unused(), "net.mix"), (x, x))
     assert result.shape == (4, 4, 6)
     assert not result.any()
-    unused, used = method(lambda x, y: y.sum((1, 2)), (x, x))
+    unused, used = method(lambda x, y: y.square().sum((1, 2)), (x, x))
     assert not unused.any()
     assert used.any()
 

@@ -102,6 +102,7 @@ def nested_weights(level: int, later: int) -> tuple[float, ...]:
     return nested(later)[1][apart - 1 :: 2 * apart if level else apart]
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def increments(nodes: Sequence[float], weights: Sequence[float], *, smooth: bool) -> tuple[tuple[float, ...], ...]:
     """The change of a function that belongs to each node of a rule, from its values at both ends and the nodes.
 

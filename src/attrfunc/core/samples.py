@@ -59,27 +59,30 @@ class Draws:
         """The input with noise."""
         leaves, spec = pytree.tree_flatten(self._x)
         pairs = zip(leaves, self._stdev, strict=True)
-        noisy = [leaf + scale * self._random(torch.randn, leaf) if scale else leaf for leaf, scale in pairs]
+        noisy = [
+            leaf + scale * self._random(torch.randn, leaf).to(leaf.dtype) if scale else leaf for leaf, scale in pairs
+        ]
         return pytree.tree_unflatten(noisy, spec)
 
     def one_of(self, samples: list[Tensor]) -> Any:
         """A baseline for each example, from what `distribution` gave."""
         leaves, spec = pytree.tree_flatten(self._x)
-        # Numbers in [0, 1), so that one kind of draw serves all.
-        uniform = self._random(torch.rand, leaves[0].new_empty(leaves[0].shape[:1], dtype=torch.float64))
+        # Numbers in [0, 1), so that one kind of draw serves all; double, since the product is rounded down.
+        uniform = self._random(torch.rand, leaves[0].flatten(1)[:, :1].squeeze(1), torch.float64)
         picked = (uniform * len(samples[0])).long()
         return pytree.tree_unflatten([leaf[picked.to(leaf.device)] for leaf in samples], spec)
 
     def uniform(self) -> Tensor:
         """A number between 0 and 1."""
-        return self._random(torch.rand, torch.empty((), dtype=torch.float64))
+        return self._random(torch.rand, torch.empty(()))
 
-    def _random(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
-        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
+    def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
+        # precision: the same generator gives the same noise to a model in any.
         outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
         device = self._generator.device if self._generator is not None else like.device
         with outside:
-            return draw(like.shape, generator=self._generator, dtype=like.dtype, device=device).to(like.device)
+            return draw(like.shape, generator=self._generator, dtype=dtype, device=device).to(like.device)
 
 
 def sampled(

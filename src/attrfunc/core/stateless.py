@@ -72,6 +72,13 @@ class Twin:
                 raise ArgumentError(
                     "tensors", f"the name {name!r}", "names of the model's parameters and buffers", near(name, slots)
                 )
+            if tensor.shape != slots[name].shape:
+                raise ArgumentError(
+                    "tensors",
+                    f"shape {tuple(tensor.shape)} for {name!r}",
+                    f"the model's {tuple(slots[name].shape)}",
+                    "What stack_module_state stacked is to be mapped over: torch.vmap(lambda state: ...)(state).",
+                )
             self._tensors[id(slots[name])] = tensor
 
     def _tensor(self, tensor: Tensor | None) -> Tensor | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import method, open_problem
+from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import quadrature
 from attrfunc.core.sites import Layers, Side
@@ -18,6 +18,7 @@ __all__ = ["conductance"]
 
 
 @method
+@each_layer
 def conductance(
     model: Model,
     x: Any,

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrfunc.core.baseline import Baseline
 from attrfunc.core.evaluate import weighted_sum
-from attrfunc.core.method import method, open_problem
+from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import quadrature
 from attrfunc.core.sites import Layers, Side
@@ -19,6 +19,7 @@ __all__ = ["internal_influence"]
 
 
 @method
+@each_layer
 def internal_influence(
     model: Model,
     x: Any,

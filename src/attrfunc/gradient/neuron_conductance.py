@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.evaluate import added, joined, walk, weighted_sum
-from attrfunc.core.method import method, open_problem
+from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import quadrature
@@ -27,6 +27,7 @@ __all__ = ["neuron_conductance"]
 
 
 @method
+@each_layer
 def neuron_conductance(
     model: Model,
     x: Any,
