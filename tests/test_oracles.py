@@ -7,48 +7,22 @@ from torch import nn
 
 import attrfunc as af
 from attrfunc.core.quadrature import RULES, quadrature
-
-
-class Net(nn.Module):
-    """A small residual network whose two halves can be called apart."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Linear(5, 4)
-        self.block = nn.Linear(4, 4)
-        self.head = nn.Linear(4, 3)
-
-    def before(self, x):
-        return self.block(self.embed(x).tanh())
-
-    def behind(self, x, activation):
-        return self.head((self.embed(x).tanh() + activation).sigmoid())
-
-    def forward(self, x):
-        embedded = self.embed(x).tanh()
-        return self.head((embedded + self.block(embedded)).sigmoid())
+from oracle_net import drawn, make, slope
 
 
 @pytest.fixture
 def net():
-    torch.manual_seed(0)
-    return Net().double().eval()
+    return make()
 
 
 @pytest.fixture
 def x():
-    return torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return drawn(1, 3, 5)
 
 
 @pytest.fixture
 def baseline():
-    return torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-
-
-def slope(function, point):
-    """The gradient of a scalar function of one example, by plain autograd."""
-    point = point.detach().clone().requires_grad_()
-    return torch.autograd.grad(function(point), point)[0]
+    return drawn(2, 3, 5)
 
 
 def riemann(method, n):
