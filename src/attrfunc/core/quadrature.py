@@ -44,22 +44,29 @@ _gauss_legendre = functools.lru_cache(np.polynomial.legendre.leggauss)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler need not look into NumPy
-def quadrature(method: str, n_steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def quadrature(
+    method: str, n_steps: int, tolerance: float | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Nodes and weights of a rule for the integral over [0, 1].
 
     Args:
         method: The rule, one of `RULES`.
         n_steps: Number of nodes.
+        tolerance: Whether a tolerance is given, which comes with a rule of its own.
 
     Returns:
         Nodes and weights as plain floats, so that they do not tie the caller to a dtype or device.
 
     Raises:
-        ArgumentError: If the rule is unknown, `n_steps` is below 1, or below 2 for the trapezoid.
+        ArgumentError: If the rule is unknown or goes with no tolerance, `n_steps` is below 1, or below 2 for the trapezoid.
     """
     n = positive("n_steps", n_steps)
     if method not in RULES:
         raise ArgumentError("method", repr(method), f"one of {', '.join(RULES)}", "Gauss-Legendre is the default.")
+    if tolerance is not None and method != "gausslegendre":
+        raise ArgumentError(
+            "method", f"{method!r} with a tolerance", "no method, since nested points are taken then", "Drop one."
+        )
     if method == "riemann_trapezoid" and n == 1:
         raise ArgumentError(
             "n_steps", "1", "at least 2 for riemann_trapezoid, which evaluates both ends", "Raise n_steps."

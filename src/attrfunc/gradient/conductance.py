@@ -88,7 +88,7 @@ def conductance(
     Reference:
         Dhamdhere, Sundararajan, Yan: How Important Is a Neuron?, ICLR 2019.
     """
-    nodes, weights = quadrature(method, n_steps)
+    nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
     watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
     if tolerance is None:

@@ -76,7 +76,7 @@ def integrated_gradients(
     Reference:
         Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017.
     """
-    nodes, weights = quadrature(method, n_steps)
+    nodes, weights = quadrature(method, n_steps, tolerance)
     path = Segment.of(open_problem(model, x, target, args, kwargs), baseline)
     inner, back = path.behind_affine_prefix(baseline, n_steps if tolerance is None else max_steps)
     if tolerance is None:

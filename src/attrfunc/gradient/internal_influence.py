@@ -80,7 +80,7 @@ def internal_influence(
     Reference:
         Leino, Sen, Datta, Fredrikson, Li: Influence-Directed Explanations for Deep Convolutional Networks, ITC 2018.
     """
-    nodes, weights = quadrature(method, n_steps)
+    nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
     watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
     if tolerance is None:
