@@ -102,7 +102,7 @@ def test_a_tolerance_that_is_not_reached_is_a_warning_that_names_the_examples(ne
     gaps = af.completeness_gap(net, x, found, target=1).abs()
     for number, gap in enumerate(gaps.tolist()):
         assert (f"{number}: {gap:.2g}" in str(warning.message)) == (gap > 1e-12)
-    with pytest.warns(UserWarning, match=r"conductance: .* 7 points.*\{0: .* 4: ") as caught:
+    with pytest.warns(UserWarning, match=r"conductance: .* 7 points.*\{.*3: .* 4: ") as caught:
         af.conductance(net, x, layer="embed", target=1, tolerance=1e-12, max_steps=7)
     assert caught[0].filename == __file__
 
@@ -155,8 +155,8 @@ def test_the_affine_prefix_is_left_out_here_too():
     net[0].register_forward_hook(lambda module, args, output: products.append(len(output)))
     x = drawn(0, 4, 50)
     found = af.ig(net, x, target=1, tolerance=1e-8)
+    assert sum(products) < 60  # the ends, the search for the layer, and once for each chunk; not 4 times 15 or 31
     torch.testing.assert_close(found, af.ig(lambda x: net(x), x, target=1, n_steps=200), rtol=0, atol=1e-6)
-    assert sum(products) < 200 * 4 + 40  # only the reference evaluated it at its points
 
 
 @pytest.mark.parametrize("tolerance", [0, -1.0, float("nan"), "small"])
@@ -174,7 +174,7 @@ def test_other_bad_arguments(net, x):
     positions = nn.Embedding(5, 4).double()
     view = af.layer(lambda x: (positions(torch.arange(5)) * x[..., None]).sum((1, 2)), positions)
     with pytest.raises(af.ArgumentError, match=r"`tolerance`.*dimension 0.*Pass n_steps"):
-        af.ig(view, x, tolerance=1e-3)
+        af.ig(view, x[:3], tolerance=1e-3)
     torch.compiler.reset()
     with pytest.raises(Exception, match=r"None under torch\.compile"):
         torch.compile(lambda x: af.ig(net, x, target=1, tolerance=1e-3), backend="eager", fullgraph=True)(x)

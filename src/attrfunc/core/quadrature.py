@@ -58,7 +58,7 @@ def quadrature(
         Nodes and weights as plain floats, so that they do not tie the caller to a dtype or device.
 
     Raises:
-        ArgumentError: If the rule is unknown or goes with no tolerance, `n_steps` is below 1, or below 2 for the trapezoid.
+        ArgumentError: If the rule is unknown or goes with no tolerance, or `n_steps` is below 1 (2 for the trapezoid).
     """
     n = positive("n_steps", n_steps)
     if method not in RULES:
