@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.baseline import resolve_baseline
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.method import named
 from attrfunc.core.progress import Progress
@@ -74,6 +74,9 @@ def smooth(
         Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values, ICLR workshop 2018
         (VarGrad).
     """
+    if not callable(method):
+        error = ArgumentError("method", describe(method), "a callable (model, x, **options)", "Pass af.ig, say.")
+        raise error.within("smooth")
     if kind not in KINDS:
         raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}", "SmoothGrad is the default.").within(
             "smooth"
@@ -97,6 +100,10 @@ def smooth(
                 arguments["baseline"] = join_rows([resolve_baseline(options["baseline"], one) for one in noisy])
             arguments |= _repeated(options, inputs, count)
             leaves, spec = pytree.tree_flatten(method(_view(model, rows, count), join_rows(noisy), **arguments))
+            for leaf in leaves:
+                if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+                    got = f"attributions of type {type(leaf).__name__}"
+                    raise ArgumentError("method", got, "floating-point tensors", "Pass a method that gives these.")
             specs.append(spec)
             return [unfolded(leaf, count) for leaf in leaves]
 
