@@ -4,7 +4,8 @@ This is where `chunk_size` and `progress` are documented; every method refers he
 
 chunk_size: How many rows (points or samples, times examples) are evaluated at once. `None` lets the library choose: the
     first point tells how many bytes one row allocates, and a chunk is as many rows as fit the processor's cache.
-    Results do not depend on it beyond rounding, and memory does not grow with the number of points.
+    Results do not depend on it beyond rounding, and memory does not grow with the number of points. (To measure takes
+    longer than to evaluate a network of a few small layers: in its training loop, give a number.)
 progress: `True` shows a bar (needs tqdm: the extra `attrfunc[progress]`); a callable gets `(done, total)` rows after
     each chunk.
 """

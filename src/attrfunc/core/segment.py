@@ -40,9 +40,9 @@ class Segment:
     way: list[Tensor]
 
     @classmethod
-    def of(cls, problem: Problem, baseline: Any) -> Segment:
-        """The path from the baseline to the input."""
-        start, end = problem.ends(baseline)
+    def of(cls, problem: Problem, baseline: Any, *, measure: bool = True) -> Segment:
+        """The path from the baseline to the input; for `measure` see `Problem.ends`."""
+        start, end = problem.ends(baseline, measure=measure)
         return cls(problem, start, [last - first for first, last in zip(start, end, strict=True)])
 
     @property

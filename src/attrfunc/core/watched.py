@@ -59,7 +59,7 @@ class Watched:
         chunk_size: int | None,
         progress: Progress,
     ) -> None:
-        self.path = Segment.of(problem, baseline)
+        self.path = Segment.of(problem, baseline, measure=False)
         self.sites = find_sites(problem.view.model, layer, side, call, "layer")
         self._several = not isinstance(layer, str | nn.Module)
         self._chunk_size, self._progress = chunk_size, progress
