@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from attrfunc.core.errors import ArgumentError, ModelError, near
+from attrfunc.core.errors import ArgumentError, ModelError, describe, near
 
-__all__ = ["Twin", "model_root", "unsettled"]
+__all__ = ["Twin", "model_root", "replaced", "unsettled"]
 
 
 def model_root(model: Callable[..., Any]) -> nn.Module | None:
@@ -27,6 +27,36 @@ def model_root(model: Callable[..., Any]) -> nn.Module | None:
     owner = getattr(model, "__self__", model) if isinstance(model, types.MethodType) else model
     opaque = isinstance(owner, torch.jit.ScriptModule)
     return owner if isinstance(owner, nn.Module) and not opaque else None
+
+
+def replaced(model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Each of the model's own tensors with what is to be used in its place.
+
+    Args:
+        model: The model.
+        tensors: Replacements by name.
+
+    Raises:
+        ArgumentError: If the model has no tensor of that name and shape.
+    """
+    root = model_root(model)
+    if root is None:
+        raise ArgumentError("model", describe(model), "a module, whose tensors have names", "Bind the module itself.")
+    slots = {**dict(root.named_parameters(remove_duplicate=False)), **dict(root.named_buffers(remove_duplicate=False))}
+    pairs = []
+    for name, tensor in tensors.items():
+        if name not in slots:
+            expected = "names of the model's parameters and buffers"
+            raise ArgumentError("tensors", f"the name {name!r}", expected, near(name, slots))
+        if not isinstance(tensor, Tensor) or tensor.shape != slots[name].shape:
+            raise ArgumentError(
+                "tensors",
+                f"{describe(tensor)} for {name!r}",
+                f"a tensor of the model's shape {tuple(slots[name].shape)}",
+                "What stack_module_state has stacked is mapped over: torch.vmap(lambda state: ...)(state).",
+            )
+        pairs.append((slots[name], tensor))
+    return pairs
 
 
 class Twin:
@@ -50,7 +80,7 @@ class Twin:
         root = model_root(model)
         if root is not None:
             if tensors:
-                self._replace(root, tensors)
+                self._tensors = {id(slot): tensor for slot, tensor in replaced(model, tensors)}
             self._copy(root)
             for twin, name in self._bound:
                 twin.__dict__[name] = self._rebind(twin.__dict__[name])
@@ -61,25 +91,6 @@ class Twin:
         for slots, name, buffer in self._volatile:
             slots[name] = buffer.clone()
         return self._call(*args, **kwargs)
-
-    def _replace(self, root: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        slots = {
-            **dict(root.named_parameters(remove_duplicate=False)),
-            **dict(root.named_buffers(remove_duplicate=False)),
-        }
-        for name, tensor in tensors.items():
-            if name not in slots:
-                raise ArgumentError(
-                    "tensors", f"the name {name!r}", "names of the model's parameters and buffers", near(name, slots)
-                )
-            if tensor.shape != slots[name].shape:
-                raise ArgumentError(
-                    "tensors",
-                    f"shape {tuple(tensor.shape)} for {name!r}",
-                    f"the model's {tuple(slots[name].shape)}",
-                    "What stack_module_state stacked is to be mapped over: torch.vmap(lambda state: ...)(state).",
-                )
-            self._tensors[id(slots[name])] = tensor
 
     def _tensor(self, tensor: Tensor | None) -> Tensor | None:
         if tensor is None:

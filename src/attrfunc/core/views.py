@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.sites import Layers, Side, Site, find_site, find_sites
-from attrfunc.core.stateless import Twin
+from attrfunc.core.stateless import Twin, replaced
 
 __all__ = ["Model", "View", "as_view", "bind", "layer", "neuron"]
 
@@ -72,7 +72,10 @@ def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:
             own.
 
     Returns:
-        A view, to be passed to any method in place of the model.
+        A view, to be passed to any method in place of the model, and callable as the model is.
+
+    Raises:
+        ArgumentError: If the model is no module, or has no tensor of that name and shape.
 
     Example:
         >>> model = torch.nn.Linear(3, 2)
@@ -82,7 +85,12 @@ def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:
         >>> torch.func.grad(loss)(parameters)["weight"].shape
         torch.Size([2, 3])
     """
-    return replace(as_view(model), tensors=dict(tensors))
+    view = as_view(model)
+    try:
+        replaced(view.model, tensors)
+    except ArgumentError as error:
+        raise error.within("bind")  # noqa: B904  # the same error, now with its name
+    return replace(view, tensors=dict(tensors))
 
 
 def layer(
