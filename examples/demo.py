@@ -28,6 +28,7 @@ from gallery import Page, Panel, draw_overview, draw_page
 LAYERS = {"_blocks.10": "IG at block 11 of 16", "_blocks.15": "IG at the last block"}
 FEATURES = "_avg_pooling"  # its input is what the final linear layer averages: 1280 features on 7 x 7 positions
 PREACTIVATION = "_bn1"  # the same features before their ReLU6, which has no gradient once it saturates
+SAMPLES, NOISE = 24, 0.15  # of SmoothGrad; inputs reach from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,14 @@ class Explainer:
         along_path = self._integrate("integrated gradients", self.model, self.steps, target=self.target)
         slope = self._differentiate("saliency", af.saliency)
         product = self._differentiate("input x gradient", af.input_x_gradient)
+        generator = torch.Generator().manual_seed(0)
+        smoothed = af.smooth(af.saliency, n_samples=SAMPLES, stdev=NOISE, generator=generator)
+        smooth = self._differentiate("SmoothGrad", smoothed, points=SAMPLES)
         return [
             Panel("integrated gradients", "for (red) and against (blue)", along_path, "nats per pixel", signed=True),
             Panel("integrated gradients, size", "either sign", along_path, "nats per pixel"),
             Panel("saliency", "size of the gradient", slope, "nats per unit of input"),
+            Panel("SmoothGrad", f"saliency, mean of {SAMPLES} samples", smooth, "nats per unit of input"),
             Panel("input x gradient, size", "either sign", product, "nats per pixel"),
         ]
 
@@ -88,6 +93,11 @@ class Explainer:
             attributions = self._integrate(title, view, self.steps // 2, target=self.target)
             note = f"{attributions.shape[-2]} x {attributions.shape[-1]} positions"
             panels.append(Panel(title, note, attributions, "nats per position", signed=True))
+        inner, steps = next(iter(LAYERS)), self.steps // 2
+        units = self._along("conductance", steps, lambda **o: af.conductance(self.model, self.x, layer=inner, **o))
+        panels.append(Panel("conductance", "at block 11 of 16", units, "nats per position", signed=True))
+        heat = self._differentiate("Grad-CAM", lambda *args, **o: af.grad_cam(*args, layer=FEATURES, side="input", **o))
+        panels.append(Panel("Grad-CAM", f"{heat.shape[-2]} x {heat.shape[-1]} positions", heat, "nats", signed=True))
         return panels
 
     def _of_neuron(self) -> list[Panel]:
@@ -105,28 +115,37 @@ class Explainer:
         ]
 
     def _integrate(self, method: str, view: nn.Module | af.View, steps: int, **target: Any) -> Tensor:
+        return self._along(method, steps, lambda **options: af.ig(view, self.x, **options), view, **target)
+
+    def _along(
+        self,
+        method: str,
+        steps: int,
+        function: Callable[..., Tensor],
+        view: nn.Module | af.View | None = None,
+        **target: Any,
+    ) -> Tensor:
+        """What a method that integrates gives; `view` is that whose score changes along its path."""
+        view, target = (view, target) if view is not None else (self.model, {"target": self.target})
         self.bar.set_postfix_str(f"{self.photo.name}, {method}")
         before, start = self.bar.n, time.perf_counter()
-        attributions = af.ig(
-            view,
-            self.x,
+        attributions = function(
             baseline=self.baseline,
             n_steps=steps,
             progress=lambda done, total: self.bar.update(before + done - self.bar.n),
             **target,
         )
         seconds = time.perf_counter() - start
-        gap = af.completeness_gap(view, self.x, attributions, baseline=self.baseline, **target)
-        change = attributions.sum() - gap
-        self._record(method, abs(gap / change).item(), seconds, steps)
+        change = af.score_change(view, self.x, baseline=self.baseline, **target)
+        self._record(method, abs((attributions.sum() - change) / change).item(), seconds, steps)
         return attributions
 
-    def _differentiate(self, method: str, function: Callable[..., Tensor]) -> Tensor:
+    def _differentiate(self, method: str, function: Callable[..., Tensor], points: int = 1) -> Tensor:
         self.bar.set_postfix_str(f"{self.photo.name}, {method}")
         start = time.perf_counter()
         attributions = function(self.model, self.x, target=self.target)
-        self._record(method, None, time.perf_counter() - start, 1)
-        self.bar.update(1)
+        self._record(method, None, time.perf_counter() - start, points)
+        self.bar.update(points)
         return attributions
 
     def _record(self, method: str, gap: float | None, seconds: float, points: int) -> None:
@@ -185,7 +204,7 @@ def main() -> None:
     print(f"What does EfficientNet-Lite0 see in {len(photos)} photograph(s)?")
     model = load_classifier()
     rows, pages, warnings = [], [], []
-    points = 2 * options.steps + len(LAYERS) * (options.steps // 2) + 2
+    points = 2 * options.steps + (len(LAYERS) + 1) * (options.steps // 2) + SAMPLES + 3
     with tqdm(total=points * len(photos), unit="point", smoothing=0.05) as bar:
         for photo in photos:
             explainer = Explainer(model, photo, options.steps, bar)
