@@ -31,7 +31,9 @@ Example:
 """
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
+from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
@@ -39,19 +41,27 @@ from attrfunc.captum.attr.layer import (
     LayerIntegratedGradients,
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
+from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 
 __all__ = [
     "Attribution",
     "GradientAttribution",
+    "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
+    "InternalInfluence",
     "LayerActivation",
     "LayerAttribution",
+    "LayerConductance",
     "LayerGradCam",
+    "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",
+    "NeuronConductance",
     "NeuronGradient",
+    "NeuronGradientShap",
     "NeuronIntegratedGradients",
+    "NoiseTunnel",
     "Saliency",
 ]
