@@ -19,6 +19,7 @@ TOLERANCE = 1e-5
 _CAPTUM_WARNS = (
     "Input Tensor .* did not already require gradients",
     "Multiple layers provided",
+    "The neuron_selector provided is a callable",
     r"\s*Internal batch size cannot be less than",
 )
 
