@@ -249,7 +249,8 @@ class TestNoiseTunnel:
             assert 0.4 < taken[0].float().mean() < 0.6
         given = NoiseTunnel(GradientShap(model)).attribute(copies(x), **options)
         drawn = NoiseTunnel(GradientShap(model)).attribute(copies(x), draw_baseline_from_distrib=True, **options)
-        for found in (given, drawn):
+        nested = NoiseTunnel(NoiseTunnel(GradientShap(model))).attribute(copies(x), **options)
+        for found in (given, drawn, nested):
             within(found, torch.stack(candidates).mean((0, 1)))
 
     def test_what_it_says_of_itself(self):

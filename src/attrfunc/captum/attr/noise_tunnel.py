@@ -29,6 +29,7 @@ class NoiseTunnel(NoFuture):
     def __init__(self, attribution_method: Attribution) -> None:
         super().__init__(attribution_method.forward_func)
         self.attribution_method = attribution_method
+        self._draws_baselines = attribution_method._draws_baselines
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -88,7 +89,7 @@ class NoiseTunnel(NoFuture):
         options = dict(given)
         if "additional_forward_args" in options:
             options["args"] = as_args(options.pop("additional_forward_args"))
-        if "baselines" in options and not self.attribution_method._draws_baselines:
+        if "baselines" in options and not self._draws_baselines:
             options["baseline"] = as_baseline(options.pop("baselines"), inputs)
         return options
 
