@@ -19,6 +19,7 @@ TOLERANCE = 1e-5
 _CAPTUM_WARNS = (
     "Input Tensor .* did not already require gradients",
     "Multiple layers provided",
+    "The neuron_selector provided is a callable",
     r"\s*Internal batch size cannot be less than",
 )
 
@@ -57,7 +58,12 @@ def captum_call(case: Case, model: Any) -> tuple[Callable[..., Any], Any, Any]:
 
 
 def both(
-    name: str, case: Case, *where: str | list[str], init: dict[str, Any] | None = None, **arguments: Any
+    name: str,
+    case: Case,
+    *where: str | list[str],
+    init: dict[str, Any] | None = None,
+    tunnel: bool = False,
+    **arguments: Any,
 ) -> tuple[Any, Any]:
     """What the class `name` of the shim and of Captum give for a case.
 
@@ -66,6 +72,7 @@ def both(
         case: The case; its model is made anew for each.
         where: Name of the layer, or a list of names, for the classes that take one.
         init: Further arguments of the class.
+        tunnel: Whether the object goes into a noise tunnel.
         arguments: Further arguments of `attribute`.
     """
     results = []
@@ -80,6 +87,7 @@ def both(
         layers = [[modules[one] for one in names] if isinstance(names, list) else modules[names] for names in where]
         with captum_warnings():
             explainer = getattr(classes, name)(forward, *layers, **(init or {}))
+            explainer = classes.NoiseTunnel(explainer) if tunnel else explainer
             results.append(explainer.attribute(inputs, additional_forward_args=additional, **arguments))
     return results[0], results[1]
 

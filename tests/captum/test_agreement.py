@@ -2,6 +2,7 @@
 
 import pytest
 from captum_peer import agree, both, kinds
+from torch.utils import _pytree as pytree
 
 from zoo import CASES
 
@@ -11,6 +12,13 @@ OUTPUTS = [pytest.param(case, name, False, id=f"{case}-{name}") for case in CASE
 ENTRIES = [pytest.param(case, name, True, id=f"{case}-{name}-input") for case in CASES for name in case.entries]
 NEURONS = [case for case in INPUT if case.neuron]
 JOINT = [case for case in CASES if case.parallel]
+FLOWS = [pytest.param(c.values[0], *c.values[1:], id=c.id) for c in OUTPUTS + ENTRIES if c.values[0].differentiable]
+# Of a group of neurons Captum multiplies the sums of both gradients, so single ones are compared.
+SINGLE = {
+    "residual_cnn": (2, 3, 5),
+    "several_inputs": 0,
+    "tuple_layer": lambda activation: activation[0][:, 1],
+}
 RULES = ["gausslegendre", "riemann_left", "riemann_middle", "riemann_right"]
 
 
@@ -110,3 +118,41 @@ class TestNeuron:
         layer, selector = case.neuron
         init = {"multiply_by_inputs": multiply}
         agree(*both("NeuronIntegratedGradients", case, layer, init=init, neuron_selector=selector, n_steps=STEPS))
+
+    @pytest.mark.parametrize("method", RULES)
+    def test_conductance(self, case, method):
+        layer, selector = case.neuron
+        options = {"neuron_selector": SINGLE.get(case.name, selector), "target": case.target, "n_steps": STEPS}
+        ours, theirs = both("NeuronConductance", case, layer, method=method, **options)
+        agree(ours, theirs)
+        if not isinstance(case.inputs, dict):
+            assert kinds(ours) == kinds(theirs)
+
+    @pytest.mark.parametrize("batch", [7, 1000])
+    def test_conductance_without_the_factor_of_the_inputs(self, case, batch):
+        layer, selector = case.neuron
+        options = {"neuron_selector": SINGLE.get(case.name, selector), "target": case.target, "n_steps": STEPS}
+        options |= {"method": "riemann_middle", "internal_batch_size": batch}
+        agree(*both("NeuronConductance", case, layer, init={"multiply_by_inputs": False}, **options))
+
+
+@pytest.mark.parametrize(("case", "layer", "of_input"), FLOWS)
+class TestInternalInfluence:
+    @pytest.mark.parametrize("method", RULES)
+    def test_rules(self, case, layer, of_input, method):
+        options = {"attribute_to_layer_input": of_input, "n_steps": STEPS, "method": method}
+        ours, theirs = both("InternalInfluence", case, layer, target=case.target, **options)
+        assert kinds(ours) == kinds(theirs)
+        agree(ours, theirs)
+
+    def test_internal_batch_size(self, case, layer, of_input):
+        options = {"attribute_to_layer_input": of_input, "n_steps": STEPS, "internal_batch_size": 7}
+        agree(*both("InternalInfluence", case, layer, target=case.target, **options))
+
+
+@pytest.mark.parametrize(("case", "layer", "of_input"), FLOWS)
+def test_conductance_has_captums_nesting(case, layer, of_input):
+    options = {"attribute_to_layer_input": of_input, "n_steps": 3, "target": case.target}
+    ours, theirs = both("LayerConductance", case, layer, **options)
+    assert kinds(ours) == kinds(theirs)
+    assert [leaf.shape for leaf in pytree.tree_leaves(ours)] == [leaf.shape for leaf in pytree.tree_leaves(theirs)]

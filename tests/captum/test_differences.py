@@ -1,6 +1,7 @@
 """Where the shim differs from Captum on purpose: Captum's answer is pinned, and ours is checked to be right."""
 
 import captum.attr as captum_attr
+import numpy as np
 import pytest
 import torch
 from captum_peer import agree, captum_warnings, difference
@@ -111,3 +112,93 @@ def test_no_graph_to_inputs(model, x):
     assert not shim_attr.LayerActivation(model, model.block).attribute(x).requires_grad
     assert x.grad is None
     assert captum_attr.IntegratedGradients(model).attribute(x, target=1).requires_grad
+
+
+def test_the_delta_of_conductance_is_that_of_the_whole_score(model, x):
+    """As in Captum: what bypasses the layer is in it."""
+    options = {"target": 1, "n_steps": 400, "return_convergence_delta": True}
+    for part in (model.embed, model.block):
+        ours, delta = shim_attr.LayerConductance(model, part).attribute(x, **options)
+        assert torch.allclose(delta, ours.sum(1) - af.score_change(model, x, target=1), atol=1e-6)
+        _, theirs = captum_attr.LayerConductance(model, part).attribute(x, **options)
+        assert (delta - theirs).abs().max() < 0.02
+    assert delta.abs().max() > 0.1
+    through = shim_attr.LayerConductance(model, model.embed).attribute(x, **options)[1]
+    assert through.abs().max() < 1e-5
+
+
+def test_conductance_accounts_for_the_ends_of_the_path(x):
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 2))
+    right = (x @ model[0].weight.T * model[1].weight[1]).detach()
+    options = {"target": 1, "n_steps": 3}
+    agree(shim_attr.LayerConductance(model, model[0]).attribute(x, **options), right)
+    theirs = captum_attr.LayerConductance(model, model[0]).attribute(x, **options)
+    first, last = torch.tensor(af.core.quadrature.quadrature("gausslegendre", 4)[0])[[0, -1]]
+    agree(theirs.detach(), right * (last - first))
+
+
+def test_conductance_of_a_group_of_neurons_is_the_sum_of_theirs(model, x):
+    options = {"target": 1, "method": "riemann_middle"}
+    ours = shim_attr.NeuronConductance(model, model.block)
+    single = [ours.attribute(x, i, **options) for i in (0, 1)]
+    for selector in ((slice(0, 2),), lambda activation: activation[:, :2].sum(1)):
+        agree(ours.attribute(x, selector, **options), single[0] + single[1])
+        with captum_warnings():
+            theirs = captum_attr.NeuronConductance(model, model.block).attribute(x, selector, **options)
+        assert difference(single[0] + single[1], theirs) > 0.1  # Captum multiplies the sums of both gradients.
+
+
+def test_the_default_rule_of_neuron_conductance(model, x):
+    """It is the trapezoid."""
+    ours, theirs = (
+        module.NeuronConductance(model, model.block).attribute(x, 1, target=1, n_steps=10)
+        for module in (shim_attr, captum_attr)
+    )
+    agree(ours * 9 / 10, theirs)
+
+
+def test_gradient_shap_of_a_layer_takes_points_between_its_activations(x):
+    """So it is complete on average. Captum takes gradients between the inputs, times the activation's change."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 4), nn.Softmax(1))
+    model[2].weight.data *= 10
+    x = 5 * x
+    many, options = x[:1].repeat(4000, 1), {"target": 1, "n_samples": 50}
+    right = af.ig(af.layer(model, "1"), x[:1], target=1)
+    ours, theirs = (
+        module.LayerGradientShap(model, model[1]).attribute(many, torch.zeros(1, 5), **options).detach()
+        for module in (shim_attr, captum_attr)
+    )
+    assert (ours.mean(0) - right[0]).abs().max() < 1e-3 * right.abs().max()
+    assert (theirs.mean(0) - right[0]).abs().max() > 0.01 * right.abs().max()
+
+
+def test_deltas_of_a_noise_tunnel_stand_example_by_example(x):
+    """Captum puts them batch by batch, and in each example by example."""
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2))
+    options = {"target": 1, "n_steps": 2, "method": "riemann_left", "stdevs": 0.0}
+    options |= {"nt_samples": 4, "nt_samples_batch_size": 2}
+    ours, theirs = (
+        module.NoiseTunnel(module.IntegratedGradients(model)).attribute(x, return_convergence_delta=True, **options)[1]
+        for module in (shim_attr, captum_attr)
+    )
+    agree(ours.view(3, 2, 2).transpose(0, 1).flatten(), theirs)
+    assert ours.view(3, 4).std(1).max() < 1e-6 < 1e-3 < theirs.view(3, 4).std(1).max()
+
+
+def test_a_tunnel_leaves_a_distribution_of_baselines_to_its_method(x):
+    model, background = nn.Linear(5, 2), torch.randn(7, 5)
+    found = shim_attr.NoiseTunnel(shim_attr.GradientShap(model)).attribute(x, baselines=background, target=1)
+    assert found.shape == x.shape
+    with pytest.raises(AssertionError, match="Baseline"):
+        captum_attr.NoiseTunnel(captum_attr.GradientShap(model)).attribute(x, baselines=background, target=1)
+
+
+def test_gradient_shap_without_the_factor_of_the_inputs_has_the_delta_of_its_paths(model, x):
+    options = {"baselines": x[:1], "target": 1, "return_convergence_delta": True}
+    deltas = []
+    for multiply in (True, False):
+        torch.manual_seed(0)
+        deltas.append(shim_attr.GradientShap(model, multiply_by_inputs=multiply).attribute(x, **options)[1])
+    assert torch.equal(*deltas)

@@ -82,6 +82,8 @@ def test_positional_arguments(toy, x):
         "LayerGradCam": (x, 1, None, True, True, False, {}),
         "LayerGradientXActivation": (x, 1, None, True, {}),
         "LayerIntegratedGradients": (x, 0.5, 1, None, 3, "riemann_left", 5, True, True, {}),
+        "InternalInfluence": (x, 0.5, 1, None, 3, "riemann_left", 5, True, {}),
+        "NeuronConductance": (x, 1, 0.5, 1, None, 3, "riemann_left", 5, True, {}),
         "NeuronGradient": (x, 1, None, True),
         "NeuronIntegratedGradients": (x, 1, x * 0 + 0.5, None, 3, "riemann_left", 5, True),
     }.items():

@@ -49,8 +49,11 @@ def test_what_an_object_says_of_itself(name):
     values = []
     for module in (shim_attr, captum_attr):
         kind = getattr(module, name)
-        needs_layer = "layer" in inspect.signature(kind).parameters
-        explainer = kind(model, model[0], [0]) if needs_layer else kind(model)
+        if name == "NoiseTunnel":
+            explainer = kind(module.IntegratedGradients(model))
+        else:
+            needs_layer = "layer" in inspect.signature(kind).parameters
+            explainer = kind(model, model[0], [0]) if needs_layer else kind(model)
         ids = getattr(explainer, "device_ids", None)
         values.append((kind.get_name(), explainer.has_convergence_delta(), explainer.multiplies_by_inputs, ids))
         assert explainer.forward_func is model
@@ -61,17 +64,27 @@ def test_what_an_object_says_of_itself(name):
 @pytest.mark.parametrize("multiply", [True, False])
 @pytest.mark.parametrize(
     "name",
-    ["IntegratedGradients", "LayerIntegratedGradients", "LayerGradientXActivation", "NeuronIntegratedGradients"],
+    [
+        "GradientShap",
+        "IntegratedGradients",
+        "LayerGradientShap",
+        "LayerGradientXActivation",
+        "LayerIntegratedGradients",
+        "NeuronConductance",
+        "NeuronGradientShap",
+        "NeuronIntegratedGradients",
+    ],
 )
 def test_multiplies_by_inputs(name, multiply):
-    layer = () if name == "IntegratedGradients" else (nn.Identity(),)
+    layer = () if name in ("GradientShap", "IntegratedGradients") else (nn.Identity(),)
     assert getattr(shim_attr, name)(nn.Identity(), *layer, multiply_by_inputs=multiply).multiplies_by_inputs is multiply
 
 
-@pytest.mark.parametrize("name", ["IntegratedGradients", "Saliency", "InputXGradient"])
+@pytest.mark.parametrize("name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel"])
 def test_no_futures(name):
+    inner = shim_attr.Saliency(nn.Identity()) if name == "NoiseTunnel" else nn.Identity()
     with pytest.raises(NotImplementedError, match=name):
-        getattr(shim_attr, name)(nn.Identity()).attribute_future()
+        getattr(shim_attr, name)(inner).attribute_future()
 
 
 def test_interpolate():

@@ -19,7 +19,20 @@ Each class converts its arguments and calls a function of attrfunc. What differs
 * `device_ids` is accepted and kept, and has no effect: layers of a `DataParallel` model are found where they run.
 * The convergence delta of a layer is that of the layer: what bypasses it stays as it is at the input, so the delta is
   the error of the integral. Captum takes the whole network's change instead, in which bypassing connections look like
-  such an error. Without these the two agree.
+  such an error. Without these the two agree. `LayerConductance` has that of the whole score, as in Captum.
+* `LayerConductance` is nearer to its integral: Captum's differences are of first order, and leave out the ends of the
+  path with the default rule. Its class says more.
+* `NeuronConductance` of a group of neurons is the sum of theirs. Captum multiplies the sums of the two gradients.
+* `LayerGradientShap` takes its points between the layer's activations, and so is complete on average. Captum takes
+  gradients at points between the inputs, and multiplies them by the activation's change.
+* Gradient SHAP draws the baselines of several inputs together, so they are as many for each, and tensors; of
+  `n_samples` points of a path, one lies in each of as many equal parts, so the variance is lower. With
+  `multiply_by_inputs=False` deltas are what they are with `True`, since average gradients do not add up to anything.
+* `torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.
+* Deltas of a `NoiseTunnel` stand example by example whatever `nt_samples_batch_size`; Captum's batch by batch. Without
+  that argument the library chooses how many samples to take at once, where Captum takes all.
+* In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
+  draws twice, or raises.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -31,7 +44,9 @@ Example:
 """
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
+from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
@@ -39,19 +54,27 @@ from attrfunc.captum.attr.layer import (
     LayerIntegratedGradients,
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
+from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 
 __all__ = [
     "Attribution",
     "GradientAttribution",
+    "GradientShap",
     "InputXGradient",
     "IntegratedGradients",
+    "InternalInfluence",
     "LayerActivation",
     "LayerAttribution",
+    "LayerConductance",
     "LayerGradCam",
+    "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",
+    "NeuronConductance",
     "NeuronGradient",
+    "NeuronGradientShap",
     "NeuronIntegratedGradients",
+    "NoiseTunnel",
     "Saliency",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 
@@ -20,9 +20,17 @@ from attrfunc.captum.attr.convert import (
     per_example,
     side,
 )
+from attrfunc.core.errors import ArgumentError
 from attrfunc.core.target import Target
 
-__all__ = ["Attribution", "GradientAttribution", "InternalAttribution", "LayerAttribution", "NeuronAttribution"]
+__all__ = [
+    "Attribution",
+    "GradientAttribution",
+    "InternalAttribution",
+    "LayerAttribution",
+    "NeuronAttribution",
+    "NoFuture",
+]
 
 
 class Attribution:
@@ -36,6 +44,8 @@ class Attribution:
     attribute_future: Callable[..., Any]
     compute_convergence_delta: Callable[..., Any]
     _multiply_by_inputs = False
+    _draws_baselines = False  # `baselines` are samples, of which `attribute` draws some
+    _names: ClassVar[dict[str, str]] = {}  # what arguments of attrfunc are called, beyond those of all classes
 
     def __init__(self, forward_func: Callable[..., Any]) -> None:
         self.forward_func = forward_func
@@ -53,6 +63,14 @@ class Attribution:
     def get_name(cls) -> str:
         """The class's name with a space before each further capital."""
         return re.sub(r"(?<!^)([^a-z])", r" \1", cls.__name__)
+
+
+class NoFuture(Attribution):
+    """Base of the classes that say that they have no futures."""
+
+    def attribute_future(self) -> NoReturn:
+        """Not offered, as in Captum."""
+        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
 
 
 class GradientAttribution(Attribution):
@@ -134,11 +152,22 @@ class LayerAttribution(InternalAttribution):
     def _view(self, attribute_to_layer_input: bool = False, joint: bool = False) -> af.View:
         return af.layer(self.forward_func, self.layer, side=side(attribute_to_layer_input), joint=joint)
 
+    def _single(self) -> Any:
+        """The layer, for the classes that take one."""
+        if isinstance(self.layer, list | tuple):
+            raise ArgumentError(
+                "layer",
+                f"a {type(self.layer).__name__} of {len(self.layer)} layers",
+                "one layer",
+                "The functions of attrfunc take lists, and share one pass among them.",
+            )
+        return self.layer
+
     def _mirrored(self, result: Any) -> Any:
         """A result as Captum gives it: a list for a list of layers, a tensor for a layer that gives a tuple of one."""
         return [only(part) for part in result] if isinstance(self.layer, list | tuple) else only(result)
 
-    def _explained(self) -> af.View:
+    def _explained(self) -> Callable[..., Any]:
         # Inputs of a layer change the score through its outputs, so the output side serves both.
         return self._view(joint=True)
 

@@ -13,6 +13,7 @@ grad_kwargs: Options for `torch.autograd.grad`. Those that only say how to handl
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = [
     "Layers",
     "as_args",
     "as_baseline",
+    "as_samples",
     "captum_call",
     "check_grad_kwargs",
     "only",
@@ -50,6 +52,8 @@ _NAMES = {
     "chunk_size": "internal_batch_size",
     "where": "layer",
     "selector": "neuron_selector",
+    "neuron": "neuron_selector",
+    "stdev": "stdevs",
 }
 
 
@@ -62,9 +66,13 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
             with torch.no_grad():
                 return function(*args, **kwargs)
         except ArgumentError as error:
-            argument = _NAMES.get(error.argument, error.argument)
-            name = f"{type(args[0]).__name__}.{function.__name__}"
-            raise ArgumentError(argument, error.got, error.expected, error.fix).within(name) from error
+            if "." in (error.function or ""):
+                raise  # a class that this one calls has named its own argument
+            own = type(args[0])
+            argument = (_NAMES | getattr(own, "_names", {})).get(error.argument, error.argument)
+            fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
+            name = f"{own.__name__}.{function.__name__}"
+            raise ArgumentError(argument, error.got, error.expected, fix).within(name) from error
 
     return call
 
@@ -83,6 +91,13 @@ def as_baseline(baselines: Any, inputs: Any) -> Any:
     if not isinstance(inputs, tuple) and isinstance(baselines, tuple) and len(baselines) == 1:
         return baselines[0]
     return baselines
+
+
+def as_samples(baselines: Any, inputs: Any) -> Any:
+    """The distribution of baselines, nested as the inputs are; a callable may take the inputs or nothing."""
+    if callable(baselines):
+        baselines = baselines(inputs) if inspect.signature(baselines).parameters else baselines()
+    return as_baseline(baselines, inputs)
 
 
 def side(of_input: bool) -> Side:

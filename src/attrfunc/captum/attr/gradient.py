@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution
+from attrfunc.captum.attr.attribution import GradientAttribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call
 from attrfunc.core.target import Target
 
 __all__ = ["InputXGradient", "IntegratedGradients", "Saliency"]
 
 
-class _NoFuture(GradientAttribution):
-    def attribute_future(self) -> NoReturn:
-        """Not offered, as in Captum."""
-        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
-
-
-class IntegratedGradients(_NoFuture):
+class IntegratedGradients(NoFuture, GradientAttribution):
     """Integrated gradients; see `attrfunc.integrated_gradients`.
 
     Args:
@@ -71,7 +65,7 @@ class IntegratedGradients(_NoFuture):
         return True
 
 
-class Saliency(_NoFuture):
+class Saliency(NoFuture, GradientAttribution):
     """The gradient; see `attrfunc.saliency`.
 
     Args:
@@ -91,7 +85,7 @@ class Saliency(_NoFuture):
         return af.saliency(self.forward_func, inputs, target=target, args=args, absolute=abs)
 
 
-class InputXGradient(_NoFuture):
+class InputXGradient(NoFuture, GradientAttribution):
     """Input times gradient; see `attrfunc.input_x_gradient`.
 
     Args:

@@ -16,7 +16,7 @@ import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call
 
-__all__ = ["NeuronGradient", "NeuronIntegratedGradients"]
+__all__ = ["NeuronGradient", "NeuronIntegratedGradients", "Selector"]
 
 Selector = int | tuple[int | slice, ...] | Callable[[Any], Tensor]
 
