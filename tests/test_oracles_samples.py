@@ -32,7 +32,7 @@ def draws(x, background=None, nodes=False, n=N, stdev=0.3):
     """The samples one by one, in the order in which they are drawn: node, noise, baseline."""
     generator = seeded()
     for k in range(n):
-        node = (k + torch.rand((), generator=generator)) / n if nodes else None
+        node = (k + torch.rand(len(x), generator=generator, dtype=torch.float64)) / n if nodes else None
         noisy = x + stdev * torch.randn(x.shape, generator=generator).to(x.dtype)
         baseline = None
         if background is not None:
@@ -47,7 +47,7 @@ def test_gradient_shap(net, x, background):
     expected = torch.zeros_like(x)
     for k, (node, noisy, baseline) in enumerate(draws(x, background, nodes=True)):
         for i, (end, start) in enumerate(zip(noisy, baseline, strict=True)):
-            one = (end - start) * slope(lambda z: net(z[None])[0, 2], start + node * (end - start))
+            one = (end - start) * slope(lambda z: net(z[None])[0, 2], start + node[i] * (end - start))
             expected[i] += one / N
             change = (net(end[None]) - net(start[None]))[0, 2]
             torch.testing.assert_close(gaps[k, i], one.sum() - change)
@@ -62,7 +62,7 @@ def test_gradient_shap_at_a_layer(net, x, background):
     for node, noisy, baseline in draws(x, background, nodes=True):
         for i, (end, start) in enumerate(zip(noisy, baseline, strict=True)):
             low, high = net.before(start), net.before(end)
-            gradient = slope(lambda a, end=end: net.behind(end, a)[2], low + node * (high - low))
+            gradient = slope(lambda a, end=end: net.behind(end, a)[2], low + node[i] * (high - low))
             expected[i] += (high - low) * gradient / N
     torch.testing.assert_close(result, expected.detach())
 

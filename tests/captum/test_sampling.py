@@ -52,13 +52,6 @@ def within(estimates, expected, error=0.0):
     assert bound.max() < 0.3 * expected.abs().max()
 
 
-def estimates(explainer, x, *arguments, **options):
-    """What many calls give for the first example, repeated ten times: these share the points on their paths."""
-    few = pytree.tree_map(lambda leaf: leaf[:1].repeat(10, *[1] * (leaf.dim() - 1)), x)
-    found = [explainer.attribute(few, *arguments, **options) for _ in range(200)]
-    return pytree.tree_map(lambda *leaves: torch.stack([leaf.mean(0) for leaf in leaves]), *found)
-
-
 def draw(case, seed, rows):
     generator = torch.Generator().manual_seed(seed)
     return pytree.tree_map(lambda leaf: torch.randn(rows, *leaf.shape[1:], generator=generator), case.inputs)
@@ -122,10 +115,10 @@ class TestGradientShap:
         single = pytree.tree_map(lambda leaf: leaf[:1], x)
         each = [pytree.tree_map(lambda leaf, i=i: leaf[i : i + 1], baselines) for i in range(4)]
         right = [pytree.tree_leaves(af.ig(model, single, baseline=one, target=target, n_steps=200)) for one in each]
-        ours = estimates(GradientShap(model), x, baselines, target=target)
+        ours = GradientShap(model).attribute(copies(x), baselines, target=target)
         for leaf, *parts in zip(pytree.tree_leaves(ours), *right, strict=True):
             within(leaf, torch.stack(parts).mean(0)[0])
-        noisy = [estimates(m.GradientShap(model), x, baselines, stdevs=0.3, target=target) for m in MODULES]
+        noisy = [m.GradientShap(model).attribute(copies(x), baselines, stdevs=0.3, target=target) for m in MODULES]
         for leaf, peer in zip(*map(pytree.tree_leaves, noisy), strict=True):
             within(leaf, *mean_and_error(peer))
 
@@ -227,6 +220,13 @@ class TestNoiseTunnel:
         for size in (1, 4, 6, 100):
             torch.manual_seed(3)
             agree(tunnel.attribute(x, "vargrad", 6, size, target=1), found["vargrad"])
+        twice = NoiseTunnel(GradientShap(nn.Linear(5, 4)))
+        chunked = []
+        for size in (1, 4, 6):
+            torch.manual_seed(3)
+            chunked.append(twice.attribute(x, nt_samples=6, nt_samples_batch_size=size, baselines=x, target=1))
+        assert torch.equal(chunked[0], chunked[1])
+        assert torch.equal(chunked[0], chunked[2])
         assert not torch.allclose(tunnel.attribute(x, "vargrad", 6, target=1), found["vargrad"])
 
     def test_samples_of_a_batch(self, x):

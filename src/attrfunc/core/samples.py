@@ -66,15 +66,14 @@ class Draws:
 
     def one_of(self, samples: list[Tensor]) -> Any:
         """A baseline for each example, from what `distribution` gave."""
-        leaves, spec = pytree.tree_flatten(self._x)
-        # Numbers in [0, 1), so that one kind of draw serves all; double, since the product is rounded down.
-        uniform = self._random(torch.rand, leaves[0].flatten(1)[:, :1].squeeze(1), torch.float64)
-        picked = (uniform * len(samples[0])).long()
+        _, spec = pytree.tree_flatten(self._x)
+        picked = (self.uniform() * len(samples[0])).long()
         return pytree.tree_unflatten([leaf[picked.to(leaf.device)] for leaf in samples], spec)
 
     def uniform(self) -> Tensor:
-        """A number between 0 and 1."""
-        return self._random(torch.rand, torch.empty(()))
+        """A number from 0 on and below 1 for each example, in double precision: products with counts stay below."""
+        like = pytree.tree_leaves(self._x)[0]
+        return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
     def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one

@@ -41,7 +41,7 @@ def gradient_shap(
     """Integrated gradients averaged over a distribution of baselines, with one random point of each path.
 
     `E[(x' - b) * gradient at b + t (x' - b)]` over baselines b, noisy inputs `x' = x + stdev * noise` and t in [0, 1].
-    Of `n_samples` values of t one lies in each of as many equal parts of [0, 1], which lowers the variance.
+    Of an example's `n_samples` values of t one lies in each of as many equal parts of [0, 1]: that lowers the variance.
 
     Args:
         model: A module, any callable, or a view of one.
@@ -164,7 +164,8 @@ class _Samples:
         part = self._problem.varied(join_rows(inputs))
         start, end = part.ends(join_rows(baselines), measure=False)
         way = [last - first for first, last in zip(start, end, strict=True)]
-        node = torch.stack(nodes).repeat_interleave(self._problem.inputs.rows) if count > 1 else nodes[0]
+        # Where the examples do not stand in front, they share a point.
+        node = torch.cat(nodes) if part.separable(way) else nodes[0][:1]
         pairs = zip(start, way, strict=True)
         point = [at + node.to(step).reshape(-1, *[1] * (step.dim() - 1)) * step for at, step in pairs]
         value, gradient = pullback(lambda at: part.scores([leaf.clone()[None] for leaf in at]).sum(), point)

@@ -44,6 +44,7 @@ class Attribution:
     attribute_future: Callable[..., Any]
     compute_convergence_delta: Callable[..., Any]
     _multiply_by_inputs = False
+    _random = False  # `attribute` draws at random
     _draws_baselines = False  # `baselines` are samples, of which `attribute` draws some
     _names: ClassVar[dict[str, str]] = {}  # what arguments of attrfunc are called, beyond those of all classes
 

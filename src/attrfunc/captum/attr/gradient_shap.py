@@ -35,7 +35,7 @@ class GradientShap(NoFuture, GradientAttribution):
         multiply_by_inputs: `False` gives the average gradient itself.
     """
 
-    _draws_baselines = True
+    _random = _draws_baselines = True
 
     def __init__(self, forward_func: Callable[..., Any], multiply_by_inputs: bool = True) -> None:
         super().__init__(forward_func)
@@ -72,7 +72,7 @@ class LayerGradientShap(LayerAttribution, GradientAttribution):
         multiply_by_inputs: `False` gives the average gradient itself.
     """
 
-    _draws_baselines = True
+    _random = _draws_baselines = True
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class NeuronGradientShap(NeuronAttribution, GradientAttribution):
         multiply_by_inputs: `False` gives the average gradient itself.
     """
 
-    _draws_baselines = True
+    _random = _draws_baselines = True
 
     def __init__(
         self,

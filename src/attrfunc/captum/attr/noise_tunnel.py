@@ -24,6 +24,7 @@ class NoiseTunnel(NoFuture):
         attribution_method: An object of any class of this package.
     """
 
+    _random = True
     _names: ClassVar[dict[str, str]] = {"n_samples": "nt_samples", "kind": "nt_type"}
 
     def __init__(self, attribution_method: Attribution) -> None:
@@ -68,9 +69,9 @@ class NoiseTunnel(NoFuture):
             `(B * nt_samples,)`, example by example.
         """
         rows = batch_size(inputs)
-        size = (
-            None if nt_samples_batch_size is None else positive("nt_samples_batch_size", nt_samples_batch_size) * rows
-        )
+        batch = None if nt_samples_batch_size is None else positive("nt_samples_batch_size", nt_samples_batch_size)
+        if self.attribution_method._random:
+            batch = 1  # its draws must not depend on how many copies it is given
         deltas: list[Tensor] = []
         options = self._options(kwargs, inputs)
         smoothed = af.smooth(
@@ -79,7 +80,7 @@ class NoiseTunnel(NoFuture):
             stdev=as_baseline(stdevs, inputs),
             kind=nt_type,
             baselines=as_samples(options.pop("baseline", None), inputs) if draw_baseline_from_distrib else None,
-            chunk_size=size,
+            chunk_size=None if batch is None else batch * rows,
         )
         attributions = smoothed(self.forward_func, inputs, **options)
         return (attributions, torch.cat(deltas).transpose(0, 1).flatten()) if deltas else attributions
