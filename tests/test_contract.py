@@ -25,6 +25,7 @@ class Method:
     chunks: bool = False  # has a `chunk_size` argument
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
+    loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
 
     def __call__(self, model, x, **kwargs):
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
@@ -75,7 +76,8 @@ METHODS = [
     Method(af.saliency, {"absolute": False}),
     Method(af.input_x_gradient),
     Method(af.gradient_shap, {"baselines": background, "n_samples": 4, "stdev": 0.2}, chunks=True, random=True),
-    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, chunks=True, random=True),
+    # A variance is a square: it loses twice as much.
+    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, chunks=True, random=True, loss=0.1),
     Method(smoothed(af.integrated_gradients), {"n_steps": 3}, baseline=True, chunks=True, random=True),
     Method(at_conv(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
     Method(at_head(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
@@ -424,7 +426,7 @@ def test_low_precision(method, net, x):
     exact = method(net, x, target=1)
     result = method(copy.deepcopy(net).bfloat16(), x.bfloat16(), target=1)
     assert result.dtype == torch.bfloat16
-    assert (result - exact).norm() < 0.05 * exact.norm()  # bfloat16 has 8 bits
+    assert (result - exact).norm() < method.loss * exact.norm()
 
 
 @every_free_method

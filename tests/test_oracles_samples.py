@@ -155,6 +155,13 @@ def test_smooth_of_a_neuron_for_each_example(net, x):
     torch.testing.assert_close(found, torch.stack([af.saliency(view, noisy) for _, noisy, _ in draws(x)]).mean(0))
 
 
+def test_smooth_of_the_conductance_of_a_neuron_for_each_example(net, x):
+    options = {"layer": "block", "neuron": torch.tensor([0, 3, 1]), "target": [1, 0, 2], "n_steps": 4}
+    found = af.smooth(af.neuron_conductance, n_samples=N, stdev=0.3, generator=seeded())(net, x, **options)
+    expected = [af.neuron_conductance(net, noisy, **options) for _, noisy, _ in draws(x)]
+    torch.testing.assert_close(found, torch.stack(expected).mean(0))
+
+
 def test_running_moments_do_not_lose_digits(net, x):
     """A variance far smaller than the mean, in single precision."""
     method = lambda model, x: 1000 + x

@@ -265,6 +265,13 @@ class TestNoiseTunnel:
             ours, theirs = ((t.multiplies_by_inputs, t.has_convergence_delta(), t.forward_func) for t in tunnels)
             assert ours == theirs
 
+    def test_a_neuron_for_each_example(self, x):
+        model = nn.Sequential(nn.Linear(5, 4), nn.Tanh())
+        chosen = torch.tensor([0, 3, 1, 2])
+        explainer = shim_attr.NeuronGradient(model, model[0])
+        found = NoiseTunnel(explainer).attribute(x, stdevs=0.1, neuron_selector=chosen)
+        agree(found, model[0].weight[chosen])
+
     def test_layers(self):
         """A list of layers gives a list; a tunnel around a tunnel is one, too."""
         case = ZOO["mlp"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from attrfunc.core.views import Model, View
 __all__ = ["smooth"]
 
 KINDS = ("smoothgrad", "smoothgrad_sq", "vargrad")
+FOLLOWERS = {"target", "neuron", "args", "kwargs", "feature_mask"}
 
 
 def smooth(
@@ -41,9 +42,9 @@ def smooth(
     `E[a(x + stdev * noise)]` (`"smoothgrad"`), the mean of the squares (`"smoothgrad_sq"`) or the variance
     (`"vargrad"`) of the method's attributions a. Means are running means: memory does not grow with `n_samples`.
 
-    Several samples go to the method as one larger batch. What it is called with as `target`, `args`, `kwargs`,
-    `baseline` and `feature_mask` follows the examples; everything else is passed on as it is. A method that draws at
-    random itself (that is given a `generator`) gets one sample at a time.
+    Several samples go to the method as one larger batch. What it is called with as `baseline`, `target`, `neuron`,
+    `args`, `kwargs` and `feature_mask` follows the examples; everything else is passed on as it is. A method that draws
+    at random itself (that is given a `generator`) gets one sample at a time.
 
     Args:
         method: Any function `(model, x, **options)` that gives attributions: of attrfunc, or the caller's own.
@@ -78,58 +79,73 @@ def smooth(
         error = ArgumentError("method", describe(method), "a callable (model, x, **options)", "Pass af.ig, say.")
         raise error.within("smooth")
     if kind not in KINDS:
-        raise ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}", "SmoothGrad is the default.").within(
-            "smooth"
-        )
+        error = ArgumentError("kind", repr(kind), f"one of {', '.join(KINDS)}", "SmoothGrad is the default.")
+        raise error.within("smooth")
 
     def smoothed(model: Model, x: Any, /, **options: Any) -> Any:
         rows = batch_size(x)
+        inputs = Inputs(x, (), {}, canonical(options.get("target"), rows), rows)
         draws = Draws(x, stdev, generator)
         samples = None if baselines is None else distribution(baselines, x)
-        inputs = Inputs(x, (), {}, canonical(options.get("target"), rows), rows)
-        moments = Moments(second=kind != "smoothgrad")
-        specs: list[Any] = []
+        batches, moments = _Batches(method, model, options, rows), Moments(second=kind != "smoothgrad")
 
         def evaluate(count: int) -> list[Tensor]:
             drawn = [(draws.noisy(), None if samples is None else draws.one_of(samples)) for _ in range(count)]
-            noisy = [one for one, _ in drawn]
-            arguments = dict(options)
-            if samples is not None:
-                arguments["baseline"] = join_rows([baseline for _, baseline in drawn])
-            elif count > 1 and "baseline" in options:
-                arguments["baseline"] = join_rows([resolve_baseline(options["baseline"], one) for one in noisy])
-            arguments |= _repeated(options, inputs, count)
-            leaves, spec = pytree.tree_flatten(method(_view(model, rows, count), join_rows(noisy), **arguments))
-            for leaf in leaves:
-                if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
-                    got = f"attributions of type {type(leaf).__name__}"
-                    raise ArgumentError("method", got, "floating-point tensors", "Pass a method that gives these.")
-            specs.append(spec)
-            return [unfolded(leaf, count) for leaf in leaves]
+            return [unfolded(leaf, count) for leaf in batches.attribute(*zip(*drawn, strict=True))]
 
         # Draws inside the method must not depend on how many samples it is given.
         size = rows if options.get("generator") is not None else chunk_size
         sampled(evaluate, n_samples, inputs, moments.take, chunk_size=size, progress=progress)
-        return pytree.tree_unflatten(moments.result(kind), specs[0])
+        return pytree.tree_unflatten(moments.result(kind), batches.spec)
 
     return named(f"smooth({getattr(method, '__name__', type(method).__name__)})", smoothed)
 
 
-def _repeated(options: dict[str, Any], inputs: Inputs, times: int) -> dict[str, Any]:
-    """The options that follow the examples, for a batch of several samples."""
-    followers = {name: options[name] for name in ("args", "kwargs", "feature_mask", "target") if name in options}
-    if "target" in followers:
-        followers["target"] = inputs.target
-    return {name: _repeat(value, inputs.rows, times) for name, value in followers.items()} if times > 1 else {}
+@dataclass
+class _Batches:
+    """Calls a method on several samples at once, with what follows the examples repeated.
 
+    Attributes:
+        method: The method.
+        model: The model.
+        options: What the method is called with.
+        rows: Number of examples.
+        spec: How its attributions are nested, once it has been called.
+    """
 
-def _repeat(tree: Any, rows: int, times: int) -> Any:
-    return map_rows(lambda leaf: repeat_rows(leaf, times), tree, rows)
+    method: Callable[..., Any]
+    model: Model
+    options: dict[str, Any]
+    rows: int
+    spec: Any = None
 
+    def attribute(self, noisy: Sequence[Any], baselines: Sequence[Any]) -> list[Tensor]:
+        """The attributions of noisy inputs, behind each other; a baseline of None leaves that of the options."""
+        times, options = len(noisy), dict(self.options)
+        if baselines[0] is not None:
+            options["baseline"] = join_rows(baselines)
+        elif times > 1 and "baseline" in options:  # a callable sees one sample at a time
+            options["baseline"] = join_rows([resolve_baseline(options["baseline"], one) for one in noisy])
+        if times > 1:
+            for name in FOLLOWERS & options.keys():
+                index = name in ("target", "neuron")
+                options[name] = self._repeated(
+                    canonical(options[name], self.rows, name) if index else options[name], times
+                )
+        leaves, self.spec = pytree.tree_flatten(self.method(self._model(times), join_rows(noisy), **options))
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+                got = f"attributions of type {type(leaf).__name__}"
+                raise ArgumentError("method", got, "floating-point tensors", "Pass a method that gives these.")
+        return leaves
 
-def _view(model: Model, rows: int, times: int) -> Model:
-    """The model, with a neuron for each example repeated with these."""
-    if times == 1 or not isinstance(model, View) or model.output is None:
-        return model
-    site, selector = model.output
-    return replace(model, output=(site, _repeat(canonical(selector, rows, "selector"), rows, times)))
+    def _model(self, times: int) -> Model:
+        """The model; a neuron of each example follows these."""
+        if times == 1 or not isinstance(self.model, View) or self.model.output is None:
+            return self.model
+        site, selector = self.model.output
+        index = canonical(selector, self.rows, "selector")
+        return replace(self.model, output=(site, self._repeated(index, times)))
+
+    def _repeated(self, tree: Any, times: int) -> Any:
+        return map_rows(lambda leaf: repeat_rows(leaf, times), tree, self.rows)

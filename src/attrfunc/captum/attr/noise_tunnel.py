@@ -90,13 +90,15 @@ class NoiseTunnel(NoFuture):
         options = dict(given)
         if "additional_forward_args" in options:
             options["args"] = as_args(options.pop("additional_forward_args"))
+        if "neuron_selector" in options:
+            options["neuron"] = options.pop("neuron_selector")
         if "baselines" in options and not self._draws_baselines:
             options["baseline"] = as_baseline(options.pop("baselines"), inputs)
         return options
 
     def _method(self, rows: int, deltas: list[Tensor]) -> Callable[..., Any]:
         """The method as a function of attrfunc; deltas `(K, B, ...)` of K noisy copies are put aside."""
-        captum = {"args": "additional_forward_args", "baseline": "baselines"}
+        captum = {"args": "additional_forward_args", "baseline": "baselines", "neuron": "neuron_selector"}
 
         def attribute(_: Any, noisy: Inputs, **options: Any) -> Any:
             found = self.attribution_method.attribute(noisy, **{captum.get(n, n): v for n, v in options.items()})
