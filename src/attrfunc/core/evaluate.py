@@ -2,10 +2,10 @@
 
 This is where `chunk_size` and `progress` are documented; every method refers here.
 
-chunk_size: How many rows (points or samples, times examples) are evaluated at once. `None` lets the library choose: the
-    first point tells how many bytes one row allocates, and a chunk is as many rows as fit the processor's cache.
-    Results do not depend on it beyond rounding, and memory does not grow with the number of points. (To measure takes
-    longer than to evaluate a network of a few small layers: in its training loop, give a number.)
+chunk_size: How many rows (points or samples, times examples) are evaluated at once. `None` lets the library choose: all
+    where these are few and small; otherwise the first point tells how many bytes one row allocates, and a chunk is as
+    many rows as fit the processor's cache. Results do not depend on it beyond rounding, and memory does not grow with
+    the number of points.
 progress: `True` shows a bar (needs tqdm: the extra `attrfunc[progress]`); a callable gets `(done, total)` rows after
     each chunk.
 """
@@ -19,21 +19,25 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 from attrfunc.core.transforms import pullback, require_finite, transformed
 
-__all__ = ["added", "appended", "cache_rows", "gradient_sum", "joined", "walk", "weighted_sum"]
+__all__ = ["added", "appended", "cache_rows", "gradient_sum", "joined", "to_measure", "walk", "weighted_sum"]
 
-# Bytes that one chunk may allocate, forward and backward. Beside a cache of 32 MiB, the time per row of convolutional
+# Bytes that the forward pass of one chunk may allocate. Beside a cache of 32 MiB, the time per row of convolutional
 # networks falls until here and then rises; that of transformers and MLPs is flat from a quarter of it on. Accelerators
 # have no such optimum: there it bounds memory only.
-CPU_BUDGET = 2**28
-OTHER_BUDGET = 2**31
+CPU_BUDGET = 7 * 2**24
+OTHER_BUDGET = 2**30
 # Fewer rows than this keep no processor busy, however large they are.
 FEWEST_ROWS = 4
+# Inputs of so few bytes and rows are evaluated at once: to measure them would take as long.
+SMALL_BYTES = 2**20
+SMALL_ROWS = 256
 
 Visit = Callable[[Problem, slice, slice], Any]
 """Evaluates some points for some examples, `(problem of these examples, examples, points)`.
@@ -76,7 +80,7 @@ def walk(
     rows = problem.inputs.rows
     report = reporter(progress, rows * steps)
     first, begin = None, 0
-    if size is None and steps > 1 and not torch.compiler.is_compiling():
+    if size is None and to_measure(problem.inputs, steps):
         with Meter() as meter:
             first = visit(problem, slice(None), slice(0, 1))
         begin, size = 1, cache_rows(problem.inputs, meter.bytes, problem.shared_bytes)
@@ -113,7 +117,16 @@ def joined(blocks: list[list[Tensor]], dim: int) -> list[Tensor]:
     return [torch.cat(leaves, dim) if len(leaves) > 1 else leaves[0] for leaves in zip(*blocks, strict=True)]
 
 
-def cache_rows(inputs: Any, allocated: int, shared: int = 0) -> int:
+def to_measure(inputs: Inputs, steps: int) -> bool:
+    """Whether one evaluation is to tell how many rows to evaluate at once, rather than to evaluate all."""
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs.x) if leaf.is_floating_point()]
+    small = bool(leaves) and steps * sum(leaf.nbytes for leaf in leaves) <= SMALL_BYTES
+    # A row that a transform maps is as many.
+    few = steps * inputs.rows <= SMALL_ROWS and not transformed((inputs.x, inputs.target))
+    return steps > 1 and not (small and few) and not torch.compiler.is_compiling()
+
+
+def cache_rows(inputs: Inputs, allocated: int, shared: int = 0) -> int:
     """How many rows to evaluate at once, if one point for all examples allocates this many bytes.
 
     What is allocated once, for however many points, has to be a small part of each evaluation.

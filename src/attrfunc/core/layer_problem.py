@@ -56,6 +56,17 @@ class LayerProblem(Problem):
         """The layers' activations at the input."""
         return self._record(self.inputs.x)
 
+    def observe(self) -> tuple[list[Tensor], Tensor]:
+        """The layers' activations at the input, and the scores `(B,)`, from one forward pass."""
+        point: dict[int, list[Tensor]] = {}
+
+        def keep(number: int, tensors: list[Tensor]) -> list[Tensor]:
+            point[number] = tensors
+            return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
+
+        scores, restores = self._run(self.inputs.fresh(), keep)
+        return self._flat(point, restores), scores
+
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the layers' activations."""
         parts = [restore(point[places]) for places, restore in self._structure]

@@ -14,7 +14,10 @@ __all__ = ["Meter"]
 
 
 class Meter(TorchDispatchMode):
-    """Counts the bytes of the results of all operations, forward and backward.
+    """Counts the bytes of the results of all operations of forward passes.
+
+    A backward pass allocates as much again, or a little more; but not every evaluation runs one through the whole
+    network, and the cache holds no more rows for that.
 
     Attributes:
         bytes: Bytes of all results that are not views.
@@ -52,14 +55,19 @@ class Meter(TorchDispatchMode):
     ) -> Any:
         """Run the operation and count what it allocates."""
         result = func(*args, **(kwargs or {}))
-        # What makes a tensor from none (empty, zeros) has nothing to batch.
-        reads = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs)))
-        if self.before is not None and reads:
+        if torch._C._current_graph_task_id() != -1:
+            return result  # in a backward pass
+        if self.before is not None and _reads(args, kwargs):
             self._behind.add(func.name())
         for place, returned in zip(func._schema.returns, pytree.tree_leaves(result), strict=False):
             if place.alias_info is None and isinstance(returned, Tensor):
                 self.bytes += returned.nbytes
         return result
+
+
+def _reads(args: Any, kwargs: Any) -> bool:
+    """Whether an operation reads a tensor; what makes one from none (empty, zeros) has nothing to batch."""
+    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs)))
 
 
 def _is_attention(name: str) -> bool:

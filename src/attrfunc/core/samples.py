@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.evaluate import cache_rows
+from attrfunc.core.evaluate import cache_rows, to_measure
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
 from attrfunc.core.progress import Progress, reporter
@@ -90,6 +90,7 @@ def sampled(
     inputs: Inputs,
     take: Callable[[list[Tensor]], None],
     *,
+    separable: bool,
     chunk_size: int | None,
     progress: Progress,
 ) -> None:
@@ -100,6 +101,7 @@ def sampled(
         n_samples: Number of samples.
         inputs: The examples.
         take: Gets what each chunk gave.
+        separable: Whether it is known that examples stand in front. Otherwise the first sample alone tells.
         chunk_size: Rows evaluated at once; a batch is not split.
         progress: Whether and how to report.
 
@@ -109,19 +111,19 @@ def sampled(
     n = positive("n_samples", n_samples)
     size = None if chunk_size is None else positive("chunk_size", chunk_size)
     report = reporter(progress, n * inputs.rows)
-    measured = size is None and n > 1 and not torch.compiler.is_compiling()
-    with Meter() if measured else nullcontext() as meter:
-        first = evaluate(1)
-    take(first)
-    report(inputs.rows)
-    if meter is not None:
-        size = cache_rows(inputs, meter.bytes)
-    size = n * inputs.rows if size is None else size
-    # Samples of a batch can be told apart only where the examples stand in front.
-    separable = all(leaf.dim() > 1 and leaf.shape[1] == inputs.rows for leaf in first)
-    most = max(1, size // max(inputs.rows, 1)) if separable else 1
-    for done in range(1, n, most):
-        count = min(most, n - done)
+    measured = size is None and to_measure(inputs, n)
+    begin = 0
+    if measured or not separable:
+        with Meter() if measured else nullcontext() as meter:
+            first = evaluate(1)
+        begin = 1
+        take(first)
+        report(inputs.rows)
+        size = cache_rows(inputs, meter.bytes) if meter is not None else size
+        separable = all(leaf.dim() > 1 and leaf.shape[1] == inputs.rows for leaf in first)
+    most = n if size is None else max(1, size // max(inputs.rows, 1))
+    for done in range(begin, n, most if separable else 1):
+        count = min(most if separable else 1, n - done)
         take(evaluate(count))
         report(count * inputs.rows)
 

@@ -63,7 +63,8 @@ class Watched:
         self.sites = find_sites(problem.view.model, layer, side, call, "layer")
         self._several = not isinstance(layer, str | nn.Module)
         self._chunk_size, self._progress = chunk_size, progress
-        self.start, self.end = (self._activations(node) for node in (0.0, 1.0))
+        (self.start, low), (self.end, high) = (self._observe(node) for node in (0.0, 1.0))
+        self._score_change = high - low
 
     def restore(self, tensors: list[Tensor]) -> Any:
         """Tensors like the activations, in their structure."""
@@ -93,7 +94,6 @@ class Watched:
             tolerance: The largest error.
             max_steps: The largest number of points.
         """
-        score_change = self.path.score_change()
 
         def evaluate(rows: Tensor, level: int, nodes: Sequence[float]) -> list[Pass]:
             whole = lambda _, passes: [torch.cat(leaves) for leaves in zip(*passes, strict=True)]  # noqa: E731
@@ -110,7 +110,7 @@ class Watched:
             units = flow(gradients, changes)
             before = flow(*at(rows, level - 1, passes[:-1])) if level else None
             weights = gradients[0].new_tensor(nested(level)[1])
-            return keep(weights, gradients, changes), self._errors(units, before, score_change[rows])
+            return keep(weights, gradients, changes), self._errors(units, before, self._score_change[rows])
 
         view, rows = self.path.problem.view, self.path.problem.inputs.rows
         options: dict[str, Any] = {"tolerance": tolerance, "max_steps": max_steps, "separable": self.separable}
@@ -178,27 +178,27 @@ class Watched:
             errors.append(gap)
         return torch.stack(errors).amax(0)
 
-    def _activations(self, node: float) -> list[Tensor]:
-        """The activations at one point; raises where they cannot change along the path."""
+    def _observe(self, node: float) -> tuple[list[Tensor], Tensor]:
+        """The activations and scores at one point; raises where the activations cannot change along the path."""
         moved: list[bool] = []
 
-        def record(point: list[Tensor]) -> list[Tensor]:
+        def run(point: list[Tensor]) -> tuple[list[Tensor], Tensor]:
             self._layers = self.opened(self.path.problem, [leaf.clone() for leaf in point])
-            activations = self._layers.point()
+            activations, scores = self._layers.observe()
             if not torch.compiler.is_compiling():
                 moved.extend(leaf.requires_grad for leaf in activations)
-            return activations
+            return activations, scores
 
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():  # as in pullback
-            activations, _ = torch.func.vjp(record, self.path.points((node,)))  # type: ignore[misc]
+            (activations, scores), _ = torch.func.vjp(run, self.path.points((node,)))  # type: ignore[misc]
         if moved and not any(moved):
             names = " and ".join(repr(site.name) for site in self.sites)
             raise ModelError(
                 f"layer {names} does not depend on the point whose path is followed, so nothing flows through it. "
                 "Choose a layer behind it."
             )
-        return activations if wanted else [leaf.detach() for leaf in activations]
+        return (activations, scores) if wanted else ([leaf.detach() for leaf in activations], scores.detach())
 
 
 def flow(gradients: list[Tensor], changes: list[Tensor]) -> list[Tensor]:

@@ -19,7 +19,7 @@ from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import quadrature
 from attrfunc.core.sites import Side
 from attrfunc.core.target import Index, Target, canonical, select
-from attrfunc.core.transforms import pullback
+from attrfunc.core.transforms import differentiated, inside, pullback, require_finite
 from attrfunc.core.views import Model
 from attrfunc.core.watched import Watched
 
@@ -99,6 +99,7 @@ def neuron_conductance(
     path = watched.path
     # The neuron's index follows the examples as a target does.
     neurons = replace(problem.inputs, target=canonical(neuron, problem.inputs.rows, "neuron"))
+    select(watched.restore(watched.end), neurons.target, neurons.rows, "neuron")  # or an error that speaks of them
     factors = path.start[0].new_tensor([weights], dtype=torch.promote_types(path.start[0].dtype, torch.float32))
 
     def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
@@ -117,12 +118,39 @@ def neuron_conductance(
 
 def _through(watched: Watched, problem: Problem, points: list[Tensor], neuron: Index) -> list[Tensor]:
     """The score's gradient at the neuron times the neuron's gradient at the points `(K, *point)`."""
+    if torch.compiler.is_compiling():
+        return _in_two_runs(watched, problem, points, neuron)
+    wanted = torch.is_grad_enabled()
+
+    def trace(points: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        layers = watched.opened(problem, [leaf.clone() for leaf in points])
+        activations, scores = layers.observe()
+        graph = wanted and differentiated(inside(scores.sum()))
+        chosen = select(layers.restore(activations), neuron, layers.inputs.rows, "neuron")
+        slopes, shares = (_slopes(value.sum(), activations, None, graph) for value in (scores, chosen))
+        through = [slope * share for slope, share in zip(slopes, shares, strict=True)]
+        return _slopes(activations, points, through, graph), scores.sum()
+
+    with torch.enable_grad():  # as in pullback
+        (gradient, score), _ = torch.func.vjp(trace, points)  # type: ignore[misc]  # three values only with has_aux
+    require_finite(score)
+    return gradient if wanted else [leaf.detach() for leaf in gradient]
+
+
+def _slopes(values: Any, points: list[Tensor], weights: list[Tensor] | None, graph: bool) -> list[Tensor]:
+    found = torch.autograd.grad(
+        values, points, weights, retain_graph=True, create_graph=graph, allow_unused=True, materialize_grads=True
+    )
+    return list(found)
+
+
+def _in_two_runs(watched: Watched, problem: Problem, points: list[Tensor], neuron: Index) -> list[Tensor]:
+    """The same for Dynamo, which does not trace autograd.grad."""
     layers = watched.opened(problem, points)
     slopes = layers.restore(layers.gradient()[1])
-    count = layers.inputs.rows
 
     def weighted(activation: Any) -> Tensor:
-        return select(pytree.tree_map(torch.mul, activation, slopes), neuron, count, "neuron")
+        return select(pytree.tree_map(torch.mul, activation, slopes), neuron, layers.inputs.rows, "neuron")
 
     aimed = problem.aimed(watched.sites[0], weighted)
     return pullback(lambda at: aimed.scores([leaf.clone() for leaf in at]).sum(), points)[1]

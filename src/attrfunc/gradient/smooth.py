@@ -95,7 +95,7 @@ def smooth(
 
         # Draws inside the method must not depend on how many samples it is given.
         size = rows if options.get("generator") is not None else chunk_size
-        sampled(evaluate, n_samples, inputs, moments.take, chunk_size=size, progress=progress)
+        sampled(evaluate, n_samples, inputs, moments.take, separable=False, chunk_size=size, progress=progress)
         return pytree.tree_unflatten(moments.result(kind), batches.spec)
 
     return named(f"smooth({getattr(method, '__name__', type(method).__name__)})", smoothed)
