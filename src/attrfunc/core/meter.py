@@ -52,14 +52,17 @@ class Meter(TorchDispatchMode):
     ) -> Any:
         """Run the operation and count what it allocates."""
         result = func(*args, **(kwargs or {}))
-        # What makes a tensor from none (empty, zeros) has nothing to batch.
-        reads = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs)))
-        if self.before is not None and reads:
+        if self.before is not None and _reads(args, kwargs):
             self._behind.add(func.name())
         for place, returned in zip(func._schema.returns, pytree.tree_leaves(result), strict=False):
             if place.alias_info is None and isinstance(returned, Tensor):
                 self.bytes += returned.nbytes
         return result
+
+
+def _reads(args: Any, kwargs: Any) -> bool:
+    """Whether an operation reads a tensor; what makes one from none (empty, zeros) has nothing to batch."""
+    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves((args, kwargs)))
 
 
 def _is_attention(name: str) -> bool:
