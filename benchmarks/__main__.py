@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import CASES
-from benchmarks.measure import Plan, measure
+from benchmarks.cases import CASES, Case
+from benchmarks.measure import Plan, Row, measure
 from benchmarks.points import EQUAL, SPECIMENS, for_the_gap, to_equal_error
 from benchmarks.points_report import points_report, write_points
-from benchmarks.report import report, write
+from benchmarks.report import cell, report, time_cells, write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,7 +43,12 @@ def main() -> int:
             print(f"[{number}/{len(chosen)}, {spent:.0f} s] {name(case)}", file=sys.stderr, flush=True)
             yield measured(case)
 
-    rows = list(run(CASES, lambda case: case.name, lambda case: measure(case, plan)))
+    def row(case: Case) -> Row:
+        found = measure(case, plan)
+        print("   ", *time_cells(found)[1:], f"memory {cell(found, 'memory')}", sep="  ", file=sys.stderr, flush=True)
+        return found
+
+    rows = list(run(CASES, lambda case: case.name, row))
     equal = list(run(EQUAL, lambda case: f"equal error: {case.name}", lambda case: to_equal_error(case, plan)))
     gaps = list(run(SPECIMENS, lambda name: f"points: {name}", for_the_gap))
     if not rows and not equal and not gaps:

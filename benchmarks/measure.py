@@ -35,7 +35,7 @@ class Plan:
     quick: bool = False
     least: int = 3
     most: int = 25
-    seconds: float = 6.0
+    seconds: float = 4.0
 
     def clock(self, sample: Seconds) -> float:
         """The seconds that ratios are made of."""
@@ -85,15 +85,15 @@ def measure(case: Case, plan: Plan) -> Row:
 
 
 def best_rows(peer: Peer, task: Task, plan: Plan) -> int:
-    """The fastest number of rows at once, as a patient user would find it: try each, and the best three again."""
+    """The fastest number of rows at once, as a patient user would find it: try each, and the best two again."""
     probe = replace(task, classes=task.classes and min(task.classes, 4))
     points = [1, 4] if plan.quick else [1, 2, 5, 10, 16, 25, 50]
     took: dict[int, float] = {}
     for rows in [len(task.x) * count for count in points if count <= task.count]:
         took[rows] = seconds(partial(peer, probe, rows)).cpu
-        if min(list(took.values())[-2:]) > 1.3 * min(took.values()):
+        if min(list(took.values())[-2:]) > 1.15 * min(took.values()):
             break  # beyond the optimum it only gets worse
-    for rows in sorted(took, key=took.__getitem__)[:3]:
+    for rows in sorted(took, key=took.__getitem__)[:2]:
         took[rows] = min(took[rows], seconds(partial(peer, probe, rows)).cpu)
     return min(took, key=took.__getitem__)
 
