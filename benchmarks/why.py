@@ -29,6 +29,12 @@ WHY: list[tuple[str, str, str]] = [
         "evaluations for Captum's 51 bound the ratio near 5, times what its large batches lose.",
     ),
     (
+        "neuron conductance",
+        "captum tuned",
+        "What lies before the layer runs forward twice: once for the score's gradient at the layer, once for the "
+        "neuron's at the input. On the CNN the first is 210 of 660 ms; the second alone is Captum's time.",
+    ),
+    (
         "(conductance|influence)",
         "captum",
         "No gradient is taken before the layer, so evaluating at all points costs about what Captum pays. The loop by "
@@ -60,6 +66,11 @@ WHY: list[tuple[str, str, str]] = [
         "captum tuned bare",
         "Captum's time for all samples at once is the bound: it is slower than the loop by hand in the best chunks by "
         "what the cache makes of it on this machine.",
+    ),
+    (
+        "(5|10|25) samples|smoothed IG|neuron conductance",
+        "memory",
+        "So few rows fit into one chunk, so that memory is that of one evaluation, as Captum's.",
     ),
     (
         "Grad-CAM",
