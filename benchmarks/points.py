@@ -106,7 +106,7 @@ def to_equal_error(case: Case, plan: Plan) -> Needed:
     """The time to the completeness error that Captum leaves with its default number of points."""
     task = case.task(plan.quick)
     change = af.score_change(task.model, task.x, target=task.target)
-    largest = lambda found: float((found.flatten(1).sum(1) - change).abs().max())  # noqa: E731
+    largest = lambda found: float((found.detach().flatten(1).sum(1) - change).abs().max())  # noqa: E731
     captum = partial(case.method.captum, task, None)
     gap = largest(captum())
     tolerance = max(gap, floor(change))
