@@ -41,8 +41,9 @@ reached, `â‰ˆ` the goal lies between the quartiles of the rounds (undecided), `â
 float64, since rounding can move a point across a kink of ReLU; if they differ beyond 1e-7 there as well, the row is
 marked `DIFFERS`. Where results cannot be equal, the cell says what was compared:
 
-- Conductance: the distances of attrfunc and of Captum from a sum by hand over many points (a trapezoid rule, in single
-  precision). Captum takes one-sided differences and does not reach the ends of the path, an error of first order.
+- Conductance: the mean differences of attrfunc and of Captum, relative to the mean attribution, from a sum by hand over
+  many points (a trapezoid rule, single precision), whose own error is estimated from half as many points. Captum takes
+  one-sided differences and does not reach the ends of the path, an error of first order.
 - *without noise*: SmoothGrad with a standard deviation of 0, where nothing is random.
 - *from a baseline close by*: gradient SHAP from one baseline that differs from the input by a millionth, where the
   random point of the path does not matter.
