@@ -58,5 +58,5 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
-    install(session, "-e", ".[progress]", "captum", "scikit-image", "scikit-learn", classifier=True)
+    install(session, "-e", ".[progress]", "captum", "transformers", "scikit-image", "scikit-learn", classifier=True)
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -9,13 +9,17 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, Case
 from benchmarks.measure import Plan, Row, measure
-from benchmarks.report import report, write
+from benchmarks.points import EQUAL, SPECIMENS, for_the_gap, to_equal_error
+from benchmarks.points_report import points_report, write_points
+from benchmarks.report import cell, report, time_cells, write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,21 +34,31 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     plan = Plan(threads=options.threads, quick=options.quick)
-    cases = [case for case in CASES if re.search(options.only, case.name, re.IGNORECASE)]
-    if not cases:
-        parser.error(f"--only {options.only!r} matches no case; there are: {', '.join(case.name for case in CASES)}")
-    rows: list[Row] = []
     start = time.perf_counter()
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}, {time.perf_counter() - start:.0f} s] {case.name}", file=sys.stderr, flush=True)
-        rows.append(measure(case, plan))
-        if not rows[-1].agrees:
-            print("    DIFFERS", file=sys.stderr)
-    print(report(rows, plan))
+
+    def run(cases: Sequence[Any], name: Callable[[Any], str], measured: Callable[[Any], Any]) -> Iterator[Any]:
+        chosen = [case for case in cases if re.search(options.only, name(case), re.IGNORECASE)]
+        for number, case in enumerate(chosen, 1):
+            spent = time.perf_counter() - start
+            print(f"[{number}/{len(chosen)}, {spent:.0f} s] {name(case)}", file=sys.stderr, flush=True)
+            yield measured(case)
+
+    def row(case: Case) -> Row:
+        found = measure(case, plan)
+        print("   ", *time_cells(found)[1:], f"memory {cell(found, 'memory')}", sep="  ", file=sys.stderr, flush=True)
+        return found
+
+    rows = list(run(CASES, lambda case: case.name, row))
+    equal = list(run(EQUAL, lambda case: f"equal error: {case.name}", lambda case: to_equal_error(case, plan)))
+    gaps = list(run(SPECIMENS, lambda name: f"points: {name}", for_the_gap))
+    if not rows and not equal and not gaps:
+        parser.error(f"--only {options.only!r} matches no case; see benchmarks/cases.py and benchmarks/points.py")
+    print(report(rows, plan), points_report(equal, gaps, plan), sep="\n")
     whole = not (options.only or options.quick or options.threads > 1)
     if options.output or whole:
         write(rows, plan, options.output or RESULTS)
-    return 0 if all(row.agrees for row in rows) else 1
+        write_points(equal, gaps, plan, options.output or RESULTS)
+    return 0 if all(row.agreement.holds for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -4,27 +4,60 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
 
 from benchmarks.networks import NETWORKS
-from benchmarks.peers import IG, SALIENCY, Method, Task
+from benchmarks.peers import (
+    CONDUCTANCE,
+    GRAD_CAM,
+    GRADIENT_SHAP,
+    IG,
+    INTERNAL_INFLUENCE,
+    NEURON_CONDUCTANCE,
+    SALIENCY,
+    SMOOTH_IG,
+    SMOOTH_SALIENCY,
+)
+from benchmarks.task import Method, Task
 
 LATE = {"captum": 4.0}
 ALL = {"captum": 5.0}
+PASS = {"captum": 1.5}
 GOALS = {"captum": 1.0, "tuned": 1.0, "bare": 1 / 1.1, "memory": 1.0}
 """What every case is to reach at least, as peer / attrfunc: seconds, and for `memory` Captum's peak."""
+
+BASELINES = 20
+"""The size of a distribution of baselines."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row. `split`: the network can be cut at the layer, so that the rest can be run by hand."""
+    """One row.
+
+    Attributes:
+        name: Its name.
+        network: A key of `NETWORKS`.
+        method: The method.
+        layer: The layer, or layers.
+        neuron: A neuron in it.
+        classes: How many classes are attributed at once.
+        count: Points of the path, or random samples.
+        split: Whether the network can be cut at the layer, so that the rest can be run by hand.
+        check: How agreement is checked, if not as the method says.
+        goals: Where they differ from `GOALS`.
+    """
 
     name: str
     network: str
     method: Method
-    layer: str | None = None
+    layer: str | tuple[str, ...] | None = None
+    neuron: Any = None
     classes: int | None = None
-    n_steps: int = 50
+    count: int = 50
     split: bool = True
+    check: str | None = None
     goals: dict[str, float] = field(default_factory=dict)
 
     def goal(self, peer: str) -> float:
@@ -33,8 +66,9 @@ class Case:
     def task(self, quick: bool = False) -> Task:
         model, x, target = NETWORKS[self.network]()
         frozen = copy.deepcopy(model).requires_grad_(False)
-        task = Task(model, frozen, x, target, self.layer, self.n_steps, self.classes)
-        return replace(task, n_steps=4, classes=self.classes and 3) if quick else task
+        baselines = torch.randn(BASELINES, *x.shape[1:], generator=torch.Generator().manual_seed(0))
+        task = Task(model, frozen, x, target, self.layer, self.neuron, self.count, self.classes, baselines=baselines)
+        return replace(task, count=min(self.count, 4), classes=self.classes and 3) if quick else task
 
     def ways(self) -> Method:
         """The method as this case calls it."""
@@ -42,28 +76,57 @@ class Case:
         return method if self.split else replace(method, bare=None)
 
 
+STAGES = ("stem", "stage2", "stage4")
+
 CASES = [
     Case("CNN, IG, input", "cnn", IG, goals={"captum": 2.0}),
     Case("CNN, IG, early layer", "cnn", IG, layer="stem"),
     Case("CNN, IG, late layer", "cnn", IG, layer="stage4", goals=LATE),
     Case("CNN, saliency", "cnn", SALIENCY),
-    Case("CNN, IG, 100 classes", "cnn", IG, classes=100, n_steps=5, goals=ALL),
-    Case("CNN, IG, late layer, 100 classes", "cnn", IG, layer="stage4", classes=100, n_steps=5, goals=ALL),
+    Case("CNN, Grad-CAM", "cnn", GRAD_CAM, layer="stage4"),
+    Case("CNN, IG, 100 classes", "cnn", IG, classes=100, count=5, goals=ALL),
+    Case("CNN, IG, late layer, 100 classes", "cnn", IG, layer="stage4", classes=100, count=5, goals=ALL),
     Case("CNN, saliency, 100 classes", "cnn", SALIENCY, classes=100, goals=ALL),
+    Case("CNN, conductance, early layer", "cnn", CONDUCTANCE, layer="stem", goals=PASS),
+    Case("CNN, conductance, middle layer", "cnn", CONDUCTANCE, layer="stage2", goals=PASS),
+    Case("CNN, conductance, late layer", "cnn", CONDUCTANCE, layer="stage4", goals=PASS),
+    Case("CNN, conductance, 3 layers at once", "cnn", CONDUCTANCE, layer=STAGES, goals={"captum": 2.0}),
+    Case("CNN, internal influence", "cnn", INTERNAL_INFLUENCE, layer="stage2"),
+    Case("CNN, neuron conductance", "cnn", NEURON_CONDUCTANCE, layer="stage4", neuron=(3, 2, 2)),
+    Case("CNN, gradient SHAP, 5 samples", "cnn", GRADIENT_SHAP, count=5, goals=PASS),
+    Case("CNN, gradient SHAP, 25 samples", "cnn", GRADIENT_SHAP, count=25, goals=PASS),
+    Case("CNN, SmoothGrad, 5 samples", "cnn", SMOOTH_SALIENCY, count=5, goals=PASS),
+    Case("CNN, SmoothGrad, 10 samples", "cnn", SMOOTH_SALIENCY, count=10, goals=PASS),
+    Case("CNN, SmoothGrad, 50 samples", "cnn", SMOOTH_SALIENCY, goals=PASS),
+    Case("CNN, SmoothGrad, 100 samples", "cnn", SMOOTH_SALIENCY, count=100, goals=PASS),
+    Case("CNN, smoothed IG, 5 samples of 10 points", "cnn", SMOOTH_IG, count=5),
     Case("Transformer, IG, input", "transformer", IG),
     Case("Transformer, IG, early layer", "transformer", IG, layer="encoder.layers.0", split=False),
     Case("Transformer, IG, late layer", "transformer", IG, layer="encoder.layers.2", split=False, goals=LATE),
     Case("Transformer, IG, last layer", "transformer", IG, layer="encoder.layers.3", split=False, goals=LATE),
     Case("Transformer, saliency", "transformer", SALIENCY),
-    Case("Transformer, IG, 10 classes", "transformer", IG, classes=10, n_steps=10),
+    Case("Transformer, IG, 10 classes", "transformer", IG, classes=10, count=10),
+    Case("Transformer, conductance", "transformer", CONDUCTANCE, layer="encoder.layers.1", goals=PASS),
+    Case("Transformer, internal influence", "transformer", INTERNAL_INFLUENCE, layer="encoder.layers.1"),
+    Case("Transformer, gradient SHAP, 25 samples", "transformer", GRADIENT_SHAP, count=25, goals=PASS),
+    Case("Transformer, SmoothGrad, 50 samples", "transformer", SMOOTH_SALIENCY, goals=PASS),
     Case("MLP, IG, input", "mlp", IG),
     Case("MLP, IG, early layer", "mlp", IG, layer="fc1"),
     Case("MLP, IG, late layer", "mlp", IG, layer="relu2", goals=LATE),
     Case("MLP, saliency", "mlp", SALIENCY),
-    Case("MLP, IG, 100 classes", "mlp100", IG, classes=100, n_steps=20, goals=ALL),
+    Case("MLP, IG, 100 classes", "mlp100", IG, classes=100, count=20, goals=ALL),
     Case("MLP, saliency, 100 classes", "mlp100", SALIENCY, classes=100, goals=ALL),
+    Case("MLP, conductance", "mlp", CONDUCTANCE, layer="relu1", goals=PASS),
+    Case("MLP, neuron conductance", "mlp", NEURON_CONDUCTANCE, layer="relu2", neuron=3),
+    Case("MLP, gradient SHAP, 25 samples", "mlp", GRADIENT_SHAP, count=25, check="means", goals=PASS),
+    Case("MLP, SmoothGrad, 50 samples", "mlp", SMOOTH_SALIENCY, check="means", goals=PASS),
+    Case("MLP, smoothed IG, 5 samples of 10 points", "mlp", SMOOTH_IG, count=5, check="means"),
     Case("EfficientNet, IG, input", "efficientnet", IG),
     Case("EfficientNet, IG, early layer", "efficientnet", IG, layer="_blocks.2", split=False),
     Case("EfficientNet, IG, late layer", "efficientnet", IG, layer="_conv_head", split=False, goals=LATE),
     Case("EfficientNet, saliency", "efficientnet", SALIENCY),
+    Case("EfficientNet, Grad-CAM", "efficientnet", GRAD_CAM, layer="_conv_head"),
+    Case("EfficientNet, conductance", "efficientnet", CONDUCTANCE, layer="_blocks.8", goals=PASS),
+    Case("EfficientNet, gradient SHAP, 25 samples", "efficientnet", GRADIENT_SHAP, count=25, goals=PASS),
+    Case("EfficientNet, SmoothGrad, 50 samples", "efficientnet", SMOOTH_SALIENCY, goals=PASS),
 ]

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import gc
-import math
 import multiprocessing
 import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from benchmarks.agreement import CHECKS, Agreement, Run, runs_of
 from benchmarks.cases import CASES, Case
-from benchmarks.peers import Peer, Task
-
-AGREEMENT = {torch.float32: 1e-5, torch.float64: 1e-7}
-"""The largest difference between two libraries, relative to the largest attribution, that still counts as the same."""
-
-Run = Callable[[], Tensor]
+from benchmarks.task import Peer, Task
 
 
 class Seconds(NamedTuple):
@@ -42,7 +35,7 @@ class Plan:
     quick: bool = False
     least: int = 3
     most: int = 25
-    seconds: float = 6.0
+    seconds: float = 4.0
 
     def clock(self, sample: Seconds) -> float:
         """The seconds that ratios are made of."""
@@ -69,18 +62,11 @@ class Row:
 
     case: Case
     rows: dict[str, int]
-    disagreement: float
-    disagreement64: float | None
+    agreement: Agreement
     wall: dict[str, float]
     ratios: dict[str, Spread]
     memory: dict[str, float]
     rounds: int
-
-    @property
-    def agrees(self) -> bool:
-        if self.disagreement64 is None:
-            return self.disagreement <= AGREEMENT[torch.float32]
-        return self.disagreement64 <= AGREEMENT[torch.float64]
 
 
 def measure(case: Case, plan: Plan) -> Row:
@@ -89,50 +75,27 @@ def measure(case: Case, plan: Plan) -> Row:
     rows = {}
     if ways.tunable:
         rows["tuned"] = best_rows(ways.captum, task, plan)
-        if ways.bare:
-            rows["bare"] = best_rows(ways.bare, task, plan)
-    runs = peers(case, task, rows)
-    disagreement, exact = difference(runs), None
-    if disagreement > AGREEMENT[torch.float32]:
-        # Rounding can move a point across a kink of ReLU. A true disagreement does not vanish with the rounding.
-        runs64 = peers(case, replace(task.double(), n_steps=min(task.n_steps, 10)), rows)
-        if "tuned" in runs64:
-            del runs64["captum"]  # all points at once, in float64: too much memory
-        exact = difference(runs64)
+    if ways.bare and ways.chunked:
+        rows["bare"] = best_rows(ways.bare, task, plan)
+    agreement = CHECKS[case.check or ways.check](ways, task, rows)
+    runs = runs_of(ways, task, rows)
     wall, ratios, rounds = race(runs, plan)
     memory = {name: peak_memory(case, name, rows, plan) for name in runs}
-    return Row(case, rows, disagreement, exact, wall, ratios, memory, rounds)
-
-
-def peers(case: Case, task: Task, rows: dict[str, int]) -> dict[str, Run]:
-    """Everyone who runs in this case, by name."""
-    ways = case.ways()
-    runs: dict[str, Run] = {"ours": partial(ways.ours, task), "captum": partial(ways.captum, task, None)}
-    if ways.tunable:
-        runs["tuned"] = partial(ways.captum, task, rows.get("tuned"))
-    if ways.bare:
-        runs["bare"] = partial(ways.bare, task, rows.get("bare"))
-    return runs
-
-
-def difference(runs: dict[str, Run]) -> float:
-    """The largest difference of any peer's result to ours, relative to the largest attribution."""
-    ours = runs["ours"]()
-    results = [run() for name, run in runs.items() if name != "ours"]
-    if any(result.shape != ours.shape for result in results):
-        return math.inf
-    return max(float((ours - result).abs().max() / result.abs().max()) for result in results)
+    return Row(case, rows, agreement, wall, ratios, memory, rounds)
 
 
 def best_rows(peer: Peer, task: Task, plan: Plan) -> int:
-    """The fastest number of rows at once, as a patient user would find it: try each, and the best three again."""
+    """The fastest number of rows at once, as a patient user would find it: try each, and the best two again."""
     probe = replace(task, classes=task.classes and min(task.classes, 4))
     points = [1, 4] if plan.quick else [1, 2, 5, 10, 16, 25, 50]
-    candidates = [len(task.x) * count for count in points if count <= task.n_steps]
-    took = {rows: seconds(partial(peer, probe, rows)).cpu for rows in candidates}
-    for rows in sorted(candidates, key=took.__getitem__)[:3]:
+    took: dict[int, float] = {}
+    for rows in [len(task.x) * count for count in points if count <= task.count]:
+        took[rows] = seconds(partial(peer, probe, rows)).cpu
+        if min(list(took.values())[-2:]) > 1.15 * min(took.values()):
+            break  # beyond the optimum it only gets worse
+    for rows in sorted(took, key=took.__getitem__)[:2]:
         took[rows] = min(took[rows], seconds(partial(peer, probe, rows)).cpu)
-    return min(candidates, key=took.__getitem__)
+    return min(took, key=took.__getitem__)
 
 
 def seconds(run: Run, times: int = 1) -> Seconds:
@@ -179,11 +142,11 @@ def peak_memory(case: Case, peer: str, rows: dict[str, int], plan: Plan) -> floa
 def grown_peak(name: str, peer: str, rows: dict[str, int], plan: Plan) -> float:
     torch.set_num_threads(plan.threads)
     case = next(case for case in CASES if case.name == name)
-    task = case.task(plan.quick)
-    peers(case, task.warm_up(), {})[peer]()
+    task, ways = case.task(plan.quick), case.ways()
+    runs_of(ways, task.warm_up(), {})[peer]()
     gc.collect()
     before = peak(reset=True)
-    peers(case, task, rows)[peer]()
+    runs_of(ways, task, rows)[peer]()
     return peak() - before
 
 

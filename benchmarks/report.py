@@ -25,16 +25,31 @@ INTRO = """\
 
 {setup}
 
-*Captum*: called with its defaults. *tuned*: with the fastest `internal_batch_size`, searched beforehand (the number of
-rows stands in brackets). *by hand*: a bare loop of `torch.autograd.grad` over the same points, frozen parameters, rows
-at once searched likewise; empty where the network cannot simply be cut. attrfunc runs with its
-defaults, and its `vmap` over classes takes 16 at a time.
+*Captum*: called with its defaults. *tuned*: with the fastest `internal_batch_size` or `nt_samples_batch_size`, searched
+beforehand (the number of rows stands in brackets; empty where there is none to choose). *by hand*: a bare loop of
+`torch.autograd.grad` over as many points, frozen parameters, rows at once searched likewise; empty where the network
+cannot simply be cut. attrfunc runs with its defaults, and its `vmap` over classes takes 16 at a time.
+
+All have the same number of points, `n_steps=50` where the name does not say otherwise, with two exceptions: for
+conductance, Captum evaluates n_steps + 1 = 51, and attrfunc besides its 50 the activations at both ends.
 
 Seconds are medians of wall time. All peers take turns in one process; a ratio (peer ÷ attrfunc, above 1: attrfunc is
 faster) is the median over the rounds of the ratio of {clock}. In the cells: `✓` the goal in brackets is
-reached, `≈` the goal lies between the quartiles of the rounds (undecided), `✗` it is missed. *agree to* is the largest
-difference to any peer relative to the largest attribution. Beyond 1e-5 the case runs again in float64, since rounding
-can move a point across a kink of ReLU; if they differ beyond 1e-7 there as well, the row is marked `DIFFERS`.
+reached, `≈` the goal lies between the quartiles of the rounds (undecided), `✗` it is missed.
+
+*agree to* is the largest difference to any peer relative to the largest attribution. Beyond 1e-5 the case runs again in
+float64, since rounding can move a point across a kink of ReLU; if they differ beyond 1e-7 there as well, the row is
+marked `DIFFERS`. Where results cannot be equal, the cell says what was compared:
+
+- Conductance: the mean differences of attrfunc and of Captum, relative to the mean attribution, from a sum by hand over
+  many points (a trapezoid rule, single precision), whose own error is estimated from half as many points. Captum takes
+  one-sided differences and does not reach the ends of the path, an error of first order.
+- *without noise*: SmoothGrad with a standard deviation of 0, where nothing is random.
+- *from a baseline close by*: gradient SHAP from one baseline that differs from the input by a millionth, where the
+  random point of the path does not matter.
+- *means*: the mean attributions of many calls of both libraries. Their difference, divided by its standard error, has
+  a root mean square of 1 if their expectations are equal; `up to` is the largest standard error, relative to the
+  largest attribution.
 """
 
 MEMORY = """\
@@ -91,11 +106,7 @@ def time_cells(row: Row) -> list[str]:
             return ""
         return f"{row.wall[peer]:.4f}" + (f" [{row.rows[peer]}]" if peer in row.rows else "")
 
-    agreement = f"{row.disagreement:.0e}"
-    if row.disagreement64 is not None:
-        agreement += f" (float64: {row.disagreement64:.0e})"
-    if not row.agrees:
-        agreement = f"**DIFFERS** {agreement}"
+    agreement = row.agreement.text if row.agreement.holds else f"**DIFFERS** {row.agreement.text}"
     return [row.case.name, *map(seconds, PEERS), *(cell(row, peer) for peer in PEERS[1:]), agreement]
 
 
@@ -146,8 +157,7 @@ def write(rows: list[Row], plan: Plan, folder: Path) -> None:
             "seconds": row.wall,
             "ratios": {peer: asdict(spread) for peer, spread in row.ratios.items()},
             "memory_mb": row.memory,
-            "difference": row.disagreement,
-            "difference_float64": row.disagreement64,
+            "agreement": row.agreement._asdict(),
             "rounds": row.rounds,
             "goals": {peer: row.case.goal(peer) for peer in verdicts(row)},
             "reached": verdicts(row),

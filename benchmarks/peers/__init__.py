@@ -1,0 +1,22 @@
+"""Every method, in the three ways."""
+
+import warnings
+
+from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
+from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
+from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
+
+__all__ = [
+    "CONDUCTANCE",
+    "GRADIENT_SHAP",
+    "GRAD_CAM",
+    "IG",
+    "INTERNAL_INFLUENCE",
+    "NEURON_CONDUCTANCE",
+    "SALIENCY",
+    "SMOOTH_IG",
+    "SMOOTH_SALIENCY",
+]
+
+warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients", module="captum")
+warnings.filterwarnings("ignore", "This method computes finite differences", module="captum")
