@@ -167,3 +167,59 @@ def test_every_target_at_once(x):
     mapped = torch.vmap(lambda t: af.ig(net, x, target=t))(torch.arange(3))
     for target in range(3):
         torch.testing.assert_close(mapped[target], af.ig(net, x, target=target))
+
+
+@pytest.mark.parametrize(
+    ("method", "layer"),
+    [
+        (af.conductance, "act"),
+        (af.conductance, ["act", "second"]),
+        (af.conductance, ["first", "second"]),
+        (af.internal_influence, "second"),
+        (lambda *args, **options: af.neuron_conductance(*args, neuron=2, **options), "second"),
+    ],
+)
+def test_methods_that_look_inside(method, layer, x):
+    """The path moves behind the first layer, unless that is looked at; the results are those without."""
+    torch.manual_seed(0)
+    parts = {"first": nn.Linear(12, 8), "act": nn.Tanh(), "second": nn.Linear(8, 4), "last": nn.Tanh()}
+    net = nn.Sequential()
+    for name, part in parts.items():
+        net.add_module(name, part)
+    net.double()
+    x, rows = x.flatten(1), []
+    handle = net.first.register_forward_hook(lambda module, args, output: rows.append(len(args[0])))
+    options = {"target": 1, "baseline": 0.3, "n_steps": 20}
+    hooked = method(net, x, layer=layer, **options)  # a hook may do anything: the layer is run
+    assert sum(rows) >= 20 * len(x)
+    handle.remove()
+    torch.testing.assert_close(method(net, x, layer=layer, **options), hooked)
+    for chunk_size in (1, 3, 1000):
+        torch.testing.assert_close(method(net, x, layer=layer, chunk_size=chunk_size, **options), hooked)
+
+
+def test_a_layer_whose_output_is_known_does_not_run(x):
+    """Where only the path's points go on from there; but where somebody looks in, it does."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Conv1d(3, 3, 1), nn.Tanh()), nn.Flatten(), nn.Linear(12, 2))
+    net.double()
+    view = af.layer(net, "1")
+    options = {"target": 1, "n_steps": 9, "chunk_size": 15}
+    called = []
+
+    class Counted(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            called.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Counted():
+        result = af.ig(view, x, **options)
+    convolutions = sum(func is torch.conv1d for func in called)
+    assert convolutions == 2  # at the two ends
+    seen = []
+    handle = net[1][0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    torch.testing.assert_close(af.ig(view, x, **options), result)
+    handle.remove()
+    assert len(seen) == 5
+    neuron = af.layer(af.neuron(net, "1.0", (1, 2)), "1")  # stands inside, and does not depend on what comes out
+    assert not af.ig(neuron, x, n_steps=3).any()

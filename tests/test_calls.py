@@ -155,10 +155,10 @@ class TestTwin:
                 self.inner = mlp()
 
             def forward(self, x):
-                return af.ig(self.inner, x, target=0, n_steps=3)
+                return af.ig(self.inner, x, target=0, n_steps=1)
 
         model, x = Explains(), rand(4, 3)
-        plain = lambda x: af.ig(model.inner, x, target=0, n_steps=3)
+        plain = lambda x: af.ig(model.inner, x, target=0, n_steps=1)
         close(af.saliency(model, x, target=1), af.saliency(plain, x, target=1).detach())
         assert af.ig(af.layer(model, "inner.0", call=0), x, target=1).shape == (4, 5)
 

@@ -44,7 +44,10 @@ def leading_linear_layer(problem: Problem) -> Site | None:
     if not any(4 * module.weight.numel() > size for module in layers.values()):
         return None
     with _Readers(x) as readers:
-        problem.run(readers.input)
+        try:
+            problem.run(readers.input)
+        except RuntimeError:
+            return None  # it looks at how the input lies in memory
     found = [storage for storage in readers.storages if storage in layers]
     # A weight that is read again is tied: it may be another layer's, or the layer may run elsewhere.
     if readers.count != 1 or len(found) != 1 or readers.reads[found[0]] != 1:
@@ -65,7 +68,7 @@ class _Readers(TorchDispatchMode):
     nothing but that layer's output can depend on it: not a mask, not a bypass.
 
     Attributes:
-        input: A copy of the input, to be run.
+        input: What is to be run: the first example in place of all, as later, where nothing reads it.
         count: How many operations read it.
         storages: Where the other operands of these lie.
         reads: How many operations read what lies at a place.
@@ -73,7 +76,7 @@ class _Readers(TorchDispatchMode):
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.input = x.detach().clone()
+        self.input = x.detach()[:1].clone().expand(x.shape)
         self.count = 0
         self.storages: list[int] = []
         self.reads: Counter[int] = Counter()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from attrfunc.core.errors import ArgumentError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
 from attrfunc.core.problem import Problem
@@ -95,11 +96,20 @@ def walk(
         count = max(1, size // max(part.inputs.rows, 1)) if separable else 1
         for start in range(begin, steps, count):
             points = slice(start, min(start + count, steps))
-            visited = visit(part, block, points)
+            visited = _told(visit, part, block, points)
             result = visited if result is None else merge(result, visited)
             report(part.inputs.rows * (points.stop - points.start))
         results.append(finish(block, result))
     return results
+
+
+def _told(visit: Visit, problem: Problem, rows: slice, points: slice) -> Any:
+    """A visit whose errors speak of as many rows as the user gave."""
+    try:
+        return visit(problem, rows, points)
+    except ArgumentError:
+        visit(problem, rows, slice(points.start, points.start + 1))
+        raise
 
 
 def added(one: list[Tensor], other: list[Tensor]) -> list[Tensor]:

@@ -52,6 +52,10 @@ class Inputs:
         """The same, with `x` copied: a model that starts with an in-place operation must not write into the user's."""
         return replace(self, x=pytree.tree_map(lambda leaf: leaf.clone(), self.x))
 
+    def blank(self) -> Inputs:
+        """The same, with the first example in place of all: for runs in which nothing reads `x`. Takes no memory."""
+        return replace(self, x=pytree.tree_map(lambda leaf: leaf[:1].expand(leaf.shape), self.x))
+
     def positional(self) -> tuple[Any, ...]:
         """The model's positional arguments."""
         return (*(self.x if isinstance(self.x, tuple) else (self.x,)), *self.args)

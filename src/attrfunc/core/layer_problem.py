@@ -32,6 +32,7 @@ class LayerProblem(Problem):
         super().__init__(view, inputs, twin, held)
         self._structure: list[tuple[slice, Restore]] = []
         self.shares_prefix = False  # until its cost is known, which it never is to a compiler
+        self.unread = False  # nothing but the layers themselves reads the input
 
     def ends(self, baseline: Any, *, measure: bool = True) -> tuple[list[Tensor], list[Tensor]]:
         """The layers' activations at the baseline and at the input."""
@@ -83,7 +84,7 @@ class LayerProblem(Problem):
 
     def _like(self, view: View, inputs: Inputs) -> Problem:
         part = LayerProblem(view, inputs, self.twin)
-        part._structure, part._plain_attention = self._structure, self._plain_attention
+        part._structure, part._plain_attention, part.unread = self._structure, self._plain_attention, self.unread
         if view is self.view:
             part.shares_prefix, part.shared_bytes = self.shares_prefix, self.shared_bytes
         return part
@@ -92,8 +93,9 @@ class LayerProblem(Problem):
         """What a run at K points `(K, *point)` takes: the activations are held there."""
         times = points[0].shape[0]
         flat = [leaf.flatten(0, 1) if times > 1 else leaf[0] for leaf in points]
-        held = [(site, flat[place]) for site, place in zip(self.view.sites, self.places(), strict=True)]
-        return self.inputs.repeated(times).fresh(), held
+        parts = zip(self.view.sites, self._structure, strict=True)
+        held = [(site, restore(flat[places])) for site, (places, restore) in parts]
+        return self._repeated(times), held
 
     def scores(self, points: list[Tensor]) -> Tensor:
         """Scores `(K, B)` of K points; by `vmap`, where what lies before the layers is worth running only once."""
@@ -106,8 +108,12 @@ class LayerProblem(Problem):
         times = points[0].shape[0]
         if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
             return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])
-        scores = self._replaced([leaf.flatten(0, 1) for leaf in points], self.inputs.repeated(times))
+        scores = self._replaced([leaf.flatten(0, 1) for leaf in points], self._repeated(times))
         return scores.view(times, self.inputs.rows)
+
+    def _repeated(self, times: int) -> Inputs:
+        """The inputs of a run with activations in place; they cost nothing where nothing reads them."""
+        return self.inputs.blank().repeated(times) if self.unread else self.inputs.repeated(times).fresh()
 
     def pull_to_input(self, gradient: list[Tensor]) -> list[Tensor]:
         """This gradient at the activations, brought back to the input (a single tensor) through what lies before."""
@@ -161,7 +167,9 @@ class LayerProblem(Problem):
 
     def _replaced(self, point: list[Tensor], inputs: Inputs | None = None) -> Tensor:
         """Scores with the activations replaced by `point`."""
-        return self._run((inputs or self.inputs).fresh(), lambda number, _: point[self._structure[number][0]])[0]
+        given = {number: restore(point[places]) for number, (places, restore) in enumerate(self._structure)}
+        visit = lambda number, _: point[self._structure[number][0]]  # noqa: E731
+        return self._run(inputs or self._repeated(1), visit, given)[0]
 
     def _record(self, x: Any, meter: Meter | None = None, *, stop: bool = False) -> list[Tensor]:
         """The activations at `x`; the meter, if given, is told when the first of them is reached."""

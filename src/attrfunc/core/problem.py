@@ -5,7 +5,7 @@ Points are flat lists of floating-point tensors; `restore` gives them the struct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ from attrfunc.core.views import View
 
 __all__ = ["Held", "Problem"]
 
-Held = Sequence[tuple[Site, list[Tensor]]]
+Held = Sequence[tuple[Site, Any]]
 
 
 class Problem:
@@ -35,7 +35,7 @@ class Problem:
         view: The view.
         inputs: The examples.
         twin: The stateless model.
-        held: Activations that replace what is computed at further places.
+        held: Activations, in their structure, that replace what is computed at further places.
 
     Attributes:
         shared_bytes: What an evaluation allocates once, for however many points.
@@ -112,9 +112,11 @@ class Problem:
         require_finite(value)
         return point, gradient
 
-    def _run(self, inputs: Inputs, visit: Visit | None = None) -> tuple[Tensor, list[Restore]]:
+    def _run(
+        self, inputs: Inputs, visit: Visit | None = None, given: Mapping[int, Any] | None = None
+    ) -> tuple[Tensor, list[Restore]]:
         """Scores `(rows,)` of these inputs. `visit` sees, and may change, the activations at the attributed layers."""
-        output, restores = self._outputs(inputs, visit)
+        output, restores = self._outputs(inputs, visit, given=given)
         name = "selector" if self.view.output else "target"
         return select(output, inputs.target, inputs.rows, name), restores
 
@@ -122,17 +124,25 @@ class Problem:
         """Run the network once at `x`, for what can be seen on the way."""
         self._outputs(replace(self.inputs, x=x))
 
-    def _outputs(self, inputs: Inputs, visit: Visit | None = None, *, stop: bool = False) -> tuple[Any, list[Restore]]:
+    def _outputs(
+        self,
+        inputs: Inputs,
+        visit: Visit | None = None,
+        *,
+        stop: bool = False,
+        given: Mapping[int, Any] | None = None,
+    ) -> tuple[Any, list[Restore]]:
         """What the score is selected from: the model's output, or the activation of the neuron's layer.
 
-        With `stop`, the run may end where every tapped layer has been visited.
+        With `stop`, the run may end where every tapped layer has been visited. `given` are the outputs that attributed
+        layers are to have.
         """
         neuron: list[Tensor] = []
         own, others = len(self.view.sites), len(self.held)
 
         def reach(number: int, tensors: list[Tensor]) -> list[Tensor]:
             if own <= number < own + others:
-                return [leaf.clone() for leaf in self.held[number - own][1]]
+                return [leaf.clone() for leaf in floats(self.held[number - own][1])[0]]
             if number == own + others:
                 neuron.extend(tensors)
                 return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
@@ -140,5 +150,6 @@ class Problem:
 
         cut = self.view.output is not None
         with TraceableAttention(self._plain_attention) if self._guarded or self._plain_attention else nullcontext():
-            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=stop or cut)
+            fixed = {**(given or {}), **{own + i: value for i, (_, value) in enumerate(self.held)}}
+            output, restores = self._taps.run(inputs.positional(), inputs.kwargs, reach, stop=stop or cut, given=fixed)
         return restores.pop()(neuron) if cut else output, restores[:own]

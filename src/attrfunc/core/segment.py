@@ -17,7 +17,7 @@ from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.trees import Rows
 
-__all__ = ["Segment"]
+__all__ = ["Back", "Segment", "unchanged"]
 
 # An affine prefix takes a few runs of the network to be found and left out: fewer points than this do not pay for it.
 FEWEST_STEPS = 16
@@ -86,15 +86,15 @@ class Segment:
         """
         problem = self.problem
         site = leading_linear_layer(problem) if n_steps >= FEWEST_STEPS else None
-        if site is not None:
-            behind = LayerProblem(replace(problem.view, sites=(site,)), problem.inputs, problem.twin)
-            try:
-                path = Segment.of(behind, baseline)
-            except ModelError:
-                return self, _unchanged  # its weight is used, but the module does not run
-            if behind.shares_prefix:
-                return path, behind.pull_to_input
-        return self, _unchanged
+        if site is None:
+            return self, unchanged
+        behind = LayerProblem(replace(problem.view, sites=(site,)), problem.inputs, problem.twin)
+        try:
+            path = Segment.of(behind, baseline, measure=False)
+        except ModelError:
+            return self, unchanged  # its weight is used, but the module does not run
+        behind.unread = True
+        return path, behind.pull_to_input
 
 
 def _along(start: Tensor, way: Tensor, nodes: Sequence[float]) -> Tensor:
@@ -102,5 +102,6 @@ def _along(start: Tensor, way: Tensor, nodes: Sequence[float]) -> Tensor:
     return start + start.new_tensor(nodes).reshape(-1, *[1] * way.dim()) * way
 
 
-def _unchanged(gradient: list[Tensor]) -> list[Tensor]:
+def unchanged(gradient: list[Tensor]) -> list[Tensor]:
+    """Brings a gradient back from where it is."""
     return gradient

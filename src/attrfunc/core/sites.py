@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -118,7 +118,13 @@ class Taps:
         self._verified = False
 
     def run(
-        self, args: Sequence[Any], kwargs: dict[str, Any], visit: Visit, *, stop: bool = False
+        self,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        visit: Visit,
+        *,
+        stop: bool = False,
+        given: Mapping[int, Any] | None = None,
     ) -> tuple[Any, list[Restore]]:
         """Call the model once.
 
@@ -128,6 +134,7 @@ class Taps:
             visit: Maps the number of a site and its tensors to the tensors that go on from there.
             stop: Leave the model when every site has been visited; its output is then None. The first run is always
                 whole: it tells whether a layer runs more often than once.
+            given: By the number of a site, the output that it is to have. Where that is safe, its module need not run.
 
         Returns:
             The output, and what gives a site's tensors the structure that they came in, for each site.
@@ -156,6 +163,11 @@ class Taps:
             return value
 
         installed = [entry for number in range(len(self._sites)) for entry in self._install(number, reach)]
+        for number, value in (given or {}).items():
+            if self._idle(number):
+                slots = self._modules[number].__dict__
+                slots["forward"] = lambda *args, value=value, **kwargs: value
+                installed.append((slots, "forward"))
         try:
             output = self._twin(*args, **kwargs)
         except _Stop:
@@ -168,6 +180,22 @@ class Taps:
         restores = [self._checked(*entry) for entry in zip(self._sites, found, counts, strict=True)]
         self._verified = True
         return output, restores
+
+    def _idle(self, number: int) -> bool:
+        """Whether a module whose output is known need not run: its only effect is that output, and nobody looks in."""
+        site, module = self._sites[number], self._modules[number]
+        if site.side != "output" or site.call is not None or module is site.module or torch.compiler.is_compiling():
+            return False
+        inner = set(site.module.modules())
+        if any(other.module in inner for other in self._sites if other is not site):
+            return False
+        return all(
+            type(part).__module__.startswith("torch.nn.")
+            and "forward" not in part.__dict__
+            and not part._forward_hooks
+            and not part._forward_pre_hooks
+            for part in inner
+        )
 
     def _install(self, number: int, reach: Callable[[int, Any], Any]) -> list[tuple[dict[Any, Any], Any]]:
         # The hook tables are written directly: a handle from register_forward_hook cannot be made inside a compiled

@@ -16,7 +16,7 @@ from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import increments, nested
 from attrfunc.core.samples import unfolded
-from attrfunc.core.segment import Segment
+from attrfunc.core.segment import Back, Segment, unchanged
 from attrfunc.core.sites import Layers, Side, find_sites
 from attrfunc.core.tolerance import refine
 from attrfunc.core.trees import Rows
@@ -38,11 +38,14 @@ class Watched:
         layer: The layers, by name or as modules.
         side: Their inputs or their outputs.
         call: Which call of a layer that runs several times.
+        n_steps: How many points will be evaluated.
         chunk_size: Rows evaluated at once.
         progress: Whether and how to report.
 
     Attributes:
-        path: The path.
+        outer: The path of the problem's point.
+        path: The same where it is evaluated: behind a leading linear layer, if that can be left out.
+        back: What brings gradients there back to the problem's point.
         sites: The layers.
         start: The layers' activations at the start of the path.
         end: The layers' activations at its end.
@@ -55,12 +58,17 @@ class Watched:
         layer: Layers,
         side: Side,
         call: int | None,
+        n_steps: int,
         *,
         chunk_size: int | None,
         progress: Progress,
     ) -> None:
-        self.path = Segment.of(problem, baseline, measure=False)
         self.sites = find_sites(problem.view.model, layer, side, call, "layer")
+        self.outer = self.path = Segment.of(problem, baseline, measure=False)
+        inner, back = self.path.behind_affine_prefix(baseline, n_steps)
+        self.back: Back = unchanged
+        if not {site.module for site in self.sites} & {site.module for site in inner.problem.view.sites}:
+            self.path, self.back = inner, back
         self._several = not isinstance(layer, str | nn.Module)
         self._chunk_size, self._progress = chunk_size, progress
         (self.start, low), (self.end, high) = (self._observe(node) for node in (0.0, 1.0))

@@ -90,7 +90,8 @@ def conductance(
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
-    watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
+    count = n_steps if tolerance is None else max_steps
+    watched = Watched(problem, baseline, layer, side, call, count, chunk_size=chunk_size, progress=progress)
     if tolerance is None:
         units = watched.conductance(nodes, weights, smooth=method == "gausslegendre")
     else:

@@ -82,7 +82,8 @@ def internal_influence(
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
-    watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
+    count = n_steps if tolerance is None else max_steps
+    watched = Watched(problem, baseline, layer, side, call, count, chunk_size=chunk_size, progress=progress)
     if tolerance is None:
         return watched.restore(watched.gradient_sum(nodes, weights))
     mean = lambda weights, gradients, changes: [weighted_sum(weights[None], leaf)[0] for leaf in gradients]  # noqa: E731

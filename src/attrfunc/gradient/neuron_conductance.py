@@ -95,7 +95,7 @@ def neuron_conductance(
         raise ArgumentError("neuron", "None", "an int, a tuple, a tensor or a callable", "Say which neuron.")
     nodes, weights = quadrature(method, n_steps)
     problem = open_problem(model, x, target, args, kwargs)
-    watched = Watched(problem, baseline, layer, side, call, chunk_size=chunk_size, progress=progress)
+    watched = Watched(problem, baseline, layer, side, call, n_steps, chunk_size=chunk_size, progress=progress)
     path = watched.path
     # The neuron's index follows the examples as a target does.
     neurons = replace(problem.inputs, target=canonical(neuron, problem.inputs.rows, "neuron"))
@@ -109,10 +109,10 @@ def neuron_conductance(
         return [weighted_sum(factors[:, chosen], leaf) for leaf in gradient]
 
     options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress, "separable": watched.separable}
-    sums = joined(walk(problem, n_steps, visit, added, lambda rows, sums: sums, **options), dim=1)
-    average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start, strict=True)]
+    sums = joined(walk(path.problem, n_steps, visit, added, lambda rows, sums: sums, **options), dim=1)
+    average = watched.back([total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start, strict=True)])
     return problem.restore(
-        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, path.way, strict=True)]
+        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, watched.outer.way, strict=True)]
     )
 
 
