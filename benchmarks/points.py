@@ -26,6 +26,7 @@ from zoo import CASES as ZOO
 from zoo import Case as Specimen
 
 STEPS = 50
+FIXED = (*range(2, 51), 60, 70, 85, 100, 120, 150, 200, 250, 300, 400, 500, 700, 1000, 2000)
 ROUNDING = 100
 """A gap of so many units in the last place of the score is nothing but rounding."""
 
@@ -65,7 +66,9 @@ class Needed:
         reached: The largest gap that is left.
         wall: Seconds.
         ratio: Captum's over attrfunc's.
-        goal: What the ratio is to reach.
+        fixed: The fewest points, without a tolerance, that leave no larger gap.
+        fixed_ratio: Captum's time over attrfunc's with so many.
+        goal: What the ratios are to reach.
     """
 
     name: str
@@ -77,6 +80,8 @@ class Needed:
     reached: float
     wall: Mapping[str, float] | None = None
     ratio: Spread | None = None
+    fixed: int | None = None
+    fixed_ratio: Spread | None = None
     goal: float | None = None
 
 
@@ -117,6 +122,9 @@ def to_equal_error(case: Case, plan: Plan) -> Needed:
         warnings.simplefilter("ignore")  # a tolerance that is not reached shows in the table
         reached = largest(ours(progress=counter))
         wall, ratios, _ = race({"ours": ours, "captum": captum}, plan)
+    fixed = next(n for n in FIXED if largest(method(task.model, task.x, target=task.target, n_steps=n)) <= tolerance)
+    by_hand = partial(method, task.model, task.x, target=task.target, n_steps=fixed)
+    _, fixed_ratios, _ = race({"ours": by_hand, "captum": captum}, plan)
     conductance = case.method is CONDUCTANCE
     return Needed(
         case.name,
@@ -128,6 +136,8 @@ def to_equal_error(case: Case, plan: Plan) -> Needed:
         reached,
         wall,
         ratios["captum"],
+        fixed,
+        fixed_ratios["captum"],
         10.0 if conductance else 1.0,
     )
 

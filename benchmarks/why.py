@@ -25,14 +25,13 @@ WHY: list[tuple[str, str, str]] = [
     (
         "equal error: .*conductance",
         "captum",
-        "The least that can be asked is 7 points, with two runs at each end (for the activations and the score): 11 "
-        "evaluations for Captum's 51 bound the ratio near 5, times what its large batches lose.",
+        "The least that a tolerance takes is 7 points and a forward pass at each end: 9 evaluations to Captum's 51, "
+        "some 6 x, times what its large batches lose.",
     ),
     (
         "neuron conductance",
         "captum tuned",
-        "What lies before the layer runs forward twice: once for the score's gradient at the layer, once for the "
-        "neuron's at the input. On the CNN the first is 210 of 660 ms; the second alone is Captum's time.",
+        "Two backward passes at each point, as in Captum, and both ends of the path besides.",
     ),
     (
         "(conductance|influence)",
@@ -44,9 +43,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "(conductance|influence)",
         "tuned bare",
-        "Chunks are sized by the bytes that are allocated forwards and backwards; without a backward pass before the "
-        "layer they come out larger than is best (CNN, middle layer: 35 points, 382 ms; with 16 it is 302 ms). Both "
-        "ends are evaluated besides (some 5 %), and the first point by itself.",
+        "Both ends are evaluated besides (some 5 %), the first point by itself, and the activations of all points are "
+        "put together and differentiated along the path (an early layer of the CNN: 8 %).",
     ),
     (
         "(SHAP|SmoothGrad|smoothed IG).* (5|10) samples",

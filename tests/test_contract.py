@@ -62,6 +62,8 @@ def smoothed(method, **smoothing):
 
     def call(model, x, *, generator, n_samples=3, chunk_size=None, **kwargs):
         options = {"generator": generator, "n_samples": n_samples, "chunk_size": chunk_size, "stdev": 0.3}
+        if method is af.integrated_gradients:
+            kwargs["chunk_size"] = chunk_size  # its own chunks, too
         return af.smooth(method, **options, **smoothing)(model, x, **kwargs)
 
     call.__name__ = f"smooth_{method.__name__}"

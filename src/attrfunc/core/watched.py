@@ -65,9 +65,9 @@ class Watched:
     ) -> None:
         self.sites = find_sites(problem.view.model, layer, side, call, "layer")
         self.outer = self.path = Segment.of(problem, baseline, measure=False)
-        inner, back = self.path.behind_affine_prefix(baseline, n_steps)
         self.back: Back = unchanged
-        if not {site.module for site in self.sites} & {site.module for site in inner.problem.view.sites}:
+        inner, back = self.path.behind_affine_prefix(baseline, n_steps)
+        if inner is not self.path and all(site.module is not inner.problem.view.sites[0].module for site in self.sites):
             self.path, self.back = inner, back
         self._several = not isinstance(layer, str | nn.Module)
         self._chunk_size, self._progress = chunk_size, progress

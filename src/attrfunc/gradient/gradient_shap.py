@@ -87,7 +87,11 @@ def gradient_shap(
             gradient = [slope * step for slope, step in zip(gradient, way, strict=True)]
         return [unfolded(leaf, count) for leaf in gradient]
 
-    options: dict[str, Any] = {"separable": not problem.view.sites, "chunk_size": chunk_size, "progress": progress}
+    options: dict[str, Any] = {
+        "separable": len(problem.view.sites) == 0,
+        "chunk_size": chunk_size,
+        "progress": progress,
+    }
     sampled(evaluate, n_samples, problem.inputs, mean.take, **options)
     return samples.restore(mean.result("smoothgrad"))
 
@@ -145,7 +149,7 @@ def gradient_shap_gap(
         products = [(slope * step).flatten(1).sum(1) for slope, step in zip(gradient, way, strict=True)]
         return [(torch.stack(products).sum(0) - (high - low)).unflatten(0, (count, -1))]
 
-    options: dict[str, Any] = {"separable": not problem.view.sites, "chunk_size": chunk_size, "progress": False}
+    options: dict[str, Any] = {"separable": len(problem.view.sites) == 0, "chunk_size": chunk_size, "progress": False}
     sampled(evaluate, n_samples, problem.inputs, gaps.extend, **options)
     return torch.cat(gaps)
 
