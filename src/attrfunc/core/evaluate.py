@@ -29,11 +29,11 @@ from attrfunc.core.transforms import pullback, require_finite, transformed
 
 __all__ = ["added", "appended", "cache_rows", "gradient_sum", "joined", "to_measure", "walk", "weighted_sum"]
 
-# Bytes that the forward pass of one chunk may allocate. Beside a cache of 32 MiB, the time per row of convolutional
+# Bytes that one chunk may allocate, forward and backward. Beside a cache of 32 MiB, the time per row of convolutional
 # networks falls until here and then rises; that of transformers and MLPs is flat from a quarter of it on. Accelerators
 # have no such optimum: there it bounds memory only.
-CPU_BUDGET = 7 * 2**24
-OTHER_BUDGET = 2**30
+CPU_BUDGET = 2**28
+OTHER_BUDGET = 2**31
 # Fewer rows than this keep no processor busy, however large they are.
 FEWEST_ROWS = 4
 # Inputs of so few bytes and rows are evaluated at once: to measure them would take as long.
@@ -84,7 +84,7 @@ def walk(
     if size is None and to_measure(problem.inputs, steps):
         with Meter() as meter:
             first = visit(problem, slice(None), slice(0, 1))
-        begin, size = 1, cache_rows(problem.inputs, meter.bytes, problem.shared_bytes)
+        begin, size = 1, cache_rows(problem.inputs, meter.weight, problem.shared_bytes)
         report(rows)
     size = size or rows * steps
     whole = size >= rows or not separable

@@ -13,22 +13,32 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["Meter"]
 
 
-class Meter(TorchDispatchMode):
-    """Counts the bytes of the results of all operations of forward passes.
+# Measured on convolutional networks; on transformers it is up to 3.4.
+BOTH_PASSES = 2.3
 
-    A backward pass allocates as much again, or a little more; but not every evaluation runs one through the whole
-    network, and the cache holds no more rows for that.
+
+class Meter(TorchDispatchMode):
+    """Counts the bytes of the results of all operations.
 
     Attributes:
         bytes: Bytes of all results that are not views.
+        forward: Those of forward passes alone.
         before: How many of them there were when the attributed layer was reached.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = 0
+        self.bytes = self.forward = 0
         self.before: int | None = None
         self._behind: set[str] = set()
+
+    @property
+    def weight(self) -> int:
+        """Bytes of a forward and a backward pass through the whole network, or more where there were more.
+
+        Not every evaluation goes back all the way; but the cache holds no more rows for that.
+        """
+        return max(self.bytes, int(BOTH_PASSES * self.forward))
 
     def mark(self) -> None:
         """The attributed layer is reached; what was counted until now lies before it."""
@@ -55,13 +65,14 @@ class Meter(TorchDispatchMode):
     ) -> Any:
         """Run the operation and count what it allocates."""
         result = func(*args, **(kwargs or {}))
-        if torch._C._current_graph_task_id() != -1:
-            return result  # in a backward pass
         if self.before is not None and _reads(args, kwargs):
             self._behind.add(func.name())
+        start = self.bytes
         for place, returned in zip(func._schema.returns, pytree.tree_leaves(result), strict=False):
             if place.alias_info is None and isinstance(returned, Tensor):
                 self.bytes += returned.nbytes
+        if torch._C._current_graph_task_id() == -1:  # not in a backward pass
+            self.forward += self.bytes - start
         return result
 
 

@@ -119,7 +119,7 @@ def sampled(
         begin = 1
         take(first)
         report(inputs.rows)
-        size = cache_rows(inputs, meter.bytes) if meter is not None else size
+        size = cache_rows(inputs, meter.weight) if meter is not None else size
         separable = all(leaf.dim() > 1 and leaf.shape[1] == inputs.rows for leaf in first)
     most = n if size is None else max(1, size // max(inputs.rows, 1))
     for done in range(begin, n, most if separable else 1):
