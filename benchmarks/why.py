@@ -6,6 +6,16 @@ import re
 
 WHY: list[tuple[str, str, str]] = [
     (
+        "MLP, conductance",
+        "memory",
+        "Activations and gradients at all points are kept, and the changes of the activations besides.",
+    ),
+    (
+        "MLP, SmoothGrad",
+        "memory",
+        "All samples of so small a network fit into one chunk, with their noise and their attributions.",
+    ),
+    (
         "equal error: .*IG",
         "captum",
         "With 50 points Gauss-Legendre is about as exact as a nested rule with 63, the first that is exact enough; the "
