@@ -25,9 +25,9 @@ from attrfunc.core.meter import Meter
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
-from attrfunc.core.transforms import pullback, require_finite, transformed
+from attrfunc.core.transforms import transformed
 
-__all__ = ["added", "appended", "cache_rows", "gradient_sum", "joined", "to_measure", "walk", "weighted_sum"]
+__all__ = ["added", "appended", "cache_rows", "joined", "to_measure", "walk", "weighted_sum", "weighted_sums"]
 
 # Bytes that one chunk may allocate, forward and backward. Beside a cache of 32 MiB, the time per row of convolutional
 # networks falls until here and then rises; that of transformers and MLPs is flat from a quarter of it on. Accelerators
@@ -148,39 +148,34 @@ def cache_rows(inputs: Inputs, allocated: int, shared: int = 0) -> int:
     return max(fewest, budget * inputs.rows // max(allocated - shared, 1))
 
 
-def gradient_sum(
+def weighted_sums(
     problem: Problem,
-    points: Callable[[slice, slice], list[Tensor]],
+    evaluate: Callable[[Problem, slice, slice], list[Tensor]],
     weights: Tensor,
     *,
     separable: bool,
     chunk_size: int | None = None,
     progress: Progress = False,
 ) -> list[Tensor]:
-    """Weighted sums over points of the score's gradient.
+    """Weighted sums over points.
 
     Args:
         problem: The problem.
-        points: Gives the points `(K, *point)` for slices of points and examples.
+        evaluate: `(problem of some examples, examples, points)` gives what is summed, tensors `(K, examples, ...)`.
         weights: Weights `(L, K)`, one set for each sum.
         separable: As in `walk`.
         chunk_size: Rows evaluated at once.
         progress: Whether and how to report.
 
     Returns:
-        Sums `(L, *point)`, in single precision at least.
+        Sums `(L, B, ...)`, in single precision at least.
 
     Raises:
         ArgumentError: If `chunk_size` is below 1.
-        ModelError: If the score is not finite.
     """
 
-    def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
-        # The model may overwrite what it is given.
-        score = lambda at: part.scores([leaf.clone() for leaf in at]).sum()  # noqa: E731
-        value, gradient = pullback(score, points(chosen, rows))
-        require_finite(value)
-        return [weighted_sum(weights[:, chosen], leaf) for leaf in gradient]
+    def visit(part: Problem, rows: slice, points: slice) -> list[Tensor]:
+        return [weighted_sum(weights[:, points], leaf) for leaf in evaluate(part, rows, points)]
 
     options: dict[str, Any] = {"separable": separable, "chunk_size": chunk_size, "progress": progress}
     blocks = walk(problem, weights.shape[1], visit, added, lambda rows, sums: sums, **options)

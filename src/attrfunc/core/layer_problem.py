@@ -15,6 +15,7 @@ from attrfunc.core.errors import ModelError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
 from attrfunc.core.problem import Held, Problem
+from attrfunc.core.sites import Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
 from attrfunc.core.trees import Restore
@@ -60,12 +61,7 @@ class LayerProblem(Problem):
     def observe(self) -> tuple[list[Tensor], Tensor]:
         """The layers' activations at the input, and the scores `(B,)`, from one forward pass."""
         point: dict[int, list[Tensor]] = {}
-
-        def keep(number: int, tensors: list[Tensor]) -> list[Tensor]:
-            point[number] = tensors
-            return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
-
-        scores, restores = self._run(self.inputs.fresh(), keep)
+        scores, restores = self._run(self.inputs.fresh(), _kept(point))
         return self._flat(point, restores), scores
 
     def restore(self, point: list[Tensor]) -> Any:
@@ -174,14 +170,7 @@ class LayerProblem(Problem):
     def _record(self, x: Any, meter: Meter | None = None, *, stop: bool = False) -> list[Tensor]:
         """The activations at `x`; the meter, if given, is told when the first of them is reached."""
         point: dict[int, list[Tensor]] = {}
-
-        def keep(number: int, tensors: list[Tensor]) -> list[Tensor]:
-            if meter is not None:
-                meter.mark()
-            point[number] = tensors
-            return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
-
-        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), keep, stop=stop)
+        _, restores = self._outputs(replace(self.inputs, x=x).fresh(), _kept(point, meter), stop=stop)
         return self._flat(point, restores)
 
     def _flat(self, point: dict[int, list[Tensor]], restores: list[Restore]) -> list[Tensor]:
@@ -208,3 +197,15 @@ class LayerProblem(Problem):
             return [leaf.clone() for leaf in start[places]]
 
         self._run(self.inputs.fresh(), replace_and_compare)
+
+
+def _kept(point: dict[int, list[Tensor]], meter: Meter | None = None) -> Visit:
+    """A visit that keeps the activations, and tells the meter, if given, when the first of them is reached."""
+
+    def keep(number: int, tensors: list[Tensor]) -> list[Tensor]:
+        if meter is not None:
+            meter.mark()
+        point[number] = tensors
+        return [leaf.clone() for leaf in tensors]  # what goes on may be changed in place
+
+    return keep

@@ -23,7 +23,7 @@ import torch
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["RULES", "increments", "nested", "nested_weights", "positive", "quadrature"]
+__all__ = ["RULES", "increments", "nested", "nested_weights", "new_nodes", "positive", "quadrature"]
 
 RULES = ("gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
 
@@ -101,10 +101,15 @@ def nested(level: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(((1 - np.cos(angles)) / 2).tolist()), tuple(weights.tolist())
 
 
+def new_nodes(level: int) -> tuple[float, ...]:
+    """The nodes of a level that the one before does not have."""
+    return nested(level)[0][:: 2 if level else 1]
+
+
 def nested_weights(level: int, later: int) -> tuple[float, ...]:
     """What the nodes that are new at a level weigh at a later one; nothing at one before."""
     if later < level:
-        return (0.0,) * len(nested(level)[1][:: 2 if level else 1])
+        return (0.0,) * len(new_nodes(level))
     apart = 2 ** (later - level)
     return nested(later)[1][apart - 1 :: 2 * apart if level else apart]
 

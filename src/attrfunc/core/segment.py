@@ -11,10 +11,11 @@ from torch import Tensor
 
 from attrfunc.core.affine_prefix import leading_linear_layer
 from attrfunc.core.errors import ModelError
-from attrfunc.core.evaluate import gradient_sum
+from attrfunc.core.evaluate import weighted_sums
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
+from attrfunc.core.transforms import pullback, require_finite
 from attrfunc.core.trees import Rows
 
 __all__ = ["Back", "Segment", "unchanged"]
@@ -67,15 +68,30 @@ class Segment:
         self, nodes: Sequence[float], weights: Sequence[Sequence[float]], *, chunk_size: int | None, progress: Progress
     ) -> list[Tensor]:
         """Weighted sums `(L, *point)` of the score's gradient at these nodes, one for each of L sets of weights."""
+
+        def gradients(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
+            # The model may overwrite what it is given.
+            score = lambda at: part.scores([leaf.clone() for leaf in at]).sum()  # noqa: E731
+            value, gradient = pullback(score, self.points(nodes[chosen], rows))
+            require_finite(value)
+            return gradient
+
+        return self.weighted_sums(gradients, weights, self.separable, chunk_size=chunk_size, progress=progress)
+
+    def weighted_sums(
+        self,
+        evaluate: Callable[[Problem, slice, slice], list[Tensor]],
+        weights: Sequence[Sequence[float]],
+        separable: bool,
+        *,
+        chunk_size: int | None,
+        progress: Progress,
+    ) -> list[Tensor]:
+        """Weighted sums along the path; see `attrfunc.core.evaluate.weighted_sums`."""
         like = self.start[0]
-        return gradient_sum(
-            self.problem,
-            lambda points, rows: self.points(nodes[points], rows),
-            like.new_tensor(weights, dtype=torch.promote_types(like.dtype, torch.float32)),
-            separable=self.separable,
-            chunk_size=chunk_size,
-            progress=progress,
-        )
+        factors = like.new_tensor(weights, dtype=torch.promote_types(like.dtype, torch.float32))
+        options: dict[str, Any] = {"separable": separable, "chunk_size": chunk_size, "progress": progress}
+        return weighted_sums(self.problem, evaluate, factors, **options)
 
     def behind_affine_prefix(self, baseline: Any, n_steps: int) -> tuple[Segment, Back]:
         """The path where a leading linear layer puts it, and what brings gradients there back to this path's point.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, warn
-from attrfunc.core.quadrature import nested, positive
+from attrfunc.core.quadrature import nested, new_nodes, positive
 from attrfunc.core.transforms import worst
 from attrfunc.core.views import View
 
@@ -57,8 +57,7 @@ def refine(
     finished: list[tuple[Tensor, list[Tensor]]] = []
     errors: list[float] = []
     for level in range(levels):
-        nodes = nested(level)[0]
-        found = evaluate(active, level, nodes[::2] if level else nodes)
+        found = evaluate(active, level, new_nodes(level))
         state = found if state is None else merge(state, found)
         result, error = estimate(active, level, state)
         errors = worst(error.abs())

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.evaluate import added, appended, joined, walk, weighted_sum
+from attrfunc.core.evaluate import appended, joined, walk, weighted_sum
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import increments, nested
+from attrfunc.core.quadrature import increments, nested, new_nodes
 from attrfunc.core.samples import unfolded
 from attrfunc.core.segment import Back, Segment, unchanged
 from attrfunc.core.sites import Layers, Side, find_sites
@@ -109,8 +109,8 @@ class Watched:
 
         def at(rows: Tensor, level: int, passes: list[Pass]) -> tuple[list[Tensor], list[Tensor]]:
             nodes, weights = nested(level)
-            new = [nested(k)[0][:: 2 if k else 1] for k in range(level + 1)]
-            activations, gradients = _in_order(passes, [node for part in new for node in part])
+            evaluated = [node for k in range(level + 1) for node in new_nodes(k)]
+            activations, gradients = _in_order(passes, evaluated)
             return gradients, self._changes(activations, rows, increments(nodes, weights, smooth=True))
 
         def estimate(rows: Tensor, level: int, passes: list[Pass]) -> tuple[list[Tensor], Tensor]:
@@ -132,35 +132,30 @@ class Watched:
     def gradient_sum(self, nodes: Sequence[float], weights: Sequence[float]) -> list[Tensor]:
         """The weighted sum of the score's gradients at the layers, at these nodes."""
 
-        def made(points: slice, activations: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-            return [weighted_sum(leaf.new_tensor(weights[points])[None], leaf) for leaf in gradients]
+        def gradients(problem: Problem, rows: slice, points: slice) -> list[Tensor]:
+            return self._at(self.path, problem, nodes[points], rows)[1]
 
-        sums = joined(self._walk(self.path, nodes, made, added, lambda rows, sums: sums), dim=1)
+        options: dict[str, Any] = {"chunk_size": self._chunk_size, "progress": self._progress}
+        sums = self.path.weighted_sums(gradients, [weights], self.separable, **options)
         return [total[0].to(leaf.dtype) for total, leaf in zip(sums, self.end, strict=True)]
 
     def _passes(self, path: Segment, nodes: Sequence[float], finish: Callable[[slice, list[Pass]], Any]) -> list[Any]:
         """What passes at all points are made of, for each block of examples."""
 
-        def made(points: slice, activations: list[Tensor], gradients: list[Tensor]) -> list[Pass]:
+        def visit(problem: Problem, rows: slice, points: slice) -> list[Pass]:
+            activations, gradients = self._at(path, problem, nodes[points], rows)
             return [[*activations, *gradients]]
 
-        return self._walk(path, nodes, made, appended, finish)
-
-    def _walk(
-        self,
-        path: Segment,
-        nodes: Sequence[float],
-        made: Callable[[slice, list[Tensor], list[Tensor]], Any],
-        merge: Callable[[Any, Any], Any],
-        finish: Callable[[slice, Any], Any],
-    ) -> list[Any]:
-        def visit(problem: Problem, rows: slice, points: slice) -> Any:
-            chosen = nodes[points]
-            both = self.opened(problem, path.points(chosen, rows)).gradient()
-            return made(points, *([unfolded(leaf, len(chosen)) for leaf in leaves] for leaves in both))
-
         options: dict[str, Any] = {"chunk_size": self._chunk_size, "progress": self._progress}
-        return walk(path.problem, len(nodes), visit, merge, finish, separable=self.separable, **options)
+        return walk(path.problem, len(nodes), visit, appended, finish, separable=self.separable, **options)
+
+    def _at(
+        self, path: Segment, problem: Problem, nodes: Sequence[float], rows: Rows
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The activations at some points, and the score's gradients there."""
+        activations, gradients = self.opened(problem, path.points(nodes, rows)).gradient()
+        count = len(nodes)
+        return [unfolded(leaf, count) for leaf in activations], [unfolded(leaf, count) for leaf in gradients]
 
     def _changes(self, activations: list[Tensor], rows: Rows, matrix: Sequence[Sequence[float]]) -> list[Tensor]:
         """The change of each activation that belongs to each point."""

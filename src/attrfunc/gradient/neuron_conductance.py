@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.evaluate import added, joined, walk, weighted_sum
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress
@@ -100,16 +99,13 @@ def neuron_conductance(
     # The neuron's index follows the examples as a target does.
     neurons = replace(problem.inputs, target=canonical(neuron, problem.inputs.rows, "neuron"))
     select(watched.restore(watched.end), neurons.target, neurons.rows, "neuron")  # or an error that speaks of them
-    factors = path.start[0].new_tensor([weights], dtype=torch.promote_types(path.start[0].dtype, torch.float32))
 
-    def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
+    def through(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
         points = path.points(nodes[chosen], rows)
-        index = neurons.at(rows).repeated(points[0].shape[0]).target
-        gradient = _through(watched, part, points, index)
-        return [weighted_sum(factors[:, chosen], leaf) for leaf in gradient]
+        return _through(watched, part, points, neurons.at(rows).repeated(points[0].shape[0]).target)
 
-    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress, "separable": watched.separable}
-    sums = joined(walk(path.problem, n_steps, visit, added, lambda rows, sums: sums, **options), dim=1)
+    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+    sums = path.weighted_sums(through, [weights], watched.separable, **options)
     average = watched.back([total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start, strict=True)])
     return problem.restore(
         [mean * way if multiply_by_inputs else mean for mean, way in zip(average, watched.outer.way, strict=True)]

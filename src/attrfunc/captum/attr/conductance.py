@@ -40,9 +40,6 @@ class LayerConductance(LayerAttribution, GradientAttribution):
 
     _multiply_by_inputs = True
 
-    def __init__(self, forward_func: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
-        super().__init__(forward_func, layer, device_ids)
-
     @captum_call
     def attribute(
         self,
@@ -97,9 +94,6 @@ class InternalInfluence(LayerAttribution, GradientAttribution):
         layer: The layer.
         device_ids: Kept, without effect.
     """
-
-    def __init__(self, forward_func: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
-        super().__init__(forward_func, layer, device_ids)
 
     @captum_call
     def attribute(
