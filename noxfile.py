@@ -35,9 +35,9 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = ("pytest", "captum", "transformers", "matplotlib", "scikit-learn", "scikit-image")
+    packages = ("pytest", "pytest-xdist", "captum", "transformers", "matplotlib", "scikit-learn", "scikit-image")
     install(session, "-e", ".[progress,testing]", *packages, classifier=True)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session

@@ -1,149 +1,15 @@
-"""The contract: one row for each public method, and every promise that all methods make.
-
-A new method adds one row to METHODS.
-"""
+"""The contract: every promise that all methods make, tested with every row of the table in `contract_table`."""
 
 import copy
 import threading
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jacfwd, jacrev, stack_module_state, vmap
-from torch.utils import _pytree as pytree
 
 import attrfunc as af
-
-
-@dataclass(frozen=True)
-class Method:
-    call: Any
-    options: dict = field(default_factory=dict)  # what makes it cheap
-    baseline: bool = False  # has a `baseline` argument
-    chunks: bool = False  # has a `chunk_size` argument
-    views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
-    random: bool = False  # draws from a `generator`
-    loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
-
-    def __call__(self, model, x, **kwargs):
-        seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
-        return self.call(model, x, **{**seeded, **self.options, **kwargs})
-
-    def compiled(self, model, **kwargs):
-        """The method of x alone, for `torch.compile`, which traces no generator."""
-        unseeded = {"generator": None} if self.random else {}
-        return lambda x: flat(self(model, x, **unseeded, **kwargs))
-
-
-def at_conv(function):
-    """A method that names its layer, at the first layer."""
-    call = lambda model, x, **kwargs: function(model, x, layer="conv", **kwargs)
-    call.__name__ = function.__name__
-    return call
-
-
-def at_head(function):
-    """The same at the last layer, for paths that begin at a layer."""
-    call = lambda model, x, **kwargs: function(model, x, layer="head", side="input", **kwargs)
-    call.__name__ = function.__name__
-    return call
-
-
-def background(x):
-    """A distribution of three baselines."""
-    samples = torch.linspace(-0.5, 0.5, 3)
-    return pytree.tree_map(lambda leaf: samples.to(leaf).view(3, *[1] * (leaf.dim() - 1)).expand(3, *leaf.shape[1:]), x)
-
-
-def smoothed(method, **smoothing):
-    """A combined method; its generator is the combinator's."""
-
-    def call(model, x, *, generator, n_samples=3, chunk_size=None, **kwargs):
-        options = {"generator": generator, "n_samples": n_samples, "chunk_size": chunk_size, "stdev": 0.3}
-        if method is af.integrated_gradients:
-            kwargs["chunk_size"] = chunk_size  # its own chunks, too
-        return af.smooth(method, **options, **smoothing)(model, x, **kwargs)
-
-    call.__name__ = f"smooth_{method.__name__}"
-    return call
-
-
-BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
-
-METHODS = [
-    Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
-    Method(af.saliency),
-    Method(af.saliency, {"absolute": False}),
-    Method(af.input_x_gradient),
-    Method(af.gradient_shap, {"baselines": background, "n_samples": 4, "stdev": 0.2}, chunks=True, random=True),
-    # A variance is a square: it loses twice as much.
-    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, chunks=True, random=True, loss=0.1),
-    Method(smoothed(af.integrated_gradients), {"n_steps": 3}, baseline=True, chunks=True, random=True),
-    Method(at_conv(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
-    Method(at_conv(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
-    Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
-    Method(at_conv(af.grad_cam), views=BEFORE),
-    Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
-    Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
-    Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
-    Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
-]
-
-
-def over(methods):
-    return pytest.mark.parametrize("method", methods, ids=lambda m: f"{m.call.__name__}{list(m.options.values())}")
-
-
-def every_method(test):
-    """Run a test with every method, and at each view that the test names and the method takes."""
-    marks = getattr(test, "pytestmark", [])
-    views = [mark for mark in marks if mark.args[0] == "view"]
-    if not views:
-        return over(METHODS)(test)
-    test.pytestmark = [mark for mark in marks if mark not in views]
-    (keys,) = (mark.kwargs.get("ids") or mark.args[1] for mark in views)
-    values = dict(zip(keys, views[0].args[1], strict=True))
-    pairs = [
-        pytest.param(method, values[key], id=f"{method.call.__name__}{list(method.options.values())}-{key}")
-        for method in METHODS
-        for key in values
-        if not method.views or key in method.views
-    ]
-    return pytest.mark.parametrize(("method", "view"), pairs)(test)
-
-
-every_free_method = over([method for method in METHODS if not method.views])  # which takes any model and any view
-
-
-class Net(nn.Module):
-    """Smooth, so that finite differences can judge it; with batch norm, a bypass and a layer of several outputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv1d(2, 4, 3, padding=1)
-        self.norm = nn.BatchNorm1d(4)
-        self.mix = nn.Linear(6, 6)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x):
-        h = torch.tanh(self.norm(self.conv(x)))
-        return self.head((h + self.mix(h).sigmoid()).mean(2)).sin()
-
-
-VIEWS = {
-    "input": lambda m: m,
-    "layer": lambda m: af.layer(m, "mix"),
-    "layer input": lambda m: af.layer(m, "mix", side="input"),
-    "layers": lambda m: af.layer(m, ["conv", "mix"]),
-    "neuron": lambda m: af.neuron(m, "mix", (1, 2)),
-    "layer of a neuron": lambda m: af.layer(af.neuron(m, "mix", (slice(0, 2), 3)), "conv"),
-}
-every_view = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+from contract_table import VIEWS, Net, every_free_method, every_method, every_view, flat, numeric_gradient, targeted
 
 
 @pytest.fixture
@@ -157,28 +23,6 @@ def net():
 @pytest.fixture
 def x():
     return torch.randn(4, 2, 6, generator=torch.Generator().manual_seed(1)).double()
-
-
-def targeted(view, model, target=1):
-    """A view and the target it takes."""
-    built = view(model)
-    neuron = isinstance(built, af.View) and built.output is not None
-    return built, {} if neuron else {"target": target}
-
-
-def flat(result):
-    return torch.cat([leaf.reshape(-1) for leaf in (result if isinstance(result, list) else [result])])
-
-
-def numeric_gradient(function, point, step=1e-6):
-    """Central differences of a scalar function."""
-    out = torch.empty_like(point)
-    for i in range(point.numel()):
-        moved = [point.clone() for _ in range(2)]
-        for leaf, sign in zip(moved, (1, -1), strict=True):
-            leaf.view(-1)[i] += sign * step
-        out.view(-1)[i] = (function(moved[0]) - function(moved[1])) / (2 * step)
-    return out
 
 
 @every_method
