@@ -22,16 +22,23 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.propagation.deep_lift import deep_lift
+from attrfunc.propagation.operation import Operation
+from attrfunc.propagation.rule_book import Opened, RuleBook, natural, operation
 
 __all__ = [
     "ArgumentError",
     "AttributionError",
     "ModelError",
+    "Opened",
+    "Operation",
+    "RuleBook",
     "View",
     "activation",
     "bind",
     "completeness_gap",
     "conductance",
+    "deep_lift",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
@@ -41,8 +48,10 @@ __all__ = [
     "internal_influence",
     "interpolate",
     "layer",
+    "natural",
     "neuron",
     "neuron_conductance",
+    "operation",
     "saliency",
     "score_change",
     "smooth",

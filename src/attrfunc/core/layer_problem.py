@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from attrfunc.core.baseline import resolve_baseline
 from attrfunc.core.errors import ModelError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
-from attrfunc.core.problem import Held, Problem
+from attrfunc.core.problem import Held, Mode, Problem
 from attrfunc.core.sites import Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
@@ -29,8 +30,8 @@ log = logging.getLogger("attrfunc")
 class LayerProblem(Problem):
     """A view opened on an input, where the activations at one or several layers are the point."""
 
-    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = ()) -> None:
-        super().__init__(view, inputs, twin, held)
+    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = (), mode: Mode = nullcontext) -> None:
+        super().__init__(view, inputs, twin, held, mode)
         self._structure: list[tuple[slice, Restore]] = []
         self.shares_prefix = False  # until its cost is known, which it never is to a compiler
         self.unread = False  # nothing but the layers themselves reads the input
@@ -79,7 +80,7 @@ class LayerProblem(Problem):
         return [places for places, _ in self._structure]
 
     def _like(self, view: View, inputs: Inputs) -> Problem:
-        part = LayerProblem(view, inputs, self.twin)
+        part = LayerProblem(view, inputs, self.twin, mode=self._mode)
         part._structure, part._plain_attention, part.unread = self._structure, self._plain_attention, self.unread
         if view is self.view:
             part.shares_prefix, part.shared_bytes = self.shares_prefix, self.shared_bytes

@@ -6,7 +6,7 @@ Points are flat lists of floating-point tensors; `restore` gives them the struct
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +23,10 @@ from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, Rows, floats
 from attrfunc.core.views import View
 
-__all__ = ["Held", "Problem"]
+__all__ = ["Held", "Mode", "Problem"]
 
 Held = Sequence[tuple[Site, Any]]
+Mode = Callable[[], AbstractContextManager[Any]]
 
 
 class Problem:
@@ -36,13 +37,14 @@ class Problem:
         inputs: The examples.
         twin: The stateless model.
         held: Activations, in their structure, that replace what is computed at further places.
+        mode: Makes the context that the model and the selection of its score run in.
 
     Attributes:
         shared_bytes: What an evaluation allocates once, for however many points.
     """
 
-    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = ()) -> None:
-        self.view, self.inputs, self.twin, self.held = view, inputs, twin, held
+    def __init__(self, view: View, inputs: Inputs, twin: Twin, held: Held = (), mode: Mode = nullcontext) -> None:
+        self.view, self.inputs, self.twin, self.held, self._mode = view, inputs, twin, held, mode
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
         self._plain_attention = transformed((inputs.x, inputs.args, inputs.kwargs, inputs.target, view.tensors))
@@ -62,6 +64,11 @@ class Problem:
     def point(self) -> list[Tensor]:
         """The point at the input."""
         return floats(self.inputs.x)[0]
+
+    def observe(self) -> tuple[list[Tensor], Tensor]:
+        """The point at the input, and the scores `(B,)` there."""
+        point = self.point()
+        return point, self.scores([leaf.clone()[None] for leaf in point])[0]
 
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the input."""
@@ -84,8 +91,14 @@ class Problem:
         """The same point with another score: what is selected from the activation at a layer."""
         return self._like(replace(self.view, output=(site, selector)), replace(self.inputs, target=selector))
 
+    def under(self, mode: Mode) -> Problem:
+        """The same problem, whose scores are evaluated under a mode: one that sees, and may change, each operation."""
+        part = self._like(self.view, self.inputs)
+        part._mode = mode
+        return part
+
     def _like(self, view: View, inputs: Inputs) -> Problem:
-        return Problem(view, inputs, self.twin)
+        return Problem(view, inputs, self.twin, mode=self._mode)
 
     def folded(self, points: list[Tensor]) -> tuple[Inputs, Held]:
         """What a run at K points `(K, *point)` takes, with the points behind each other in the batch."""
@@ -116,9 +129,10 @@ class Problem:
         self, inputs: Inputs, visit: Visit | None = None, given: Mapping[int, Any] | None = None
     ) -> tuple[Tensor, list[Restore]]:
         """Scores `(rows,)` of these inputs. `visit` sees, and may change, the activations at the attributed layers."""
-        output, restores = self._outputs(inputs, visit, given=given)
         name = "selector" if self.view.output else "target"
-        return select(output, inputs.target, inputs.rows, name), restores
+        with self._mode():
+            output, restores = self._outputs(inputs, visit, given=given)
+            return select(output, inputs.target, inputs.rows, name), restores
 
     def run(self, x: Any) -> None:
         """Run the network once at `x`, for what can be seen on the way."""

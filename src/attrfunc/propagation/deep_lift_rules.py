@@ -1,0 +1,65 @@
+"""The rule book of DeepLIFT's Rescale rule: an operation's multipliers from the baseline to the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrfunc.propagation.names import words
+from attrfunc.propagation.opened import OPENED
+from attrfunc.propagation.rescale import multilinear, quotient, rescale, selection
+from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
+from attrfunc.propagation.softmax import log_softmax_rule, logsumexp_rule, softmax_rule
+
+__all__ = ["ELEMENTWISE", "LINEAR", "PRODUCTS", "RESCALE", "SELECTIONS"]
+
+ELEMENTWISE = words(
+    """
+    relu relu6 elu selu celu gelu silu mish sigmoid hardsigmoid hardswish hardtanh leaky_relu rrelu prelu
+    logsigmoid log_sigmoid softplus softsign tanh tanhshrink softshrink hardshrink threshold exp exp2 expm1
+    log log2 log10 log1p sqrt rsqrt square reciprocal pow rpow float_power rdiv abs fabs sin cos tan asin acos
+    atan arcsin arccos arctan sinh cosh asinh acosh atanh arcsinh arccosh arctanh sinc erf erfc erfinv digamma
+    lgamma gammaln i0 i0e i1 i1e logit polygamma sign sgn round floor ceil trunc fix frac fmod remainder
+    floor_divide heaviside nan_to_num clamp clamp_min clamp_max
+    """
+)
+
+SELECTIONS = words(
+    """
+    where masked_fill masked_scatter maximum minimum fmax fmin max min amax amin median nanmedian kthvalue
+    mode sort topk msort cummax cummin max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
+    max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
+    adaptive_max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d
+    """
+)
+
+LINEAR = words(
+    """
+    add sub rsub neg sum nansum mean nanmean cumsum diff trace avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear
+    upsample_nearest batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
+    native_dropout scatter_add scatter_reduce index_add embedding embedding_bag
+    """
+)
+
+PRODUCTS = words(
+    """
+    mul matmul mm bmm mv dot vdot inner outer ger tensordot einsum kron cross linear bilinear conv1d conv2d
+    conv3d conv_transpose1d conv_transpose2d conv_transpose3d grid_sample
+    """
+)
+
+_RULES: dict[Any, Rule] = {
+    **OPENED,
+    **dict.fromkeys(ELEMENTWISE, rescale),
+    **dict.fromkeys(SELECTIONS, selection),
+    **dict.fromkeys(LINEAR, natural),
+    **dict.fromkeys(PRODUCTS, Linear(multilinear)),
+    "div": Linear(quotient),
+    "softmax": softmax_rule,
+    "log_softmax": log_softmax_rule,
+    "logsumexp": logsumexp_rule,
+}
+
+RESCALE = RuleBook(_RULES, needs_baseline=True)
+"""Rescale for elementwise operations, and what is complete for all others."""

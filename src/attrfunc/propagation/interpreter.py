@@ -1,0 +1,204 @@
+"""The interpreter: sees every operation of a model, and gives those that depend on the point the gradient of a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ModelError
+from attrfunc.core.transforms import inside
+from attrfunc.propagation.names import Key, in_place, key_of
+from attrfunc.propagation.node import below, lowered, replayed, tracked, with_pull
+from attrfunc.propagation.operation import Operation, UnknownOperationError
+from attrfunc.propagation.passive import PASSIVE
+from attrfunc.propagation.rule_book import Linear, Opened, Rule, RuleBook, natural
+
+__all__ = ["Interpreter", "Record", "Recorder", "shown"]
+
+
+Record = list[tuple[Key, list[Any]]]
+"""The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
+
+
+class _Reader(TorchFunctionMode):
+    """Looks every operation up, and opens those that are interpreted as what they compute."""
+
+    def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
+        super().__init__()
+        self._book, self._layers, self._parameters = book, layers, parameters
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        key = key_of(func, args, kwargs)
+        if key in PASSIVE:
+            return self._passive(func, args, kwargs)
+        rule = self._book.find(key, self._layers)
+        body = rule.function if isinstance(rule, Opened) else None
+        if rule is None:
+            body = getattr(func, "_attrfunc_operation", None)
+        if body is not None:
+            with self:
+                result = body(*args, **kwargs)
+                return args[0].copy_(result) if in_place(func, kwargs) else result
+        return self._ruled(key, rule, func, args, kwargs)
+
+    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
+
+    _ruled: Callable[..., Any]
+
+    def _several(self, leaves: Sequence[Any]) -> bool:
+        """Whether more than one argument may depend on the point: parameters do not."""
+        floats = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in floats) > 1
+
+
+class Recorder(_Reader):
+    """Runs a model as it is, and keeps the arguments of all operations that have rules.
+
+    Attributes:
+        record: What was kept.
+    """
+
+    def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
+        super().__init__(book, layers, parameters)
+        self.record: Record = []
+
+    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        if in_place(func, kwargs) or getattr(func, "__name__", "") == "__setitem__":
+            self._rescue(args[0])
+        return func(*args, **kwargs)
+
+    def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        if rule is not None and rule is not natural:
+            leaves = pytree.tree_leaves((args, kwargs))
+            needed = not isinstance(rule, Linear) or self._several(leaves)
+            self.record.append((key, leaves if needed else []))
+        if in_place(func, kwargs):
+            self._rescue(args[0])
+        return func(*args, **kwargs)
+
+    def _rescue(self, target: Tensor) -> None:
+        """Copy what was kept and is about to be overwritten."""
+        for _, leaves in self.record:
+            for i, leaf in enumerate(leaves):
+                if isinstance(leaf, Tensor) and _overlap(leaf, target):
+                    leaves[i] = leaf.clone()
+
+
+class Interpreter(_Reader):
+    """Gives the operations that depend on the point the gradients of their rules.
+
+    Args:
+        book: The rules.
+        layers: The names of the layers that are running, where rules are given by layer.
+        parameters: The identities of the model's parameters and buffers.
+        at_baseline: The same run at the baseline.
+        at_point: The same run at the point, for a compiler, which cannot be asked what lies below a level.
+    """
+
+    def __init__(
+        self,
+        book: RuleBook,
+        layers: list[str],
+        parameters: Set[int],
+        at_baseline: Record | None = None,
+        at_point: Record | None = None,
+    ) -> None:
+        super().__init__(book, layers, parameters)
+        self._at_baseline, self._at_point = at_baseline, at_point
+        self._count = self._number = 0
+
+    def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        if rule is natural:
+            return func(*args, **kwargs)
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        recorded = self._next(key, leaves) if rule is not None else (None, None)
+        places = tuple(i for i, leaf in enumerate(leaves) if tracked(leaf))
+        alone = isinstance(rule, Linear) and not self._several(leaves)
+        if not places or alone:
+            return func(*args, **kwargs)
+        if rule is None:
+            result = func(*args, **kwargs)
+            if not any(tracked(leaf) for leaf in pytree.tree_leaves(result)):
+                return result
+            raise UnknownOperationError(key)
+        self._number += 1
+        return self._apply(key, rule, func, leaves, spec, places, recorded)
+
+    def _apply(
+        self,
+        key: Key,
+        rule: Rule,
+        func: Callable[..., Any],
+        leaves: list[Any],
+        spec: Any,
+        places: tuple[int, ...],
+        recorded: tuple[list[Any] | None, list[Any] | None],
+    ) -> Any:
+        overwrites = in_place(func, pytree.tree_unflatten(leaves, spec)[1])
+        baseline, point = recorded
+        constants = [below(leaf) for leaf in leaves] if point is None else point
+        if overwrites and point is None:
+            constants[0] = constants[0].clone()
+        operation = Operation(
+            key, func, constants, spec, places, baseline, overwrites, self._number - 1, tuple(self._layers)
+        )
+        inputs = [leaves[place] for place in places]
+        apply = rule.rule if isinstance(rule, Linear) else rule
+        assert callable(apply)
+        if point is None:
+            with lowered():
+                value, pull = apply(operation)
+            result = with_pull(value, pull, inputs)
+        else:
+            value, pull = apply(operation)
+            result = replayed(value, pull, inputs, operation.inputs)
+        return leaves[0].copy_(result) if overwrites else result
+
+    def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
+        """The arguments of the same call at the baseline, and at the point."""
+        number, self._count = self._count, self._count + 1
+        found: list[list[Any] | None] = []
+        for record in (self._at_baseline, self._at_point):
+            if record is None:
+                found.append(None)
+                continue
+            there, kept = record[number] if number < len(record) else (None, [])
+            if there != key or (kept and [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves]):
+                raise ModelError(
+                    f"the model does not run the same operations at the baseline as at the input (operation {number}, "
+                    f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
+                )
+            found.append(kept)
+            if record is self._at_baseline:
+                record[number] = (key, [])  # what has been compared need not be kept
+        return found[0], found[1]
+
+
+def _shape(leaf: Any) -> Any:
+    return leaf.shape if isinstance(leaf, Tensor) else None
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors lie in the same memory."""
+    if torch.compiler.is_compiling():
+        return True
+    return _deepest(one).untyped_storage().data_ptr() == _deepest(other).untyped_storage().data_ptr()
+
+
+def _deepest(tensor: Tensor) -> Tensor:
+    deeper = inside(tensor)
+    return tensor if deeper is tensor else _deepest(deeper)
+
+
+def shown(key: Key) -> str:
+    """What a key is called in messages."""
+    return repr(key if isinstance(key, str) else getattr(key, "__name__", str(key)))

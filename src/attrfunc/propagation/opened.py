@@ -1,0 +1,230 @@
+"""Operations that are interpreted as what they compute, written out in simpler ones."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attrfunc.core.attention import plain_attention
+from attrfunc.propagation.names import Key
+from attrfunc.propagation.recurrent import RECURRENT
+from attrfunc.propagation.rule_book import Opened, Rule
+
+__all__ = ["OPENED", "from_source"]
+
+
+def from_source(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of `torch.nn.functional` that is written in Python, as a plain one that modes see into.
+
+    torch's functions hand themselves over whole to a mode, before their body runs; the copy does not ask.
+    """
+    asks = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch_function")}
+    plain = types.FunctionType(
+        function.__code__, {**function.__globals__, **asks}, function.__name__, function.__defaults__
+    )
+    plain.__kwdefaults__ = function.__kwdefaults__
+    return plain
+
+
+def layer_norm(
+    input: Tensor,  # noqa: A002  # torch's name
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.layer_norm`."""
+    return _affine(_standardized(input, tuple(range(-len(normalized_shape), 0)), eps), weight, bias)
+
+
+def rms_norm(
+    input: Tensor,  # noqa: A002
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """`torch.nn.functional.rms_norm`."""
+    power = (input * input).mean(tuple(range(-len(normalized_shape), 0)), keepdim=True)
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    return _affine(input * torch.rsqrt(power + eps), weight, None)
+
+
+def group_norm(
+    input: Tensor,  # noqa: A002
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.group_norm`."""
+    groups = input.unflatten(1, (num_groups, -1))
+    normal = _standardized(groups, tuple(range(2, groups.dim())), eps).flatten(1, 2)
+    return _affine(normal, *(_by_channel(p, input) for p in (weight, bias)))
+
+
+def instance_norm(
+    input: Tensor,  # noqa: A002
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`torch.nn.functional.instance_norm`."""
+    if use_input_stats:
+        normal = _standardized(input, tuple(range(2, input.dim())), eps)
+    else:
+        assert running_mean is not None
+        assert running_var is not None
+        normal = (input - _by_channel(running_mean, input)) * torch.rsqrt(_by_channel(running_var, input) + eps)
+    return _affine(normal, *(_by_channel(p, input) for p in (weight, bias)))
+
+
+def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def _by_channel(parameter: Any, x: Tensor) -> Any:
+    return None if parameter is None else parameter.reshape(-1, *[1] * (x.dim() - 2))
+
+
+def _norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None, **_: Any) -> Tensor:
+    """`torch.norm`, `torch.linalg.vector_norm`."""
+    p = {"fro": 2, None: 2}.get(p, p)
+    dims = tuple(range(x.dim())) if dim is None else dim
+    x = x if dtype is None else x.to(dtype)
+    if p == 2:
+        return (x * x).sum(dims, keepdim=keepdim).sqrt()
+    if abs(p) == float("inf"):
+        return x.abs().amax(dims, keepdim=keepdim) if p > 0 else x.abs().amin(dims, keepdim=keepdim)
+    size = x.abs()
+    return (size if p == 1 else size.pow(p)).sum(dims, keepdim=keepdim).pow(1 / p)
+
+
+def _vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:  # noqa: A002
+    return _norm(x, ord, dim, keepdim, dtype)
+
+
+def _var(x: Tensor, dim: Any = None, unbiased: Any = True, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    dims = tuple(range(x.dim())) if dim is None else ((dim,) if isinstance(dim, int) else tuple(dim))
+    correction = int(unbiased) if correction is None else correction
+    centred = x - x.mean(dims, keepdim=True)
+    count = torch.Size([x.shape[d] for d in dims]).numel()
+    return (centred * centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
+
+
+def _prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    x = x if dtype is None else x.to(dtype)
+    factors = x.flatten().unbind() if dim is None else x.unbind(dim)
+    product = functools.reduce(torch.mul, factors)
+    return product.unsqueeze(dim) if keepdim and dim is not None else product
+
+
+def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
+    a, b = input.chunk(2, dim)
+    return a * torch.sigmoid(b)
+
+
+def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:  # noqa: A002
+    return beta * input + alpha * torch.matmul(mat1, mat2)
+
+
+def _addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002
+    return beta * input + alpha * torch.matmul(batch1, batch2).sum(0)
+
+
+def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002
+    return beta * input + alpha * vec1[:, None] * vec2
+
+
+def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:  # noqa: A002
+    return input + value * (tensor1 * tensor2)
+
+
+def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:  # noqa: A002
+    return input + value * (tensor1 / tensor2)
+
+
+def _lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:  # noqa: A002
+    return input + weight * (end - input)
+
+
+def _logaddexp(input: Tensor, other: Tensor) -> Tensor:  # noqa: A002
+    return torch.logsumexp(torch.stack(torch.broadcast_tensors(input, other)), 0)
+
+
+def _softmin(input: Tensor, dim: int | None = None, **_: Any) -> Tensor:  # noqa: A002
+    return torch.softmax(-input, -1 if dim is None else dim)
+
+
+def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    lengths = [(x * x).sum(dim).sqrt().clamp(min=eps) for x in (x1, x2)]
+    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+
+
+def _pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    return _norm(x1 - x2 + eps, p, -1, keepdim)
+
+
+def _mse_loss(input: Tensor, target: Tensor, *_: Any, reduction: str = "mean", **__: Any) -> Tensor:  # noqa: A002
+    squares = (input - target) * (input - target)
+    return squares if reduction == "none" else (squares.mean() if reduction == "mean" else squares.sum())
+
+
+_SOURCES: list[Any] = [
+    F.multi_head_attention_forward,
+    F.normalize,
+    F.local_response_norm,
+    F.lp_pool1d,
+    F.lp_pool2d,
+    F.gumbel_softmax,
+]
+
+_FUNCTIONS: dict[str, Any] = {
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+    "scaled_dot_product_attention": plain_attention,
+    "norm": _norm,
+    "vector_norm": _vector_norm,
+    "var": _var,
+    "std": lambda *args, **kwargs: _var(*args, **kwargs).sqrt(),
+    "prod": _prod,
+    "glu": _glu,
+    "addmm": _addmm,
+    "addmv": _addmm,
+    "baddbmm": _addmm,
+    "addbmm": _addbmm,
+    "addr": _addr,
+    "addcmul": _addcmul,
+    "addcdiv": _addcdiv,
+    "lerp": _lerp,
+    "logaddexp": _logaddexp,
+    "softmin": _softmin,
+    "cosine_similarity": _cosine_similarity,
+    "pairwise_distance": _pairwise_distance,
+    "mse_loss": _mse_loss,
+    "rmatmul": lambda right, left: torch.matmul(left, right),
+    **RECURRENT,
+    **{function.__name__: from_source(function) for function in _SOURCES},
+}
+
+OPENED: dict[Key, Rule] = {name: Opened(function) for name, function in _FUNCTIONS.items()}
+"""What these operations compute."""

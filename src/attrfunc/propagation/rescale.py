@@ -1,0 +1,95 @@
+"""DeepLIFT's Rescale rule (Shrikumar et al. 2017), and what extends it to operations of several inputs.
+
+Every rule gives multipliers `m` that are complete: the change of the value from the baseline is the sum of `m` times
+the changes of the inputs, exactly. By the chain rule the attributions then are, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.transforms import known
+from attrfunc.core.trees import floats
+from attrfunc.propagation.natural_rule import gradient_rule, pull_of, transposed
+from attrfunc.propagation.operation import Operation
+
+__all__ = ["multilinear", "quotient", "rescale", "selection", "slope"]
+
+Ruled = tuple[Any, Callable[[Tensor], Sequence[Tensor]]]
+
+
+def rescale(operation: Operation) -> Ruled:
+    """An elementwise function of one input: the slope from the baseline to the input."""
+    operation.require(1)
+    (x,), (x0,) = operation.inputs, operation.there.inputs
+    y, y0 = operation.value(), operation.there.value()
+    multiplier = slope(x, x0, y, y0, lambda middle: operation.value([middle]))
+    return y, lambda gradient: [(gradient * multiplier).sum_to_size(x.shape)]
+
+
+def slope(x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """`(y - y0) / (x - x0)`, and the derivative halfway where that is nearly 0 / 0.
+
+    Rounding spoils the quotient by `eps / change`, curvature the derivative by its square: they are even at `eps^(2/3)`
+    of the values or beyond. At the kink of a ReLU, between values of unequal signs, nothing counts as near.
+    """
+    change = x - x0
+    near = (change.abs() <= torch.finfo(x.dtype).eps ** (2 / 3) * (x.abs() + x0.abs())) | (x == x0)
+    quotient = (y - y0) / torch.where(near, 1, change)
+    if known(near.any()) is False:
+        return quotient
+    middle = torch.where(near, (x + x0) / 2, x)
+    value, pull = torch.func.vjp(function, middle)  # type: ignore[misc]
+    return torch.where(near, pull(torch.ones_like(value))[0].expand_as(quotient), quotient)
+
+
+def multilinear(operation: Operation) -> Ruled:
+    """A product of one or two inputs: each change times the other's mean, which shares out the whole change evenly.
+
+    `a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2`
+    """
+    inputs, there = operation.inputs, operation.there
+    if len(inputs) == 1:
+        same = [known((now == then).all()) for now, then in zip(operation.others, there.others, strict=True)]
+        elementwise = operation.key == "mul"
+        # A factor that depends on the input without a derivative, such as a mask, changes too.
+        return rescale(operation) if elementwise and not all(same) else gradient_rule(operation)
+    operation.require(2)
+    means = [(now + then) / 2 for now, then in zip(inputs, there.inputs, strict=True)]
+    _, pull = pull_of(operation, means)
+    return operation.value(), pull
+
+
+def quotient(operation: Operation) -> Ruled:
+    """A division: the product with the reciprocal, which is rescaled."""
+    if len(operation.inputs) == 1:
+        return rescale(operation)
+    (a, b), (a0, b0) = operation.inputs, operation.there.inputs
+    share, weight = (1 / b + 1 / b0) / 2, -(a + a0) / 2 / (b * b0)
+    _, pull = torch.func.vjp(lambda a, b: a * share + b * weight, a, b)  # type: ignore[misc]
+    return operation.value(), pull
+
+
+def selection(operation: Operation) -> Ruled:
+    """What chooses among numbers (a maximum, pooling, sorting, `where`): the chosen ones share out the change.
+
+    Where `i` is chosen at the input and `j` at the baseline, the change `x[i] - x0[j]` lies between those of `x[i]` and
+    of `x[j]` (for a maximum or a minimum), so it is a mean of the two, whose weights are the multipliers.
+    """
+    here, there = gradient_rule(operation), gradient_rule(operation.there)
+    (y,), _ = floats(here[0])
+    (y0,), _ = floats(there[0])
+    changes = [now - then for now, then in zip(operation.inputs, operation.there.inputs, strict=True)]
+    chosen, chosen_there = (transposed(pull, y)(changes) for pull in (here[1], there[1]))
+    apart = chosen - chosen_there
+    share = torch.where(apart == 0, 1, (y - y0 - chosen_there) / torch.where(apart == 0, 1, apart))
+
+    def pull(gradient: Tensor) -> list[Tensor]:
+        parts = here[1](share * gradient), there[1]((1 - share) * gradient)
+        return [one + other for one, other in zip(*parts, strict=True)]
+
+    return here[0], pull

@@ -1,0 +1,166 @@
+"""Rule books: for each operation, how attributions go back through it.
+
+This is where `rules` is documented; every method refers here.
+
+rules: A `RuleBook`, or a dictionary from operations to rules that is laid over the method's own book. An operation is
+    given in any form that torch has of it (`torch.relu`, `torch.nn.functional.relu`, the name `"relu"`), as an
+    `autograd.Function`, or as a function of the user's that `af.operation` has made visible. A rule is one of
+
+    * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input;
+    * `natural`: the operation's own gradient;
+    * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
+    * `Opened(function)`: the function is what the operation computes, and is interpreted in its place.
+
+    The name of a layer in place of an operation, with a dictionary of rules, stands for rules inside that layer alone.
+
+Example:
+    >>> import attrfunc as af
+    >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> straight = lambda operation: (operation.value(), lambda gradient: [gradient])
+    >>> af.deep_lift(model, torch.ones(5, 3), target=0, rules={torch.relu: straight}).shape
+    torch.Size([5, 3])
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, describe, near
+from attrfunc.propagation.names import Key, named_key
+from attrfunc.propagation.operation import Operation
+
+__all__ = ["Linear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "operation"]
+
+Pull = Callable[[Tensor], Sequence[Tensor]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An operation that is interpreted as what it computes.
+
+    Attributes:
+        function: Computes the same, with the same arguments.
+    """
+
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """An operation that is linear in each of its inputs.
+
+    Its own gradient is right where one input alone depends on the point and the rest are parameters.
+
+    Attributes:
+        rule: What holds otherwise.
+    """
+
+    rule: Callable[[Operation], tuple[Any, Pull]]
+
+
+class _Natural:
+    def __repr__(self) -> str:
+        return "natural"
+
+
+natural = _Natural()
+"""The rule of operations whose own gradient is right: those that are linear in what depends on the point."""
+
+Rule = Callable[[Operation], tuple[Any, Pull]] | Opened | Linear | _Natural
+Rules = Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class RuleBook:
+    """Rules for operations; `book | {operation: rule}` lays others over it.
+
+    Attributes:
+        rules: By key; see `attrfunc.propagation.names`.
+        layers: The books inside some layers, by name.
+        needs_baseline: Whether the rules compare with the values at a baseline.
+    """
+
+    rules: dict[Key, Rule] = field(default_factory=dict)
+    layers: dict[str, RuleBook] = field(default_factory=dict)
+    needs_baseline: bool = False
+
+    def __or__(self, other: RuleBook | Rules) -> RuleBook:
+        """This book with other rules laid over it."""
+        if isinstance(other, RuleBook):
+            layers = {name: book | other for name, book in self.layers.items()} | other.layers
+            baseline = self.needs_baseline or other.needs_baseline
+            return RuleBook(self.rules | other.rules, layers, baseline)
+        own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
+        base = RuleBook(self.rules | own, {name: book | own for name, book in self.layers.items()}, self.needs_baseline)
+        inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
+        return RuleBook(base.rules, base.layers | inner, base.needs_baseline)
+
+    def find(self, key: Key, places: Sequence[str] = ()) -> Rule | None:
+        """The rule for an operation inside these layers, the innermost last."""
+        for place in reversed(places):
+            if place in self.layers:
+                return self.layers[place].rules.get(key)
+        return self.rules.get(key)
+
+
+def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[str]) -> RuleBook:
+    """The book of a call.
+
+    Args:
+        base: The method's own book.
+        rules: What the user gave.
+        names: The names of the model's layers.
+
+    Raises:
+        ArgumentError: If `rules` is neither a book nor a dictionary of rules, or names a layer that is not there.
+    """
+    if rules is None:
+        return base
+    if not isinstance(rules, Mapping | RuleBook):
+        raise ArgumentError("rules", describe(rules), "a RuleBook, or a dictionary from operations to rules", _FORMS)
+    for rule in pytree.tree_leaves(dict(rules) if isinstance(rules, Mapping) else rules.rules):
+        if not (callable(rule) or isinstance(rule, Opened | Linear | _Natural | RuleBook)):
+            raise ArgumentError("rules", describe(rule), "a rule for each operation", _FORMS)
+    book = rules if isinstance(rules, RuleBook) else base | rules
+    for name in book.layers:
+        if name not in names:
+            raise ArgumentError("rules", f"rules for a layer {name!r}", "the name of a layer", near(name, names))
+    return book
+
+
+def operation(function: F) -> F:
+    """Make a function of the user's visible to rule books, as an operation of its own.
+
+    Args:
+        function: A function of tensors. It is interpreted as one operation where a rule book has a rule for it, else
+            its body is.
+
+    Returns:
+        The same function.
+
+    Example:
+        >>> swish = af.operation(lambda x: x * torch.sigmoid(x))
+        >>> swish(torch.zeros(2))
+        tensor([0., 0.])
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        tensors = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        if has_torch_function(tensors):
+            return handle_torch_function(call, tensors, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    call._attrfunc_operation = function  # type: ignore[attr-defined]
+    return cast(F, call)
+
+
+_FORMS = "For example rules={torch.nn.functional.gelu: rule}; see attrfunc.propagation.rule_book."
