@@ -84,6 +84,7 @@ METHODS = [
     Method(at_head(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
     Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
     Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
+    Method(af.deep_lift, baseline=True),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),

@@ -28,7 +28,8 @@ _READING = """
 _REARRANGING = """
     view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze permute transpose t adjoint swapaxes
     swapdims movedim moveaxis mT clone contiguous to cpu cuda double half bfloat16 float type_as to_dense alias
-    positive pos expand expand_as broadcast_to broadcast_tensors repeat tile repeat_interleave atleast_1d atleast_2d atleast_3d
+    positive pos expand expand_as broadcast_to broadcast_tensors repeat tile repeat_interleave atleast_1d atleast_2d
+    atleast_3d
     getitem setitem copy select narrow index_select gather take take_along_dim masked_select diagonal diag diag_embed
     split chunk unbind unsafe_split unsafe_chunk split_with_sizes tensor_split hsplit vsplit dsplit
     cat stack hstack vstack dstack column_stack row_stack block_diag
