@@ -72,7 +72,7 @@ class Recorder(_Reader):
         self.record: Record = []
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        if in_place(func, kwargs) or getattr(func, "__name__", "") == "__setitem__":
+        if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)
 

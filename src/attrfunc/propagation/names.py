@@ -52,6 +52,7 @@ def key_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     return key
 
 
+@torch.compiler.assume_constant_result  # a compiler may look it up, and cannot trace it
 def named_key(operation: Key) -> Key:
     """The key that a rule for this operation is looked up by.
 
@@ -73,11 +74,16 @@ def named_key(operation: Key) -> Key:
     return _plain(name) if name else operation
 
 
-def in_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a call overwrites its first argument."""
+@torch.compiler.assume_constant_result
+def _overwrites(func: Callable[..., Any]) -> bool:
     name = str(getattr(func, "__name__", ""))
     operator = name.startswith("__i") and name.endswith("__") and name not in ("__invert__", "__index__", "__int__")
-    return operator or (name.endswith("_") and not name.endswith("__")) or kwargs.get("inplace") is True
+    return operator or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
+
+
+def in_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a call overwrites its first argument."""
+    return _overwrites(func) or kwargs.get("inplace") is True
 
 
 def words(names: str) -> list[str]:
