@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from attrfunc.propagation.names import words
+from attrfunc.propagation.natural_rule import gradient_rule
 from attrfunc.propagation.opened import OPENED
-from attrfunc.propagation.rescale import multilinear, quotient, rescale, selection
+from attrfunc.propagation.rescale import multilinear, quotient, rescale, rescale_kinked, selection
 from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
 from attrfunc.propagation.softmax import log_softmax_rule, logsumexp_rule, softmax_rule
 
-__all__ = ["ELEMENTWISE", "LINEAR", "PRODUCTS", "RESCALE", "SELECTIONS"]
+__all__ = ["KINKED", "LINEAR", "PRODUCTS", "RESCALE", "SELECTIONS", "SMOOTH"]
 
-ELEMENTWISE = words(
+SMOOTH = words(
     """
-    relu relu6 elu selu celu gelu silu mish sigmoid hardsigmoid hardswish hardtanh leaky_relu rrelu prelu
-    logsigmoid log_sigmoid softplus softsign tanh tanhshrink softshrink hardshrink threshold exp exp2 expm1
-    log log2 log10 log1p sqrt rsqrt square reciprocal pow rpow float_power rdiv abs fabs sin cos tan asin acos
-    atan arcsin arccos arctan sinh cosh asinh acosh atanh arcsinh arccosh arctanh sinc erf erfc erfinv digamma
-    lgamma gammaln i0 i0e i1 i1e logit polygamma sign sgn round floor ceil trunc fix frac fmod remainder
-    floor_divide heaviside nan_to_num clamp clamp_min clamp_max
+    elu selu celu gelu silu mish sigmoid hardsigmoid hardswish logsigmoid log_sigmoid softplus softsign tanh
+    tanhshrink exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square reciprocal pow rpow float_power rdiv
+    sin cos tan asin acos atan arcsin arccos arctan sinh cosh asinh acosh atanh arcsinh arccosh arctanh sinc
+    erf erfc erfinv digamma lgamma gammaln i0 i0e i1 i1e logit polygamma nan_to_num
+    """
+)
+
+KINKED = words(
+    """
+    relu relu6 hardtanh leaky_relu rrelu prelu threshold softshrink hardshrink abs fabs clamp clamp_min clamp_max
+    sign sgn round floor ceil trunc fix frac fmod remainder floor_divide heaviside
     """
 )
 
@@ -45,16 +51,18 @@ LINEAR = words(
 PRODUCTS = words(
     """
     mul matmul mm bmm mv dot vdot inner outer ger tensordot einsum kron cross linear bilinear conv1d conv2d
-    conv3d conv_transpose1d conv_transpose2d conv_transpose3d grid_sample
+    conv3d conv_transpose1d conv_transpose2d conv_transpose3d
     """
 )
 
 _RULES: dict[Any, Rule] = {
     **OPENED,
-    **dict.fromkeys(ELEMENTWISE, rescale),
+    **dict.fromkeys(SMOOTH, rescale),
+    **dict.fromkeys(KINKED, rescale_kinked),
     **dict.fromkeys(SELECTIONS, selection),
     **dict.fromkeys(LINEAR, natural),
     **dict.fromkeys(PRODUCTS, Linear(multilinear)),
+    "grid_sample": Linear(gradient_rule),
     "div": Linear(quotient),
     "softmax": softmax_rule,
     "log_softmax": log_softmax_rule,

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.transforms import inside
-from attrfunc.propagation.names import Key, in_place, key_of
+from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
 from attrfunc.propagation.node import below, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Operation, UnknownOperationError
 from attrfunc.propagation.passive import PASSIVE
@@ -78,7 +78,7 @@ class Recorder(_Reader):
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is not None and rule is not natural:
-            leaves = pytree.tree_leaves((args, kwargs))
+            leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
             self.record.append((key, leaves if needed else []))
         if in_place(func, kwargs):
@@ -131,9 +131,10 @@ class Interpreter(_Reader):
                 return result
             raise UnknownOperationError(key)
         self._number += 1
-        return self._apply(key, rule, func, leaves, spec, places, recorded)
+        result = self._applied(key, rule, func, leaves, spec, places, recorded)
+        return leaves[0].copy_(result) if in_place(func, kwargs) else result
 
-    def _apply(
+    def _applied(
         self,
         key: Key,
         rule: Rule,
@@ -143,25 +144,23 @@ class Interpreter(_Reader):
         places: tuple[int, ...],
         recorded: tuple[list[Any] | None, list[Any] | None],
     ) -> Any:
-        overwrites = in_place(func, pytree.tree_unflatten(leaves, spec)[1])
         baseline, point = recorded
         constants = [below(leaf) for leaf in leaves] if point is None else point
-        if overwrites and point is None:
-            constants[0] = constants[0].clone()
-        operation = Operation(
-            key, func, constants, spec, places, baseline, overwrites, self._number - 1, tuple(self._layers)
-        )
+        args, kwargs = pytree.tree_unflatten(constants, spec)
+        if in_place(func, kwargs):
+            func, kwargs = out_of_place(func, kwargs)
+            constants, spec = pytree.tree_flatten((args, kwargs))
+            constants[0] = constants[0].clone()  # the rule may keep it
+        operation = Operation(key, func, constants, spec, places, baseline, self._number - 1, tuple(self._layers))
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear) else rule
         assert callable(apply)
-        if point is None:
-            with lowered():
-                value, pull = apply(operation)
-            result = with_pull(value, pull, inputs)
-        else:
+        if point is not None:
             value, pull = apply(operation)
-            result = replayed(value, pull, inputs, operation.inputs)
-        return leaves[0].copy_(result) if overwrites else result
+            return replayed(value, pull, inputs, operation.inputs)
+        with lowered():
+            value, pull = apply(operation)
+        return with_pull(value, pull, inputs)
 
     def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
         """The arguments of the same call at the baseline, and at the point."""

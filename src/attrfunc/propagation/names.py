@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch._functorch.autograd_function import custom_function_call
 
-__all__ = ["Key", "in_place", "key_of", "named_key", "words"]
+__all__ = ["Key", "in_place", "key_of", "named_key", "out_of_place", "words"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 Key = str | type[torch.autograd.Function] | Callable[..., Any]
 """A name for torch's own operations; the object itself for an `autograd.Function` or an operation of the user's."""
 
@@ -40,6 +41,11 @@ _OPERATORS = {
 }
 
 
+def _at_trace_time(function: F) -> F:
+    """Let a compiler call a function that it cannot trace, and keep what it gives."""
+    return cast(F, torch.compiler.assume_constant_result(function))
+
+
 def key_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key:
     """The key of a call that a mode sees."""
     if func is custom_function_call:
@@ -52,7 +58,7 @@ def key_of(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     return key
 
 
-@torch.compiler.assume_constant_result  # a compiler may look it up, and cannot trace it
+@_at_trace_time
 def named_key(operation: Key) -> Key:
     """The key that a rule for this operation is looked up by.
 
@@ -74,16 +80,31 @@ def named_key(operation: Key) -> Key:
     return _plain(name) if name else operation
 
 
-@torch.compiler.assume_constant_result
+def in_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Whether a call overwrites its first argument."""
+    return _overwrites(func) or kwargs.get("inplace") is True
+
+
+def out_of_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """A call that gives what one in place leaves in its first argument, and leaves that alone."""
+    kwargs = {**kwargs, "inplace": False} if "inplace" in kwargs else kwargs
+    return (_twin_of(func) if _overwrites(func) else func), kwargs
+
+
+@_at_trace_time
 def _overwrites(func: Callable[..., Any]) -> bool:
     name = str(getattr(func, "__name__", ""))
     operator = name.startswith("__i") and name.endswith("__") and name not in ("__invert__", "__index__", "__int__")
     return operator or name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
 
 
-def in_place(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    """Whether a call overwrites its first argument."""
-    return _overwrites(func) or kwargs.get("inplace") is True
+@_at_trace_time
+def _twin_of(func: Callable[..., Any]) -> Callable[..., Any]:
+    name = _plain(func.__name__)
+    for home in (torch.Tensor, torch.nn.functional, torch):
+        if hasattr(home, name):
+            return getattr(home, name)
+    return lambda target, *args, **kwargs: func(target.clone(), *args, **kwargs)
 
 
 def words(names: str) -> list[str]:

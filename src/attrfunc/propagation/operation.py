@@ -33,12 +33,11 @@ class Operation:
 
     Attributes:
         key: Which operation.
-        func: What computes it.
+        func: What computes it, out of place.
         leaves: All arguments, flat.
         spec: Their structure, `(args, kwargs)`.
         places: Where among `leaves` the inputs stand: the floating-point tensors that depend on the point.
         at_baseline: All arguments of the same call at the baseline, flat; None if there is none.
-        overwrites: Whether the first argument is overwritten.
         number: How many operations that depend on the point ran before.
         layers: The names of the layers that it runs in, the innermost last, where rules are given by layer.
     """
@@ -49,7 +48,6 @@ class Operation:
     spec: Any
     places: tuple[int, ...]
     at_baseline: list[Any] | None = None
-    overwrites: bool = False
     number: int = 0
     layers: tuple[str, ...] = ()
 
@@ -92,7 +90,5 @@ class Operation:
         return replace(self, leaves=self.at_baseline, at_baseline=None)
 
     def _run(self, leaves: list[Any]) -> Any:
-        if self.overwrites:
-            leaves[0] = leaves[0].clone()
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
         return self.func(*args, **kwargs)

@@ -17,7 +17,7 @@ from attrfunc.core.trees import floats
 from attrfunc.propagation.natural_rule import gradient_rule, pull_of, transposed
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["multilinear", "quotient", "rescale", "selection", "slope"]
+__all__ = ["multilinear", "quotient", "rescale", "rescale_kinked", "selection"]
 
 Ruled = tuple[Any, Callable[[Tensor], Sequence[Tensor]]]
 
@@ -27,24 +27,33 @@ def rescale(operation: Operation) -> Ruled:
     operation.require(1)
     (x,), (x0,) = operation.inputs, operation.there.inputs
     y, y0 = operation.value(), operation.there.value()
-    multiplier = slope(x, x0, y, y0, lambda middle: operation.value([middle]))
-    return y, lambda gradient: [(gradient * multiplier).sum_to_size(x.shape)]
+    # Rounding spoils the quotient by `eps / change`, curvature the derivative halfway by its square: they are even at
+    # `eps^(2/3)` of the values. At the kink of a ReLU, between values of unequal signs, nothing counts as near.
+    tolerance = torch.finfo(x.dtype).eps ** (2 / 3)
+    near = ((x - x0).abs() <= tolerance * torch.maximum(x.abs(), x0.abs())) | (x == x0)
+    return _by_slope(operation, y, (y - y0) / torch.where(near, 1, x - x0), near)
 
 
-def slope(x: Tensor, x0: Tensor, y: Tensor, y0: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """`(y - y0) / (x - x0)`, and the derivative halfway where that is nearly 0 / 0.
-
-    Rounding spoils the quotient by `eps / change`, curvature the derivative by its square: they are even at `eps^(2/3)`
-    of the values or beyond. At the kink of a ReLU, between values of unequal signs, nothing counts as near.
-    """
+def rescale_kinked(operation: Operation) -> Ruled:
+    """The same for a function made of straight pieces, whose quotients are exact wherever there is one."""
+    operation.require(1)
+    (x,), (x0,) = operation.inputs, operation.there.inputs
+    y, y0 = operation.value(), operation.there.value()
     change = x - x0
-    near = (change.abs() <= torch.finfo(x.dtype).eps ** (2 / 3) * (x.abs() + x0.abs())) | (x == x0)
-    quotient = (y - y0) / torch.where(near, 1, change)
-    if known(near.any()) is False:
-        return quotient
-    middle = torch.where(near, (x + x0) / 2, x)
-    value, pull = torch.func.vjp(function, middle)  # type: ignore[misc]
-    return torch.where(near, pull(torch.ones_like(value))[0].expand_as(quotient), quotient)
+    near = change == 0
+    return _by_slope(operation, y, (y - y0) / torch.where(near, 1, change), near)
+
+
+def _by_slope(operation: Operation, y: Tensor, quotient: Tensor, near: Tensor) -> Ruled:
+    """The quotient, and the derivative halfway where it is nearly 0 / 0."""
+    (x,), (x0,) = operation.inputs, operation.there.inputs
+    if known(near.any()) is not False:
+        middle = torch.where(near, (x + x0) / 2, x)
+        value, derivative = torch.func.vjp(lambda at: operation.value([at]), middle)  # type: ignore[misc]
+        quotient = torch.where(near, derivative(torch.ones_like(value))[0].expand_as(quotient), quotient)
+    if x.shape == y.shape:
+        return y, lambda gradient: [gradient * quotient]
+    return y, lambda gradient: [(gradient * quotient).sum_to_size(x.shape)]
 
 
 def multilinear(operation: Operation) -> Ruled:
