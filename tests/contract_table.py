@@ -28,6 +28,10 @@ class Method:
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
         return self.call(model, x, **{**seeded, **self.options, **kwargs})
 
+    def __str__(self):
+        """The same in every process that runs tests, which a function's own text is not."""
+        return f"{self.call.__name__}{[getattr(value, '__name__', value) for value in self.options.values()]}"
+
     def compiled(self, model, **kwargs):
         """The method of x alone, for `torch.compile`, which traces no generator."""
         unseeded = {"generator": None} if self.random else {}
@@ -85,6 +89,7 @@ METHODS = [
     Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
     Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
     Method(af.deep_lift, baseline=True),
+    Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
@@ -94,7 +99,7 @@ METHODS = [
 
 
 def over(methods):
-    return pytest.mark.parametrize("method", methods, ids=lambda m: f"{m.call.__name__}{list(m.options.values())}")
+    return pytest.mark.parametrize("method", methods, ids=str)
 
 
 def every_method(test):
@@ -107,7 +112,7 @@ def every_method(test):
     (keys,) = (mark.kwargs.get("ids") or mark.args[1] for mark in views)
     values = dict(zip(keys, views[0].args[1], strict=True))
     pairs = [
-        pytest.param(method, values[key], id=f"{method.call.__name__}{list(method.options.values())}-{key}")
+        pytest.param(method, values[key], id=f"{method}-{key}")
         for method in METHODS
         for key in values
         if not method.views or key in method.views

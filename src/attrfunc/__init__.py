@@ -23,6 +23,7 @@ from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.propagation.deep_lift import deep_lift
+from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.rule_book import Opened, RuleBook, natural, operation
 
@@ -39,6 +40,7 @@ __all__ = [
     "completeness_gap",
     "conductance",
     "deep_lift",
+    "deep_lift_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",

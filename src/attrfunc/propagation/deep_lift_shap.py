@@ -1,0 +1,133 @@
+"""DeepLIFT averaged over a distribution of baselines: DeepSHAP (Lundberg and Lee 2017)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ModelError
+from attrfunc.core.evaluate import cache_rows, to_measure
+from attrfunc.core.meter import Meter
+from attrfunc.core.method import each_layer, method, open_problem
+from attrfunc.core.problem import Problem
+from attrfunc.core.progress import Progress, reporter
+from attrfunc.core.quadrature import positive
+from attrfunc.core.samples import Moments, distribution
+from attrfunc.core.segment import Segment
+from attrfunc.core.target import Target
+from attrfunc.core.views import Model
+from attrfunc.propagation.deep_lift import lifted
+from attrfunc.propagation.deep_lift_rules import RESCALE
+from attrfunc.propagation.propagate import layer_names
+from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
+
+__all__ = ["deep_lift_shap"]
+
+log = logging.getLogger("attrfunc")
+
+
+@method
+@each_layer
+def deep_lift_shap(
+    model: Model,
+    x: Any,
+    *,
+    baselines: Any,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    rules: RuleBook | Rules | None = None,
+    multiply_by_inputs: bool = True,
+    chunk_size: int | None = None,
+    progress: Progress = False,
+) -> Any:
+    """`deep_lift` from every baseline of a distribution, averaged.
+
+    The network runs forward once for the input and once for each baseline, and back once for each pair.
+
+    Args:
+        model: A module, any callable, or a view of one.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        baselines: All of these samples `(N, *S)` are taken, for each example; see `attrfunc.core.samples`.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+        rules: Other rules; see `attrfunc.propagation.rule_book`.
+        multiply_by_inputs: `False` gives the average multipliers.
+        chunk_size: Pairs of examples and baselines taken at once; see `attrfunc.core.evaluate`.
+        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+
+    Returns:
+        Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
+        list of layers, a list). *Completeness*: they sum to the score less its mean over the baselines, exactly.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: As for `deep_lift`.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> x, background = torch.ones(5, 3), torch.randn(20, 3)
+        >>> attributions = af.deep_lift_shap(model, x, baselines=background, target=1)
+        >>> change = model(x)[:, 1] - model(background)[:, 1].mean()
+        >>> torch.allclose(attributions.sum(1), change, atol=1e-5)
+        True
+
+    Reference:
+        Lundberg, Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017.
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    book = laid_over(RESCALE, rules, layer_names(problem))
+    pairs = _Pairs(problem, book, distribution(baselines, x), multiply_by_inputs)
+    moments, report = Moments(second=False), reporter(progress, pairs.count * problem.inputs.rows)
+    size = None if chunk_size is None else positive("chunk_size", chunk_size)
+    done = 0
+    if size is None and to_measure(problem.inputs, pairs.count):
+        with Meter() as meter:
+            moments.take(pairs.of(slice(0, 1)))
+        done, size = 1, cache_rows(problem.inputs, meter.weight)
+        report(problem.inputs.rows)
+    most = pairs.count if size is None else max(1, size // max(problem.inputs.rows, 1))
+    while done < pairs.count:
+        chosen = slice(done, min(done + most, pairs.count))
+        moments.take(pairs.of(chosen))
+        report((chosen.stop - done) * problem.inputs.rows)
+        done = chosen.stop
+    return pairs.restore(moments.result("smoothgrad"))
+
+
+class _Pairs:
+    """What each baseline gives for all examples."""
+
+    def __init__(self, problem: Problem, book: RuleBook, samples: list[Tensor], multiply_by_inputs: bool) -> None:
+        self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
+        self._samples, self.count = samples, len(samples[0])
+        self._spec = pytree.tree_structure(problem.inputs.x)
+        # What a compiler traces has no batching rule for batch norm.
+        self._mapped = not torch.compiler.is_compiling()
+        self.restore = problem.restore
+
+    def of(self, chosen: slice) -> list[Tensor]:
+        """Attributions `(K, *point)` from K baselines: mapped, so that what depends on the input alone runs once."""
+        parts = [leaf[chosen] for leaf in self._samples]
+        if len(parts[0]) > 1 and self._mapped:
+            try:
+                return torch.func.vmap(self._one)(parts)
+            except ModelError:
+                raise
+            except RuntimeError as error:
+                log.debug("vmap failed, so baselines are taken one by one: %s", error)
+                self._mapped = False
+        found = [self._one([leaf[k] for leaf in parts]) for k in range(len(parts[0]))]
+        return [torch.stack(leaves) for leaves in zip(*found, strict=True)]
+
+    def _one(self, sample: list[Tensor]) -> list[Tensor]:
+        baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
+        path = Segment.of(self._problem, baseline, measure=False)
+        self.restore = path.problem.restore
+        return lifted(path, self._book, self._multiply)
