@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from attrfunc.propagation.rule_book import Linear, Opened, Rule, RuleBook, natur
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
+
+PART = "_attrfunc_part"
+"""The attribute of a tensor that holds a summand of it."""
 
 Record = list[tuple[Key, list[Any]]]
 """The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
@@ -118,7 +122,8 @@ class Interpreter(_Reader):
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is natural:
-            return func(*args, **kwargs)
+            kept = self._book.parts is not None and key in self._book.parts
+            return self._passive(func, args, kwargs) if kept else self._changed(func(*args, **kwargs))
         leaves, spec = pytree.tree_flatten((args, kwargs))
         recorded = self._next(key, leaves) if rule is not None else (None, None)
         places = tuple(i for i, leaf in enumerate(leaves) if tracked(leaf))
@@ -132,7 +137,7 @@ class Interpreter(_Reader):
             raise UnknownOperationError(key)
         self._number += 1
         result = self._applied(key, rule, func, leaves, spec, places, recorded)
-        return leaves[0].copy_(result) if in_place(func, kwargs) else result
+        return self._changed(leaves[0].copy_(result)) if in_place(func, kwargs) else result
 
     def _applied(
         self,
@@ -151,16 +156,44 @@ class Interpreter(_Reader):
             func, kwargs = out_of_place(func, kwargs)
             constants, spec = pytree.tree_flatten((args, kwargs))
             constants[0] = constants[0].clone()  # the rule may keep it
-        operation = Operation(key, func, constants, spec, places, baseline, self._number - 1, tuple(self._layers))
+        operation = Operation(
+            key, func, constants, spec, places, baseline, number=self._number - 1, layers=tuple(self._layers)
+        )
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear) else rule
         assert callable(apply)
+        part = getattr(inputs[0], PART, None)
+        if part is not None:
+            operation = replace(operation, part=below(part))
+            inputs.append(part)
         if point is not None:
             value, pull = apply(operation)
             return replayed(value, pull, inputs, operation.inputs)
         with lowered():
-            value, pull = apply(operation)
-        return with_pull(value, pull, inputs)
+            value, pull, *apart = apply(operation)
+        result = with_pull(value, pull, inputs)
+        if apart:
+            value, pull = apart
+            setattr(result, PART, with_pull(value, pull, inputs))
+        return result
+
+    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Keep a part apart."""
+        result = func(*args, **kwargs)
+        parts = [getattr(arg, PART, None) for arg in args] if self._book.parts is not None else []
+        if any(part is not None for part in parts) and isinstance(result, Tensor):
+            known = all(part is not None or not tracked(arg) for part, arg in zip(parts, args, strict=True))
+            if not known or in_place(func, kwargs):
+                return self._changed(result)
+            own = [arg if part is None else part for part, arg in zip(parts, args, strict=True)]
+            setattr(result, PART, func(*own, **kwargs))
+        return result
+
+    def _changed(self, result: Any) -> Any:
+        """Forget the part of a tensor that may have been overwritten."""
+        if self._book.parts is not None and hasattr(result, PART):
+            delattr(result, PART)
+        return result
 
     def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
         """The arguments of the same call at the baseline, and at the point."""

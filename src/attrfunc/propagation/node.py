@@ -34,16 +34,19 @@ class _Node(_SingleLevelFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.level, _, ctx.pull = inputs[:3]
+        (ctx.level, _, ctx.pull), ctx.count = inputs[:3], len(inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        if torch._C._functorch.maybe_current_level() != ctx.level:
-            return None, None, None, *ctx.pull(gradient)
-        # The backward pass runs inside the level, as that of a layer's gradient does.
-        with lowered():
-            found = ctx.pull(_functorch._unwrap_for_grad(gradient, ctx.level))
-        return None, None, None, *(_functorch._wrap_for_grad(leaf, ctx.level) for leaf in found)
+        if _functorch.maybe_current_level() == ctx.level:
+            # The backward pass runs inside the level, as that of a layer's gradient does.
+            with lowered():
+                found = ctx.pull(_functorch._unwrap_for_grad(gradient, ctx.level))
+            found = [_functorch._wrap_for_grad(leaf, ctx.level) for leaf in found]
+        else:
+            found = ctx.pull(gradient)
+        # A rule need not make use of a part that is told apart.
+        return None, None, None, *found, *[None] * (ctx.count - 3 - len(found))
 
 
 def lowered() -> Any:
@@ -68,7 +71,7 @@ def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
 
     Args:
         result: A tensor, or a structure with one floating-point tensor.
-        pull: Maps the gradient at the tensor to one for each input.
+        pull: Maps the gradient at the tensor to one for each input, or for the first of them.
         inputs: The tensors of the current level that the gradients are for.
     """
     values, restore = floats(result)

@@ -6,7 +6,9 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
     given in any form that torch has of it (`torch.relu`, `torch.nn.functional.relu`, the name `"relu"`), as an
     `autograd.Function`, or as a function of the user's that `af.operation` has made visible. A rule is one of
 
-    * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input;
+    * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input. It may
+      tell a summand of the value apart, `Operation -> (value, pull, part, pull of the part)`: the next operation's rule
+      then finds it as `operation.part`, and its `pull` gives one gradient more, for the part.
     * `natural`: the operation's own gradient;
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
     * `Opened(function)`: the function is what the operation computes, and is interpreted in its place.
@@ -74,7 +76,7 @@ class _Natural:
 natural = _Natural()
 """The rule of operations whose own gradient is right: those that are linear in what depends on the point."""
 
-Rule = Callable[[Operation], tuple[Any, Pull]] | Opened | Linear | _Natural
+Rule = Callable[[Operation], tuple[Any, ...]] | Opened | Linear | _Natural
 Rules = Mapping[Any, Any]
 
 
@@ -85,23 +87,22 @@ class RuleBook:
     Attributes:
         rules: By key; see `attrfunc.propagation.names`.
         layers: The books inside some layers, by name.
-        needs_baseline: Whether the rules compare with the values at a baseline.
+        parts: The natural operations, besides those that only rearrange, that keep a part of their first operand apart.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
-    needs_baseline: bool = False
+    parts: frozenset[Key] | None = None
 
     def __or__(self, other: RuleBook | Rules) -> RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
             layers = {name: book | other for name, book in self.layers.items()} | other.layers
-            baseline = self.needs_baseline or other.needs_baseline
-            return RuleBook(self.rules | other.rules, layers, baseline)
+            return RuleBook(self.rules | other.rules, layers, other.parts or self.parts)
         own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
-        base = RuleBook(self.rules | own, {name: book | own for name, book in self.layers.items()}, self.needs_baseline)
+        base = RuleBook(self.rules | own, {name: book | own for name, book in self.layers.items()}, self.parts)
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
-        return RuleBook(base.rules, base.layers | inner, base.needs_baseline)
+        return RuleBook(base.rules, base.layers | inner, base.parts)
 
     def find(self, key: Key, places: Sequence[str] = ()) -> Rule | None:
         """The rule for an operation inside these layers, the innermost last."""
