@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
 
 PART = "_attrfunc_part"
-"""The attribute of a tensor that holds a summand of it."""
+"""The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
 Record = list[tuple[Key, list[Any]]]
 """The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
@@ -164,17 +166,16 @@ class Interpreter(_Reader):
         assert callable(apply)
         part = getattr(inputs[0], PART, None)
         if part is not None:
-            operation = replace(operation, part=below(part))
-            inputs.append(part)
-        if point is not None:
-            value, pull = apply(operation)
-            return replayed(value, pull, inputs, operation.inputs)
-        with lowered():
+            inputs.append(part[0])
+            operation = replace(operation, part=part[1])
+        with nullcontext() if point is not None else lowered():
             value, pull, *apart = apply(operation)
-        result = with_pull(value, pull, inputs)
+        own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
+        put = with_pull if point is None else partial(replayed, constants=own)
+        result = put(value, pull, inputs)
         if apart:
-            value, pull = apart
-            setattr(result, PART, with_pull(value, pull, inputs))
+            part_value, part_pull = apart
+            setattr(result, PART, (put(part_value, part_pull, inputs), below(part_value)))
         return result
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
@@ -185,8 +186,9 @@ class Interpreter(_Reader):
             known = all(part is not None or not tracked(arg) for part, arg in zip(parts, args, strict=True))
             if not known or in_place(func, kwargs):
                 return self._changed(result)
-            own = [arg if part is None else part for part, arg in zip(parts, args, strict=True)]
-            setattr(result, PART, func(*own, **kwargs))
+            pairs = [(arg, arg) if part is None else part for part, arg in zip(parts, args, strict=True)]
+            part, constant = (func(*own, **kwargs) for own in zip(*pairs, strict=True))
+            setattr(result, PART, (part, below(constant)))
         return result
 
     def _changed(self, result: Any) -> Any:
