@@ -62,8 +62,8 @@ class _Reader(TorchFunctionMode):
 
     def _several(self, leaves: Sequence[Any]) -> bool:
         """Whether more than one argument may depend on the point: parameters do not."""
-        floats = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in floats) > 1
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in tensors) > 1
 
 
 class Recorder(_Reader):

@@ -33,6 +33,10 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
+  attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
+  example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
+  share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -45,6 +49,14 @@ Example:
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.deep_lift import (
+    DeepLift,
+    DeepLiftShap,
+    LayerDeepLift,
+    LayerDeepLiftShap,
+    NeuronDeepLift,
+    NeuronDeepLiftShap,
+)
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.layer import (
@@ -58,6 +70,8 @@ from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 
 __all__ = [
     "Attribution",
+    "DeepLift",
+    "DeepLiftShap",
     "GradientAttribution",
     "GradientShap",
     "InputXGradient",
@@ -66,12 +80,16 @@ __all__ = [
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
+    "LayerDeepLift",
+    "LayerDeepLiftShap",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronDeepLift",
+    "NeuronDeepLiftShap",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
