@@ -86,7 +86,7 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, leaves if needed else []))
+            self.record.append((key, [below(leaf) for leaf in leaves] if needed else []))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)

@@ -74,7 +74,11 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
         recorders.append(Recorder(book, layers, parameters))
         return recorders[-1]
 
-    result = run(_under(problem, book, recorder))
+    part = _under(problem, book, recorder)
+    if torch.compiler.is_compiling():
+        return run(part), recorders[-1].record
+    # Only where a transform is active does torch show an autograd.Function to a mode.
+    _, _, result = torch.func.vjp(lambda zero: (zero, run(part)), torch.zeros(()), has_aux=True)  # type: ignore[misc]
     return result, recorders[-1].record
 
 

@@ -50,7 +50,7 @@ def _layers(cell: Cell, many_states: bool) -> Callable[..., Any]:
     def run(x: Tensor, start: Any, flat: Any, *rest: Any) -> Any:
         if not isinstance(rest[0], bool):
             raise ModelError(
-                "torch.func cannot differentiate packed sequences. Pad them: pass the padded tensor to the recurrent layer."
+                "torch.func cannot differentiate packed sequences. Pass the padded tensor to the recurrent layer."
             )
         _, count, _, _, both, batch_first = rest
         steps = list(x.unbind(1 if batch_first else 0))
