@@ -25,6 +25,9 @@ from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.feature_masks import grid_mask, superpixels
+from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.occlusion import occlusion
 
 __all__ = [
     "ArgumentError",
@@ -38,9 +41,11 @@ __all__ = [
     "completeness_gap",
     "conductance",
     "feature_ablation",
+    "feature_permutation",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
+    "grid_mask",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
@@ -49,8 +54,10 @@ __all__ = [
     "layer",
     "neuron",
     "neuron_conductance",
+    "occlusion",
     "saliency",
     "score_change",
     "smooth",
+    "superpixels",
     "tokens_to_grid",
 ]

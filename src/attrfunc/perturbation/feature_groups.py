@@ -11,15 +11,15 @@ feature_mask: A tensor of group numbers, integers from 0 on, that broadcasts to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.trees import Restore, at_places
 
 __all__ = ["FeatureMask", "Groups"]
 
@@ -50,7 +50,7 @@ class Groups:
         return cls(ids, start)
 
     @classmethod
-    def masked(cls, mask: Any, point: Sequence[Tensor], restore: Callable[[list[Any]], Any], *, alike: bool) -> Groups:
+    def masked(cls, mask: Any, point: Sequence[Tensor], restore: Restore, *, alike: bool) -> Groups:
         """The groups that a mask makes.
 
         Args:
@@ -65,7 +65,8 @@ class Groups:
         Raises:
             ArgumentError: If the mask does not fit the point, or holds anything but integers from 0 on.
         """
-        masks = _leaves(mask, point, restore)
+        single = len(point) == 1 and isinstance(mask, Tensor)
+        masks = [mask] if single else at_places("feature_mask", mask, restore, point)
         ids = [_aligned(part, leaf, alike) for part, leaf in zip(masks, point, strict=True)]
         numbers, places = torch.unique(torch.cat([part.flatten() for part in ids]), return_inverse=True)
         if numbers[0] < 0:
@@ -77,21 +78,6 @@ class Groups:
             )
         parts = places.split([part.numel() for part in ids])
         return cls([part.view_as(like) for part, like in zip(parts, ids, strict=True)], len(numbers))
-
-
-def _leaves(mask: Any, point: Sequence[Tensor], restore: Callable[[list[Any]], Any]) -> list[Any]:
-    """The mask's tensors, one for each of the point's; where there is one of these, a tensor will do."""
-    if len(point) == 1 and isinstance(mask, Tensor):
-        return [mask]
-    leaves, given = pytree.tree_flatten(mask)
-    if given != pytree.tree_structure(restore(list(point))):
-        raise ArgumentError(
-            "feature_mask",
-            describe(mask),
-            f"the structure of what is attributed, {describe(restore(list(point)))}",
-            "Give one mask for each tensor, nested as the tensors are.",
-        )
-    return leaves
 
 
 def _aligned(mask: Any, leaf: Tensor, alike: bool) -> Tensor:
