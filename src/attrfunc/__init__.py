@@ -25,6 +25,7 @@ from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.occlusion import occlusion
@@ -54,6 +55,7 @@ __all__ = [
     "layer",
     "neuron",
     "neuron_conductance",
+    "number_groups",
     "occlusion",
     "saliency",
     "score_change",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -76,14 +75,15 @@ def occlusion(
         )
     given = [per_tensor(*pair, game.end, game.problem.restore) for pair in (("window", window), ("stride", stride))]
     windows = [Windows.over(*extent) for extent in zip(game.end, *given, strict=True)]
-    *starts, count = accumulate((part.count for part in windows), initial=0)
+    counts = [part.count for part in windows]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
 
     def present(chosen: slice) -> list[Tensor]:
         # Number 0 is the input as it is.
         numbers = torch.arange(chosen.start - 1, chosen.stop - 1, device=game.end[0].device)
         return [~part.masks(numbers - start) for part, start in zip(windows, starts, strict=True)]
 
-    scores = game.evaluate(count + 1, present, chunk_size=chunk_size, progress=progress)
-    losses = (scores[0] - scores[1:]).T.split([part.count for part in windows], dim=1)
+    scores = game.evaluate(1 + sum(counts), present, chunk_size=chunk_size, progress=progress)
+    losses = (scores[0] - scores[1:]).T.split(counts, dim=1)
     averages = [part.averaged(loss) for part, loss in zip(windows, losses, strict=True)]
     return game.problem.restore([game.typed(*pair) for pair in zip(averages, game.end, strict=True)])

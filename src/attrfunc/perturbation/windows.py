@@ -58,7 +58,7 @@ class Windows:
     @property
     def count(self) -> int:
         """Number of places."""
-        return math.prod(len(cover) for cover in self.covers)
+        return math.prod([len(cover) for cover in self.covers])
 
     def masks(self, numbers: Tensor) -> Tensor:
         """What the windows of these numbers `(K,)` cover, booleans `(K, 1, *S)`; nothing if there is no such number."""
