@@ -37,6 +37,12 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
   share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
+  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
+  batch, as in Captum; one that returns several, not one for each example, raises.
+* `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
+* Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -67,11 +73,22 @@ from attrfunc.captum.attr.layer import (
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+)
 
 __all__ = [
     "Attribution",
     "DeepLift",
     "DeepLiftShap",
+    "FeatureAblation",
+    "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
     "InputXGradient",
@@ -82,6 +99,8 @@ __all__ = [
     "LayerConductance",
     "LayerDeepLift",
     "LayerDeepLiftShap",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
@@ -90,9 +109,12 @@ __all__ = [
     "NeuronConductance",
     "NeuronDeepLift",
     "NeuronDeepLiftShap",
+    "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "Occlusion",
+    "PerturbationAttribution",
     "Saliency",
 ]
