@@ -206,7 +206,8 @@ class Interpreter(_Reader):
                 found.append(None)
                 continue
             there, kept = record[number] if number < len(record) else (None, [])
-            if there != key or (kept and [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves]):
+            kept = [_as_many(then, now) for then, now in zip(kept, leaves, strict=bool(kept))]
+            if there != key or [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves[: len(kept)]]:
                 raise ModelError(
                     f"the model does not run the same operations at the baseline as at the input (operation {number}, "
                     f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
@@ -215,6 +216,12 @@ class Interpreter(_Reader):
             if record is self._at_baseline:
                 record[number] = (key, [])  # what has been compared need not be kept
         return found[0], found[1]
+
+
+def _as_many(then: Any, now: Any) -> Any:
+    """What one row gave at the baseline, for all rows."""
+    one = isinstance(then, Tensor) and isinstance(now, Tensor) and then.dim() == now.dim() > 0 and then.shape[0] == 1
+    return below(then.expand(now.shape[0], *then.shape[1:])) if one else then
 
 
 def _shape(leaf: Any) -> Any:
