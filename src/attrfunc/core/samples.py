@@ -16,7 +16,7 @@ generator: Where all randomness comes from; `None` is torch's default generator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from numbers import Real
 from typing import Any
@@ -75,13 +75,22 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
+    def shared(self, draw: Callable[..., Tensor], *shape: int) -> Tensor:
+        """Numbers that are the same for all examples, in double precision; `draw` is `torch.rand`, say."""
+        return self._drawn(draw, shape, torch.float64, "cpu")
+
     def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
-        # precision: the same generator gives the same noise to a model in any.
+        # In one precision: the same generator gives the same noise to a model in any.
+        return self._drawn(draw, like.shape, dtype, like.device)
+
+    def _drawn(
+        self, draw: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
         outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
-        device = self._generator.device if self._generator is not None else like.device
+        source = self._generator.device if self._generator is not None else device
         with outside:
-            return draw(like.shape, generator=self._generator, dtype=dtype, device=device).to(like.device)
+            return draw(shape, generator=self._generator, dtype=dtype, device=source).to(device)
 
 
 def sampled(
