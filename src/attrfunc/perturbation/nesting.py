@@ -55,13 +55,13 @@ def frozen(nesting: Any, players: int) -> Nesting:
             f"nested lists that hold each of the groups 0 to {players - 1} of features once",
             "For example nesting=[[0, 1], [2, 3]] for four.",
         )
-    count = sum(2 * contexts for contexts in _context_counts(tree))
-    if count > 2 * players * MOST_COALITIONS:
+    count = sum(_context_counts(tree))
+    if count > MOST_COALITIONS:
         raise ArgumentError(
             "nesting",
-            f"groups that need up to {count:.0e} coalitions",
-            f"at most {2 * players * MOST_COALITIONS:.0e}",
-            "Nest the groups deeper: each sequence of m members makes 2^(m - 1) for each of them.",
+            f"groups whose members join {count:.0e} coalitions",
+            f"at most {MOST_COALITIONS:.0e}",
+            "Nest them deeper: among m members of a group, each joins 2^(m - 1) coalitions of the others.",
         )
     return tree
 
