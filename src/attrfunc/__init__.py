@@ -24,7 +24,13 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.kernel_shap import kernel_shap
+from attrfunc.perturbation.owen_values import owen_values
+from attrfunc.perturbation.shapley_interactions import shapley_interactions
+from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
+from attrfunc.perturbation.shapley_values import shapley_values
 
 __all__ = [
     "ArgumentError",
@@ -33,6 +39,7 @@ __all__ = [
     "View",
     "activation",
     "activation_baseline",
+    "banzhaf_values",
     "batch_score",
     "bind",
     "completeness_gap",
@@ -46,11 +53,17 @@ __all__ = [
     "integrated_gradients",
     "internal_influence",
     "interpolate",
+    "kernel_shap",
     "layer",
     "neuron",
     "neuron_conductance",
+    "owen_values",
     "saliency",
     "score_change",
+    "shapley_interactions",
+    "shapley_sampling",
+    "shapley_sampling_error",
+    "shapley_values",
     "smooth",
     "tokens_to_grid",
 ]

@@ -149,20 +149,21 @@ class Moments:
         second: Whether the squares are wanted.
 
     Attributes:
+        count: Number of samples so far.
         mean: The means so far.
         squares: The sums of squared distances so far.
     """
 
     def __init__(self, *, second: bool) -> None:
-        self._second, self._count = second, 0
+        self._second, self.count = second, 0
         self.mean: list[Tensor] = []
         self.squares: list[Tensor] = []
         self._dtypes: list[torch.dtype] = []
 
     def take(self, samples: list[Tensor]) -> None:
         """Add samples `(K, *S)`, one tensor for each quantity."""
-        before, count = self._count, samples[0].shape[0]
-        self._count = after = before + count
+        before, count = self.count, samples[0].shape[0]
+        self.count = after = before + count
         self._dtypes = [leaf.dtype for leaf in samples]
         wide = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in samples]
         means = [leaf.mean(0) for leaf in wide]
@@ -179,10 +180,14 @@ class Moments:
         """The mean (`smoothgrad`), the mean of the squares (`smoothgrad_sq`) or the variance (`vargrad`)."""
         found = self.mean
         if kind != "smoothgrad":
-            found = [leaf / self._count for leaf in self.squares]
+            found = [leaf / self.count for leaf in self.squares]
         if kind == "smoothgrad_sq":
             found = [variance + mean.square() for variance, mean in zip(found, self.mean, strict=True)]
         return [leaf.to(dtype) for leaf, dtype in zip(found, self._dtypes, strict=True)]
+
+    def standard_errors(self) -> list[Tensor]:
+        """Those of the means, if there are two samples and more."""
+        return [(leaf / (self.count - 1) / self.count).sqrt() for leaf in self.squares]
 
 
 def _stdevs(stdev: Any, x: Any) -> list[float]:

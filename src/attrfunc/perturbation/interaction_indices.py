@@ -73,7 +73,7 @@ def interactions(values: Tensor, index: str, order: int) -> tuple[Tensor, ...]:
     sizes = all_coalitions(players).sum(1)
     found = []
     for size in range(1, order + 1):
-        by_size = [float(INDICES[index](size, larger, order)) if larger >= size else 0.0 for larger in range(players + 1)]
+        by_size = [0.0] * size + [float(INDICES[index](size, larger, order)) for larger in range(size, players + 1)]
         weights = torch.tensor(by_size, dtype=torch.float64)[sizes].to(values.device)
         sums = _along_players(weights[:, None] * dividends, lambda without, along: (without + along, along))
         found.append(_of_players(sums, players, size))

@@ -84,10 +84,8 @@ def owen_steps(tree: Nesting, players: int) -> Steps:
     return Steps(tuple(numbers), *zip(*steps, strict=True))
 
 
-def _steps(
-    tree: Nesting, contexts: Sequence[tuple[int, float]], players: int
-) -> Iterator[tuple[int, int, float]]:
-    """`(player, coalition that it joins, weight)`: at each level any of the siblings may be there already, as a whole."""
+def _steps(tree: Nesting, contexts: Sequence[tuple[int, float]], players: int) -> Iterator[tuple[int, int, float]]:
+    """`(player, coalition that it joins, weight)`: any siblings may be there already, as wholes."""
     if isinstance(tree, int):
         for context, weight in contexts:
             yield tree, context, weight
