@@ -23,10 +23,10 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
     """Coalitions to evaluate beside the empty and the full one.
 
     All coalitions of size s together weigh `1 / (s (n - s))`. From the outer sizes to the inner ones, a size is
-    enumerated if as many of the remaining coalitions as its share of the weight would enumerate it; of the others
-    coalitions are drawn, in numbers proportional to their weights. Coalitions come with their complements, so that
-    what two groups do together cancels. A complement adds no equation, so where there are too few for that, they
-    come alone.
+    enumerated if as many of the remaining coalitions as its share of the weight would enumerate it, and the first
+    always: it determines all attributions. Of the other sizes coalitions are drawn, in numbers proportional to their
+    weights. Coalitions come with their complements, so that what two groups do together cancels. A complement adds no
+    equation, so where there are too few for that, they come alone, those without one player first.
 
     Args:
         players: Number of players, n.
@@ -39,15 +39,16 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
     Raises:
         ArgumentError: If there are too few to determine an attribution for each player.
     """
-    if n_samples < players + 1:
+    least = min(players + 2, 2**players)
+    if n_samples < least:
         raise ArgumentError(
             "n_samples",
             str(n_samples),
-            f"at least {players + 1} coalitions for {players} groups of features, better {10 * players}",
+            f"at least {least} coalitions for {players} groups of features, better {10 * players}",
             "Raise n_samples, or make fewer groups.",
         )
-    paired = n_samples >= 2 * players
-    sizes = range(1, players // 2 + 1) if paired else range(1, players)
+    paired = n_samples >= 2 * players + 2
+    sizes = range(1, players // 2 + 1) if paired else range(players - 1, 0, -1)
     budget = (n_samples - 2) // 2 if paired else n_samples - 2
     # The middle size of pairs has its complements within it.
     alone = [not paired or 2 * size == players for size in sizes]
@@ -74,7 +75,7 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
 def _enumerated(counts: Sequence[int], weights: Sequence[float], budget: int) -> int:
     """How many sizes, from the first on, are evaluated completely."""
     for place, (count, weight) in enumerate(zip(counts, weights, strict=True)):
-        if budget * weight < count * sum(weights[place:]) * (1 - 1e-9):
+        if place and budget * weight < count * sum(weights[place:]) * (1 - 1e-9):
             return place
         budget -= count
     return len(counts)

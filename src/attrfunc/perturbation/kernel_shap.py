@@ -48,8 +48,8 @@ def kernel_shap(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        n_samples: Number of coalitions, which the examples share: at least one more than the groups, from twice the
-            groups on with their complements. Ten times the groups and more make sense.
+        n_samples: Number of coalitions, which the examples share: at least n + 2; from 2 n + 2 on they come with their
+            complements. Ten times n and more make sense.
         baseline: What replaces features; see `attrfunc.core.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
         generator: The source of randomness; see `attrfunc.core.samples`.
@@ -66,7 +66,7 @@ def kernel_shap(
         are linear in the values of the game, and gradients pass through them.
 
     Raises:
-        ArgumentError: If an argument cannot be right, or the coalitions do not determine the attributions.
+        ArgumentError: If an argument cannot be right, or the coalitions are too few.
         ModelError: If a score is not finite, or examples are not scored apart.
 
     Example:
