@@ -26,7 +26,11 @@ from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.feature_groups import number_groups
+from attrfunc.perturbation.feature_masks import grid_mask, superpixels
+from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.kernel_shap import kernel_shap
+from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
 from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
@@ -45,9 +49,11 @@ __all__ = [
     "completeness_gap",
     "conductance",
     "feature_ablation",
+    "feature_permutation",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
+    "grid_mask",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
@@ -57,6 +63,8 @@ __all__ = [
     "layer",
     "neuron",
     "neuron_conductance",
+    "number_groups",
+    "occlusion",
     "owen_values",
     "saliency",
     "score_change",
@@ -65,5 +73,6 @@ __all__ = [
     "shapley_sampling_error",
     "shapley_values",
     "smooth",
+    "superpixels",
     "tokens_to_grid",
 ]

@@ -33,6 +33,12 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
+  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
+  batch, as in Captum; one that returns several, not one for each example, raises.
+* `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
+* Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -55,9 +61,20 @@ from attrfunc.captum.attr.layer import (
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+)
 
 __all__ = [
     "Attribution",
+    "FeatureAblation",
+    "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
     "InputXGradient",
@@ -66,15 +83,20 @@ __all__ = [
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "Occlusion",
+    "PerturbationAttribution",
     "Saliency",
 ]
