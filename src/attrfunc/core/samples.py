@@ -187,7 +187,9 @@ class Moments:
 
     def standard_errors(self) -> list[Tensor]:
         """Those of the means, if there are two samples and more."""
-        return [(leaf / (self.count - 1) / self.count).sqrt() for leaf in self.squares]
+        variances = [leaf / (self.count - 1) / self.count for leaf in self.squares]
+        # The root has no derivative at zero, where none is needed.
+        return [torch.where(leaf > 0, torch.where(leaf > 0, leaf, 1).sqrt(), 0) for leaf in variances]
 
 
 def _stdevs(stdev: Any, x: Any) -> list[float]:
