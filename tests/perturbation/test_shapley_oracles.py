@@ -169,10 +169,7 @@ def test_a_single_player_gets_all(n_samples):
         af.shapley_values(game, game.ones()),
         af.banzhaf_values(game, game.ones()),
         af.owen_values(game, game.ones(), nesting=[0]),
-        *(
-            af.shapley_sampling(game, game.ones(), n_samples=3, design=d)
-            for d in ("antithetic", "orthogonal", "random")
-        ),
+        *(af.shapley_sampling(game, game.ones(), n_samples=3, design=d) for d in DESIGNS),
     ):
         torch.testing.assert_close(found[0], game.values[1] - game.values[0])
 

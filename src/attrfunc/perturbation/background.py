@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -32,27 +33,32 @@ class MeanGame:
 
     Attributes:
         players: Number of groups, n.
+        dtype: That of the scores that were evaluated.
     """
 
     def __init__(self, games: Sequence[Game]) -> None:
         self._games = games
         self.players = games[0].players
+        self.dtype = torch.get_default_dtype()
 
     def values(self, coalitions: Tensor, *, chunk_size: int | None = None, progress: Progress = False) -> Tensor:
-        """Mean scores `(K, rows)` of coalitions `(K, n)`; see `Game.values`."""
+        """Mean scores `(K, rows)` of coalitions `(K, n)` in double precision; see `Game.values`."""
         if len(self._games) == 1:
-            return self._games[0].values(coalitions, chunk_size=chunk_size, progress=progress)
+            return self._wide(self._games[0].values(coalitions, chunk_size=chunk_size, progress=progress))
         report = reporter(progress, len(self._games))
-        total: Tensor | float = 0.0
+        mean = torch.zeros((), dtype=torch.float64)
         for game in self._games:
-            total = total + game.values(coalitions, chunk_size=chunk_size).double()
+            mean = mean + self._wide(game.values(coalitions, chunk_size=chunk_size)) / len(self._games)
             report(1)
-        assert isinstance(total, Tensor)
-        return total / len(self._games)
+        return mean
+
+    def _wide(self, values: Tensor) -> Tensor:
+        self.dtype = values.dtype
+        return values.double()
 
     def spread(self, per_group: Tensor) -> Any:
         """Give every element the number of its group; see `Game.spread`."""
-        return self._games[0].spread(per_group)
+        return self._games[0].spread(per_group.to(self.dtype))
 
 
 def open_games(

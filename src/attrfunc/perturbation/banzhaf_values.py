@@ -86,5 +86,5 @@ def banzhaf_values(
         return game.spread(semivalues(values, banzhaf_weight))
     drawn = draws.shared(torch.rand, (n_samples + 1) // 2, game.players) < 0.5
     coalitions = torch.stack([drawn, ~drawn], 1).flatten(0, 1)[:n_samples]
-    values = game.values(coalitions, chunk_size=chunk_size, progress=progress).double()
+    values = game.values(coalitions, chunk_size=chunk_size, progress=progress)
     return game.spread(additive_fit(coalitions, values - values[:1]))

@@ -59,15 +59,14 @@ def interactions(values: Tensor, index: str, order: int) -> tuple[Tensor, ...]:
     """Interactions of all sets of up to `order` players.
 
     Args:
-        values: The whole game `(2^n, B)`.
+        values: The whole game `(2^n, B)` in double precision.
         index: A key of `INDICES`.
         order: The largest size of a set.
 
     Returns:
-        For each size a symmetric tensor `(B, n, ..., n)` in double precision, zero where players repeat.
+        For each size a symmetric tensor `(B, n, ..., n)`, zero where players repeat.
     """
     players = len(values).bit_length() - 1
-    values = values.double()
     # What no player changes would be nothing but rounding errors below.
     dividends = _along_players(values - values[:1], lambda without, along: (without, along - without))
     sizes = all_coalitions(players).sum(1)

@@ -83,6 +83,6 @@ def kernel_shap(
     game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
     drawn, weights = kernel_design(game.players, positive("n_samples", n_samples), Draws(x, 0.0, generator))
     ends = torch.tensor([[False], [True]]).expand(-1, game.players)
-    values = game.values(torch.cat([ends, drawn]), chunk_size=chunk_size, progress=progress).double()
+    values = game.values(torch.cat([ends, drawn]), chunk_size=chunk_size, progress=progress)
     gains = values[1:] - values[:1]
     return game.spread(efficient_fit(drawn, weights, gains[1:], gains[0]))

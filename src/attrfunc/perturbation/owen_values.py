@@ -77,7 +77,7 @@ def owen_values(
     steps = owen_steps(frozen(nesting, n), n)
     digits = range(n - 1, -1, -1)
     coalitions = torch.tensor([[bool(one >> digit & 1) for digit in digits] for one in steps.coalitions])
-    values = game.values(coalitions, chunk_size=chunk_size, progress=progress).double()
+    values = game.values(coalitions, chunk_size=chunk_size, progress=progress)
     before, after, players = (torch.tensor(part, device=values.device) for part in steps[1:4])
     weights = torch.tensor(steps.weights, dtype=values.dtype, device=values.device)[:, None]
     added = weights * (values[after] - values[before])

@@ -1,6 +1,7 @@
 """Additive games fitted to evaluated coalitions, in closed form, as linear maps from values to attributions.
 
-The maps depend on the coalitions only. So they are computed once for all examples, and gradients pass through them.
+Values are given in double precision. The maps depend on the coalitions only: they are computed once for all examples,
+and gradients pass through them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def efficient_fit(coalitions: Tensor, weights: Tensor, values: Tensor, whole: Te
         whole: The value of the full coalition `(B,)`, less that of the empty one.
 
     Returns:
-        Attributions `(B, n)` in double precision.
+        Attributions `(B, n)`.
 
     Raises:
         ArgumentError: If the coalitions do not determine them.
@@ -39,8 +40,8 @@ def efficient_fit(coalitions: Tensor, weights: Tensor, values: Tensor, whole: Te
     players = coalitions.shape[1]
     share = coalitions.double().mean(1, keepdim=True)
     fit = _projection(coalitions.double() - share, weights, torch.ones(players, players, dtype=torch.float64) / players)
-    rest = values.double() - share.to(values.device) * whole.double()
-    return (whole.double() / players + fit.to(values.device) @ rest).T
+    rest = values - share.to(values.device) * whole
+    return (whole / players + fit.to(values.device) @ rest).T
 
 
 def additive_fit(coalitions: Tensor, values: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def additive_fit(coalitions: Tensor, values: Tensor) -> Tensor:
         values: Their values `(K, B)`, less any constant of each example.
 
     Returns:
-        What each player adds, `(B, n)`, in double precision.
+        What each player adds, `(B, n)`.
 
     Raises:
         ArgumentError: If the coalitions do not determine it.
@@ -59,7 +60,7 @@ def additive_fit(coalitions: Tensor, values: Tensor) -> Tensor:
     members = coalitions.double()
     weights = torch.ones(len(members), dtype=torch.float64) / len(members)
     fit = _projection(members - members.mean(0), weights, torch.zeros((), dtype=torch.float64))
-    return (fit.to(values.device) @ values.double()).T
+    return (fit.to(values.device) @ values).T
 
 
 def _projection(design: Tensor, weights: Tensor, filling: Tensor) -> Tensor:

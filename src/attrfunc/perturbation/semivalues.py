@@ -31,16 +31,15 @@ def semivalues(values: Tensor, weight: Callable[[int, int], float]) -> Tensor:
     """Each player's mean marginal contribution.
 
     Args:
-        values: The whole game `(2^n, B)`.
+        values: The whole game `(2^n, B)` in double precision.
         weight: The weight of a coalition of so many of the other players.
 
     Returns:
-        Values `(B, n)` in double precision.
+        Values `(B, n)`.
     """
     players = len(values).bit_length() - 1
     if players == 0:
         return values.new_zeros(values.shape[1], 0)
-    values = values.double()
     others = players - 1
     by_size: Sequence[float] = [weight(others, size) for size in range(players)]
     weights = torch.tensor(by_size, dtype=torch.float64)[all_coalitions(others).sum(1)].to(values.device)

@@ -90,4 +90,4 @@ def shapley_interactions(
         raise ArgumentError("order", str(order), f"at most the {game.players} groups of features", "Lower it.")
     require_few(game.players, "feature masks that join some of them: interactions are computed exactly only")
     values = game.values(all_coalitions(game.players), chunk_size=chunk_size, progress=progress)
-    return tuple(found.to(values.dtype) for found in interactions(values, index, order))
+    return tuple(found.to(game.dtype) for found in interactions(values, index, order))

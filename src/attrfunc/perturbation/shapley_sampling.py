@@ -88,7 +88,7 @@ def shapley_sampling(
     score: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     walks = _walks(model, x, baseline, baselines, (n_samples, design, generator), **score)
     mean, _ = mean_walk(walks, tolerance=tolerance, chunk_size=chunk_size, progress=progress)
-    return walks.game.spread(mean)
+    return walks.game.spread(mean.to(walks.dtype))
 
 
 @method
@@ -147,7 +147,7 @@ def shapley_sampling_error(
     if error is None:
         least = 2 * walks.together
         raise ArgumentError("n_samples", str(n_samples), f"at least {least} to compare", f"Pass n_samples={least}.")
-    return walks.game.spread(error)
+    return walks.game.spread(error.to(walks.dtype))
 
 
 def _walks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ __all__ = ["Walks", "mean_walk"]
 
 # Numbers that are held at once for a block of permutations: their marginal contributions and their baselines.
 BLOCK = 2**22
+# Coalitions are listed as a table of so many bytes at most; others are made as they are evaluated.
+TABLE = 2**26
 # Standard errors of fewer draws say little.
 FEWEST = 10
 
@@ -36,11 +39,13 @@ class Walks:
 
     Attributes:
         together: How many permutations belong together in each independent draw.
+        dtype: That of the scores that were evaluated.
     """
 
     def __init__(self, game: Game, draws: Draws, baselines: list[Tensor] | None, n_samples: int, design: str) -> None:
         self.game, self._draws, self._baselines = game, draws, baselines
         self.n_samples, self.together = n_samples, 1 if design == "random" else 2
+        self.dtype = torch.get_default_dtype()
         self._units = drawn(draws, game.players, n_samples, design)
 
     def blocks(self, most: int, chunk_size: int | None, progress: Progress) -> Iterator[list[Tensor]]:
@@ -52,14 +57,21 @@ class Walks:
             progress: Whether and how to report permutations.
         """
         game = self.game
-        held = 2 * game.rows * game.players + (sum(leaf.numel() for leaf in game.end) if self._baselines else 0)
+        held = 2 * game.rows * game.players + game.players**2 // 4
+        held += sum(leaf.numel() for leaf in game.end) if self._baselines else 0
         most = min(most, max(1, BLOCK // max(held, 1)))
         report = reporter(progress, self.n_samples)
-        while units := list(itertools.islice(self._units, most)):
-            yield self._evaluate(units, chunk_size)
+        while drawn_now := list(itertools.islice(self._drawn(), most)):
+            units, baselines = [unit for unit, _ in drawn_now], [baseline for _, baseline in drawn_now]
+            yield self._evaluate(units, baselines, chunk_size)
             report(sum(len(unit) for unit in units))
 
-    def _evaluate(self, units: list[Tensor], chunk_size: int | None) -> list[Tensor]:
+    def _drawn(self) -> Iterator[tuple[Tensor, Any]]:
+        """Permutations that belong together, and their baseline."""
+        for unit in self._units:
+            yield unit, self._draws.one_of(self._baselines) if self._baselines else None
+
+    def _evaluate(self, units: list[Tensor], baselines: list[Any], chunk_size: int | None) -> list[Tensor]:
         ranks, n = torch.cat(units), self.game.players
         # All end at the input. They start at the same place, unless each draw has a baseline of its own.
         draw = torch.tensor([number if self._baselines else 0 for number, unit in enumerate(units) for _ in unit])
@@ -67,7 +79,7 @@ class Walks:
         draws = torch.cat([torch.tensor([0]), torch.arange(count), draw.repeat_interleave(n - 1)])
         walks = torch.cat([torch.zeros(1 + count, dtype=torch.long), torch.arange(len(ranks)).repeat_interleave(n - 1)])
         sizes = torch.cat([torch.tensor([n] + [0] * count), torch.arange(1, n).repeat(len(ranks))])
-        starts = self._starts(count) if self._baselines else None
+        starts = self._starts(baselines) if self._baselines else None
 
         def present(chosen: slice) -> list[Tensor]:
             inside = ranks[walks[chosen]] < sizes[chosen, None]
@@ -76,18 +88,21 @@ class Walks:
         def replacing(chosen: slice) -> list[Tensor]:
             return [leaf[draws[chosen].to(leaf.device)] for leaf in starts or ()]
 
-        own = replacing if starts else None
-        values = self.game.evaluate(len(walks), present, starts=own, chunk_size=chunk_size).double()
-        full, empty, between = values.split([1, count, len(ranks) * (n - 1)])
+        if starts is None and len(walks) * n <= TABLE:
+            values = self.game.values(ranks[walks] < sizes[:, None], chunk_size=chunk_size)
+        else:
+            own = replacing if starts else None
+            values = self.game.evaluate(len(walks), present, starts=own, chunk_size=chunk_size)
+        self.dtype = values.dtype
+        full, empty, between = values.double().split([1, count, len(ranks) * (n - 1)])
         path = [empty[draw, None], between.unflatten(0, (len(ranks), n - 1)), full.expand(len(ranks), 1, -1)]
         steps = torch.cat(path, 1).diff(dim=1)
         order = ranks.to(values.device)[:, :, None].expand(-1, -1, steps.shape[2])
         return list(steps.gather(1, order).transpose(1, 2).split([len(unit) for unit in units]))
 
-    def _starts(self, count: int) -> list[Tensor]:
-        """Points at drawn baselines `(count, *point)`."""
-        assert self._baselines is not None
-        points = [self.game.problem.ends(self._draws.one_of(self._baselines), measure=False)[0] for _ in range(count)]
+    def _starts(self, baselines: list[Any]) -> list[Tensor]:
+        """The points at some baselines `(count, *point)`."""
+        points = [self.game.problem.ends(baseline, measure=False)[0] for baseline in baselines]
         return [torch.stack(leaves) for leaves in zip(*points, strict=True)]
 
 
