@@ -21,7 +21,9 @@ from benchmarks.peers import (
     SMOOTH_IG,
     SMOOTH_SALIENCY,
     ablation,
+    exact_shapley,
     occlusion,
+    permutation_shapley,
 )
 from benchmarks.task import Method, Task
 
@@ -159,4 +161,10 @@ CASES = [
     *perturbed(
         "EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49, batches=False
     ),
+    *perturbed("CNN, 10 permutations of 16 patches", "cnn", permutation_shapley((16, 16)), count=10, batches=False),
+    *perturbed(
+        "Transformer, 10 permutations of 16 steps", "transformer", permutation_shapley((2, 64)), count=10, batches=False
+    ),
+    *perturbed("MLP, 10 permutations of 28 groups", "mlp", permutation_shapley(28), count=10),
+    *perturbed("MLP, exact, 6 groups", "mlp", exact_shapley(131), count=720),
 ]
