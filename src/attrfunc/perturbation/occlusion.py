@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from attrfunc.core.baseline import Baseline
@@ -80,8 +79,9 @@ def occlusion(
 
     def present(chosen: slice) -> list[Tensor]:
         # Number 0 is the input as it is.
-        numbers = torch.arange(chosen.start - 1, chosen.stop - 1, device=game.end[0].device)
-        return [~part.masks(numbers - start) for part, start in zip(windows, starts, strict=True)]
+        numbers = range(chosen.start - 1, chosen.stop - 1)
+        pairs = zip(windows, starts, strict=True)
+        return [~part.masks([number - start for number in numbers]) for part, start in pairs]
 
     scores = game.evaluate(1 + sum(counts), present, chunk_size=chunk_size, progress=progress)
     losses = (scores[0] - scores[1:]).T.split(counts, dim=1)

@@ -32,11 +32,12 @@ class Windows:
     """All places of a window in an example.
 
     Attributes:
-        covers: For each dimension of an example, what the window covers at each place along it, booleans
-            `(places, length)`.
+        spans: For each dimension of an example its length, the window's width and its step.
+        device: Where masks are made.
     """
 
-    covers: list[Tensor]
+    spans: list[tuple[int, int, int]]
+    device: torch.device
 
     @classmethod
     def over(cls, tensor: Tensor, window: Extent, stride: Extent | None) -> Windows:
@@ -48,37 +49,45 @@ class Windows:
         shape = tensor.shape[1:]
         widths = extents("window", window, shape)
         steps = [1] * len(shape) if stride is None else extents("stride", stride, shape, like=widths)
-        covers = []
-        for length, width, step in zip(shape, widths, steps, strict=True):
-            starts = torch.arange(math.ceil((length - width) / step) + 1, device=tensor.device)[:, None] * step
-            places = torch.arange(length, device=tensor.device)
-            covers.append((places >= starts) & (places < starts + width))
-        return cls(covers)
+        return cls(list(zip(shape, widths, steps, strict=True)), tensor.device)
+
+    @property
+    def places(self) -> list[int]:
+        """Number of places along each dimension."""
+        return [math.ceil((length - width) / step) + 1 for length, width, step in self.spans]
 
     @property
     def count(self) -> int:
         """Number of places."""
-        return math.prod([len(cover) for cover in self.covers])
+        return math.prod(self.places)
 
-    def masks(self, numbers: Tensor) -> Tensor:
-        """What the windows of these numbers `(K,)` cover, booleans `(K, 1, *S)`; nothing if there is no such number."""
-        known = (numbers >= 0) & (numbers < self.count)
-        mask = known.view(-1, *[1] * (len(self.covers) + 1))
-        left = numbers.clamp(0, self.count - 1)
-        for dim in reversed(range(len(self.covers))):
-            cover = self.covers[dim]
-            rows = cover[left % len(cover)]
-            left = left // len(cover)
-            mask = mask & rows.view(-1, *[1] * (dim + 1), cover.shape[1], *[1] * (len(self.covers) - dim - 1))
+    def masks(self, numbers: Sequence[int]) -> Tensor:
+        """What the windows of these K numbers cover, booleans `(K, 1, *S)`; nothing if there is no such number."""
+        known = [0 <= number < self.count for number in numbers]
+        mask = torch.tensor(known, device=self.device).view(-1, *[1] * (len(self.spans) + 1))
+        left = [number if there else 0 for number, there in zip(numbers, known, strict=True)]
+        for dim in reversed(range(len(self.spans))):
+            count = self.places[dim]
+            rows = self._covered(dim, torch.tensor([number % count for number in left], device=self.device))
+            left = [number // count for number in left]
+            mask = mask & rows.view(len(rows), *[1] * (dim + 1), -1, *[1] * (len(self.spans) - dim - 1))
         return mask
 
     def averaged(self, values: Tensor) -> Tensor:
         """For each element the mean over the windows that cover it: `(R, count)` to `(R, *S)`."""
-        values = values.unflatten(1, [len(cover) for cover in self.covers]) if self.covers else values[:, 0]
+        values = values.unflatten(1, self.places) if self.spans else values[:, 0]
         # Windows are products of intervals, and so are their sums and counts: one dimension after the other.
-        for cover in self.covers:
+        for dim, count in enumerate(self.places):
+            cover = self._covered(dim, torch.arange(count, device=self.device))
             values = torch.tensordot(values, (cover / cover.sum(0)).to(values.dtype), dims=([1], [0]))
         return values
+
+    def _covered(self, dim: int, places: Tensor) -> Tensor:
+        """What the window covers of a dimension at places along it, booleans `(K, length)`."""
+        length, width, step = self.spans[dim]
+        starts = places.unsqueeze(1) * step
+        elements = torch.arange(length, device=self.device)
+        return (elements >= starts) & (elements < starts + width)
 
 
 def extents(name: str, given: Any, shape: Sequence[int], like: Sequence[int] | None = None) -> list[int]:
