@@ -26,26 +26,19 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Train with a prior on attributions, and attribute an ensemble; write pictures to examples-output/."""
+    """A prior on attributions, an ensemble, Shapley values of a table; write pictures to examples-output/."""
     install(session, "-e", ".", "matplotlib", "scikit-learn")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
+    session.run("python", "examples/shapley_tabular.py")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = (
-        "pytest",
-        "pytest-xdist",
-        "captum",
-        "tangermeme",
-        "transformers",
-        "matplotlib",
-        "scikit-learn",
-        "scikit-image",
-    )
-    install(session, "-e", ".[progress,testing]", *packages, classifier=True)
+    peers = ("captum", "tangermeme", "shap", "shapiq")
+    packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image")
+    install(session, "-e", ".[progress,testing]", *packages, *peers, classifier=True)
     session.run("pytest", "-n", "2", *session.posargs)
 
 
@@ -70,3 +63,6 @@ def bench(session: nox.Session) -> None:
     packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
     install(session, "-e", ".[progress]", *packages, classifier=True)
     session.run("python", "-m", "benchmarks", *session.posargs)
+    if not session.posargs:
+        session.install(*CONSTRAINTS, "shap", "shapiq")
+        session.run("python", "-m", "benchmarks.shapley")

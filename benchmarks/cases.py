@@ -24,7 +24,9 @@ from benchmarks.peers import (
     SMOOTH_IG,
     SMOOTH_SALIENCY,
     ablation,
+    exact_shapley,
     occlusion,
+    permutation_shapley,
 )
 from benchmarks.task import Method, Task
 
@@ -173,4 +175,8 @@ CASES = [
     *perturbed("MLP, ablation of 256 late units", "mlp", ablation(), count=256, layer="relu2"),
     *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64),
     *perturbed("EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49),
+    *perturbed("CNN, 10 permutations of 16 patches", "cnn", permutation_shapley((16, 16)), count=10),
+    *perturbed("Transformer, 10 permutations of 16 steps", "transformer", permutation_shapley((2, 64)), count=10),
+    *perturbed("MLP, 10 permutations of 28 groups", "mlp", permutation_shapley(28), count=10),
+    *perturbed("MLP, exact, 6 groups", "mlp", exact_shapley(131), count=720),
 ]

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.perturbation.feature_groups import NumberedMask
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Method:
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
+    mirrors: bool = True  # gives the structure of the input; otherwise tensors over groups of features
+    fitted: bool = False  # what is not used gets zero but for rounding
 
     def __call__(self, model, x, **kwargs):
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
@@ -73,7 +76,28 @@ def smoothed(method, **smoothing):
     return call
 
 
+def in_groups(function, most=3):
+    """A method of the game, with so many groups in each tensor: their coalitions are few."""
+
+    def call(model, x, **kwargs):
+        ids, count = torch.arange(6) % most, most
+        if not (isinstance(model, af.View) and model.sites):
+            count, leaves = 0, []
+            for leaf in pytree.tree_leaves(x):
+                groups = min(leaf.shape[-1], most) if leaf.dim() > 1 else 1
+                leaves.append(count + torch.arange(leaf.shape[-1] if leaf.dim() > 1 else 1) % groups)
+                count += groups
+            ids = pytree.tree_unflatten(leaves, pytree.tree_structure(x))
+        if function is af.owen_values:
+            kwargs["nesting"] = [[0, 1], list(range(2, count))]
+        return function(model, x, feature_mask=NumberedMask(ids, count), **kwargs)
+
+    call.__name__ = function.__name__
+    return call
+
+
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
+SOME = ("input", "layer")  # enough for a variant of a method that has a row for all views
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
@@ -96,6 +120,29 @@ METHODS = [
     Method(af.feature_ablation, baseline=True, chunks=True),
     Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
     Method(af.feature_permutation, chunks=True, random=True),
+    Method(in_groups(af.shapley_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True, views=SOME),
+    Method(in_groups(af.banzhaf_values), baseline=True, chunks=True),
+    Method(in_groups(af.owen_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_interactions), baseline=True, chunks=True, mirrors=False),
+    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False, views=SOME),
+    Method(
+        in_groups(af.banzhaf_values, 6),
+        {"n_samples": 30},
+        baseline=True,
+        chunks=True,
+        random=True,
+        fitted=True,
+        loss=0.1,
+    ),
+    Method(
+        in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1
+    ),
+    Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, chunks=True, random=True, views=SOME),
+    # The spread of small differences between rounded scores.
+    Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, chunks=True, random=True, loss=0.4),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
@@ -163,7 +210,7 @@ def targeted(view, model, target=1):
 
 
 def flat(result):
-    return torch.cat([leaf.reshape(-1) for leaf in (result if isinstance(result, list) else [result])])
+    return torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(result)])
 
 
 def numeric_gradient(function, point, step=1e-6):

@@ -7,6 +7,7 @@ from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
+from benchmarks.peers.shapley import exact_shapley, permutation_shapley
 
 __all__ = [
     "CONDUCTANCE",
@@ -22,7 +23,9 @@ __all__ = [
     "SMOOTH_IG",
     "SMOOTH_SALIENCY",
     "ablation",
+    "exact_shapley",
     "occlusion",
+    "permutation_shapley",
 ]
 
 warnings.filterwarnings("ignore", "Setting forward, backward hooks", module="captum")

@@ -24,11 +24,17 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.occlusion import occlusion
+from attrfunc.perturbation.owen_values import owen_values
+from attrfunc.perturbation.shapley_interactions import shapley_interactions
+from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
+from attrfunc.perturbation.shapley_values import shapley_values
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.operation import Operation
@@ -46,6 +52,7 @@ __all__ = [
     "View",
     "activation",
     "activation_baseline",
+    "banzhaf_values",
     "batch_score",
     "bind",
     "completeness_gap",
@@ -63,6 +70,7 @@ __all__ = [
     "integrated_gradients",
     "internal_influence",
     "interpolate",
+    "kernel_shap",
     "layer",
     "natural",
     "neuron",
@@ -70,8 +78,13 @@ __all__ = [
     "number_groups",
     "occlusion",
     "operation",
+    "owen_values",
     "saliency",
     "score_change",
+    "shapley_interactions",
+    "shapley_sampling",
+    "shapley_sampling_error",
+    "shapley_values",
     "smooth",
     "superpixels",
     "tokens_to_grid",

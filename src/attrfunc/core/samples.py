@@ -16,7 +16,7 @@ generator: Where all randomness comes from; `None` is torch's default generator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from numbers import Real
 from typing import Any
@@ -75,13 +75,22 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
+    def shared(self, draw: Callable[..., Tensor], *shape: int) -> Tensor:
+        """Numbers that are the same for all examples, in double precision; `draw` is `torch.rand`, say."""
+        return self._drawn(draw, shape, torch.float64, "cpu")
+
     def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
-        # precision: the same generator gives the same noise to a model in any.
+        # In one precision: the same generator gives the same noise to a model in any.
+        return self._drawn(draw, like.shape, dtype, like.device)
+
+    def _drawn(
+        self, draw: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
         outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
-        device = self._generator.device if self._generator is not None else like.device
+        source = self._generator.device if self._generator is not None else device
         with outside:
-            return draw(like.shape, generator=self._generator, dtype=dtype, device=device).to(like.device)
+            return draw(shape, generator=self._generator, dtype=dtype, device=source).to(device)
 
 
 def sampled(
@@ -142,20 +151,21 @@ class Moments:
         second: Whether the squares are wanted.
 
     Attributes:
+        count: Number of samples so far.
         mean: The means so far.
         squares: The sums of squared distances so far.
     """
 
     def __init__(self, *, second: bool) -> None:
-        self._second, self._count = second, 0
+        self._second, self.count = second, 0
         self.mean: list[Tensor] = []
         self.squares: list[Tensor] = []
         self._dtypes: list[torch.dtype] = []
 
     def take(self, samples: list[Tensor]) -> None:
         """Add samples `(K, *S)`, one tensor for each quantity."""
-        before, count = self._count, samples[0].shape[0]
-        self._count = after = before + count
+        before, count = self.count, samples[0].shape[0]
+        self.count = after = before + count
         self._dtypes = [leaf.dtype for leaf in samples]
         wide = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in samples]
         means = [leaf.mean(0) for leaf in wide]
@@ -172,10 +182,16 @@ class Moments:
         """The mean (`smoothgrad`), the mean of the squares (`smoothgrad_sq`) or the variance (`vargrad`)."""
         found = self.mean
         if kind != "smoothgrad":
-            found = [leaf / self._count for leaf in self.squares]
+            found = [leaf / self.count for leaf in self.squares]
         if kind == "smoothgrad_sq":
             found = [variance + mean.square() for variance, mean in zip(found, self.mean, strict=True)]
         return [leaf.to(dtype) for leaf, dtype in zip(found, self._dtypes, strict=True)]
+
+    def standard_errors(self) -> list[Tensor]:
+        """Those of the means, if there are two samples and more."""
+        variances = [leaf / (self.count - 1) / self.count for leaf in self.squares]
+        # The root has no derivative at zero, where none is needed.
+        return [torch.where(leaf > 0, torch.where(leaf > 0, leaf, 1).sqrt(), 0) for leaf in variances]
 
 
 def _stdevs(stdev: Any, x: Any) -> list[float]:
