@@ -11,7 +11,8 @@ from torch import nn
 
 import attrfunc.captum.attr as shim_attr
 
-NAMES = shim_attr.__all__
+CLASSES = [name for name in shim_attr.__all__ if isinstance(getattr(shim_attr, name), type)]
+NAMES = [name for name in CLASSES if issubclass(getattr(shim_attr, name), shim_attr.Attribution)]
 METHODS = [
     "__init__",
     "attribute",
@@ -33,6 +34,15 @@ def test_signatures(name, method):
     assert hasattr(ours, method) == hasattr(theirs, method)
     if hasattr(theirs, method):
         assert parameters(getattr(ours, method)) == parameters(getattr(theirs, method))
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - set(NAMES)))
+def test_signatures_of_other_classes(name):
+    ours, theirs = getattr(shim_attr, name), getattr(captum_attr, name)
+    for method in ("__init__", "update", "get", "sample", "__call__"):
+        assert hasattr(ours, method) == hasattr(theirs, method)
+        if hasattr(theirs, method):
+            assert parameters(getattr(ours, method)) == parameters(getattr(theirs, method))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,9 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* A `ClassSummarizer` takes equal numbers in a tensor of labels as one class; Captum makes each a class of its own. The
+  name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
+* `ProductBaselines` draws from torch's default generator.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -44,6 +47,7 @@ Example:
 """
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.baselines import ProductBaselines
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
@@ -55,9 +59,15 @@ from attrfunc.captum.attr.layer import (
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
+from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
 __all__ = [
+    "MSE",
     "Attribution",
+    "ClassSummarizer",
+    "CommonStats",
+    "Count",
     "GradientAttribution",
     "GradientShap",
     "InputXGradient",
@@ -70,11 +80,21 @@ __all__ = [
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
+    "Max",
+    "Mean",
+    "Min",
     "NeuronAttribution",
     "NeuronConductance",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "ProductBaselines",
     "Saliency",
+    "StatValue",
+    "StdDev",
+    "Sum",
+    "Summarizer",
+    "SummarizerSingleTensor",
+    "Var",
 ]
