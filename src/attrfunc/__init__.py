@@ -8,7 +8,9 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
 from attrfunc.core.activation import activation
+from attrfunc.core.baseline import activation_baseline
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
+from attrfunc.core.target import batch_score
 from attrfunc.core.views import View, bind, layer, neuron
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
@@ -22,6 +24,7 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.feature_ablation import feature_ablation
 
 __all__ = [
     "ArgumentError",
@@ -29,9 +32,12 @@ __all__ = [
     "ModelError",
     "View",
     "activation",
+    "activation_baseline",
+    "batch_score",
     "bind",
     "completeness_gap",
     "conductance",
+    "feature_ablation",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
