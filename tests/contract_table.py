@@ -23,6 +23,7 @@ class Method:
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
+    exact: bool = True  # what does not matter gets zero; a fit to samples leaves something
 
     def __call__(self, model, x, **kwargs):
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
@@ -89,6 +90,20 @@ METHODS = [
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
+    # More groups than samples, and fewer.
+    Method(af.lime, {"n_samples": 10}, baseline=True, chunks=True, random=True, exact=False),
+    Method(
+        af.lime,
+        {
+            "n_samples": 60,
+            "linear_model": af.least_squares(),
+            "similarity": af.exponential_kernel(width=1.0, space="input"),
+        },
+        baseline=True,
+        chunks=True,
+        random=True,
+        exact=False,
+    ),
 ]
 
 

@@ -25,6 +25,9 @@ from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.lime import lime
+from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
+from attrfunc.perturbation.similarity import exponential_kernel
 
 __all__ = [
     "ArgumentError",
@@ -37,6 +40,7 @@ __all__ = [
     "bind",
     "completeness_gap",
     "conductance",
+    "exponential_kernel",
     "feature_ablation",
     "grad_cam",
     "gradient_shap",
@@ -46,10 +50,15 @@ __all__ = [
     "integrated_gradients",
     "internal_influence",
     "interpolate",
+    "lasso",
     "layer",
+    "least_squares",
+    "lime",
     "neuron",
     "neuron_conductance",
+    "ridge",
     "saliency",
+    "scikit_learn",
     "score_change",
     "smooth",
     "tokens_to_grid",

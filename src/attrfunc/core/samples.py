@@ -33,7 +33,10 @@ from attrfunc.core.moments import Moment, with_samples
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 
-__all__ = ["Draws", "Moments", "distribution", "sampled", "unfolded"]
+__all__ = ["Draws", "Moments", "check_generator", "distribution", "randomly", "sampled", "unfolded"]
+
+
+Draw = Callable[..., Tensor]
 
 
 class Draws:
@@ -49,10 +52,7 @@ class Draws:
     """
 
     def __init__(self, x: Any, stdev: Any, generator: torch.Generator | None) -> None:
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise ArgumentError(
-                "generator", describe(generator), "a torch.Generator or None", "Pass torch.Generator().manual_seed(0)."
-            )
+        check_generator(generator)
         self._x, self._generator = x, generator
         self._stdev = _stdevs(stdev, x)
 
@@ -76,13 +76,42 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
-    def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
-        # precision: the same generator gives the same noise to a model in any.
-        outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
-        device = self._generator.device if self._generator is not None else like.device
-        with outside:
-            return draw(like.shape, generator=self._generator, dtype=dtype, device=device).to(like.device)
+    def _random(self, draw: Draw, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return randomly(draw, like.shape, self._generator, like.device, dtype)
+
+
+def randomly(
+    draw: Draw,
+    shape: Sequence[int],
+    generator: torch.Generator | None,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Random numbers, drawn where the generator is.
+
+    Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
+    precision: the same generator gives the same numbers to a model in any.
+
+    Args:
+        draw: `torch.randn` or `torch.rand`, say.
+        shape: How many.
+        generator: The source of randomness.
+        device: Where they are wanted.
+        dtype: Their type.
+    """
+    check_generator(generator)
+    outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
+    with outside:
+        source = generator.device if generator is not None else device
+        return draw(tuple(shape), generator=generator, dtype=dtype, device=source).to(device)
+
+
+def check_generator(generator: Any) -> None:
+    """Refuse what is not a source of randomness."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ArgumentError(
+            "generator", describe(generator), "a torch.Generator or None", "Pass torch.Generator().manual_seed(0)."
+        )
 
 
 def sampled(
