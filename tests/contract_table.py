@@ -107,8 +107,13 @@ METHODS = [
 ]
 
 
+def label(method):
+    """The name of a row, the same in every process: functions by their names, not their addresses."""
+    return f"{method.call.__name__}{[getattr(value, '__name__', value) for value in method.options.values()]}"
+
+
 def over(methods):
-    return pytest.mark.parametrize("method", methods, ids=lambda m: f"{m.call.__name__}{list(m.options.values())}")
+    return pytest.mark.parametrize("method", methods, ids=label)
 
 
 def every_method(test):
@@ -121,7 +126,7 @@ def every_method(test):
     (keys,) = (mark.kwargs.get("ids") or mark.args[1] for mark in views)
     values = dict(zip(keys, views[0].args[1], strict=True))
     pairs = [
-        pytest.param(method, values[key], id=f"{method.call.__name__}{list(method.options.values())}-{key}")
+        pytest.param(method, values[key], id=f"{label(method)}-{key}")
         for method in METHODS
         for key in values
         if not method.views or key in method.views
