@@ -24,9 +24,15 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.feature_groups import number_groups
+from attrfunc.perturbation.feature_masks import grid_mask, superpixels
+from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.lime import lime
 from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
+from attrfunc.perturbation.local_surrogate import local_surrogate
+from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.similarity import exponential_kernel
 
 __all__ = [
@@ -40,11 +46,14 @@ __all__ = [
     "bind",
     "completeness_gap",
     "conductance",
+    "dataset_ablation",
     "exponential_kernel",
     "feature_ablation",
+    "feature_permutation",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
+    "grid_mask",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
@@ -54,12 +63,16 @@ __all__ = [
     "layer",
     "least_squares",
     "lime",
+    "local_surrogate",
     "neuron",
     "neuron_conductance",
+    "number_groups",
+    "occlusion",
     "ridge",
     "saliency",
     "scikit_learn",
     "score_change",
     "smooth",
+    "superpixels",
     "tokens_to_grid",
 ]

@@ -42,26 +42,30 @@ class Game:
         start: The point where all groups are replaced.
         end: The point where all are present.
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
+        alike: Whether groups must be alike in all examples.
 
     Attributes:
+        ids: The group of each element, numbers from 0 to n - 1 that broadcast to the tensors of the point.
+        examples_first: Whether dimension 0 of all tensors of the point is the example.
         players: Number of groups, n.
         rows: Number of scores of a coalition: one for each of B examples. It is 1 if the score is one for the whole
             batch, and where examples cannot be told apart in a layer's activation; then it is their sum.
     """
 
-    def __init__(self, problem: Problem, start: list[Tensor], end: list[Tensor], feature_mask: FeatureMask) -> None:
+    def __init__(
+        self, problem: Problem, start: list[Tensor], end: list[Tensor], feature_mask: FeatureMask, alike: bool
+    ) -> None:
         self.problem, self.start, self.end = problem, start, end
         batch = problem.inputs.rows
         self._separable = problem.separable(end)
-        self._examples = all(leaf.dim() > 0 and leaf.shape[0] == batch for leaf in end)
+        self.examples_first = all(leaf.dim() > 0 and leaf.shape[0] == batch for leaf in end)
         self.rows = batch if self._separable else 1
         if feature_mask is None:
-            self._groups = Groups.elements(end, alike=self._examples)
+            groups = Groups.elements(end, alike=self.examples_first)
         else:
-            alike = problem.whole and self._examples
-            self._groups = Groups.masked(feature_mask, end, problem.restore, alike=alike)
-        self.players = self._groups.count
-        self.ids = self._groups.ids
+            alike = alike or (problem.whole and self.examples_first)
+            groups = Groups.masked(feature_mask, end, problem.restore, alike=alike)
+        self.players, self.ids = groups.count, groups.ids
 
     def values(self, coalitions: Tensor, *, chunk_size: int | None = None, progress: Progress = False) -> Tensor:
         """Scores of coalitions.
@@ -130,13 +134,23 @@ class Game:
         (scores,) = joined(blocks, dim=1)
         if not self._separable:
             return scores.sum(1, keepdim=True)
-        if count * self.rows >= ROWS_TO_CHECK and not torch.compiler.is_compiling():
-            last = slice(self.rows - 1, self.rows)
-            self._require_independent(scores, self.problem.at(last), points(last, slice(count - 1, count)))
+        last = slice(self.rows - 1, self.rows)
+        self.require_independent(scores, points(last, slice(count - 1, count)))
         return scores
 
-    def _require_independent(self, scores: Tensor, part: Problem, point: list[Tensor]) -> None:
-        """Raise if the last example scores otherwise at the last coalition when it is evaluated alone."""
+    def require_independent(self, scores: Tensor, point: list[Tensor]) -> None:
+        """Raise if the last example, alone at the last point, scores otherwise than it did among others.
+
+        Args:
+            scores: Scores `(K, rows)` of some points.
+            point: The last of these for the last example, tensors `(1, 1, *S)`.
+
+        Raises:
+            ModelError: If they differ by more than rounding.
+        """
+        if self.problem.whole or scores.numel() < ROWS_TO_CHECK or torch.compiler.is_compiling():
+            return
+        part = self.problem.at(slice(self.rows - 1, self.rows))
         if any(unsettled(module) for module in part.twin.modules):
             return  # of that the caller was warned
         alone = part.scores(point)[0, 0]
@@ -144,7 +158,7 @@ class Game:
         if known((alone - scores[-1, -1]).abs() > allowed):
             raise ModelError(
                 f"the score of an example depends on the batch that it is evaluated in: it is {float(alone):.6g} alone "
-                f"and {float(scores[-1, -1]):.6g} among others. Groups of features are evaluated as one larger batch, "
+                f"and {float(scores[-1, -1]):.6g} among others. Many perturbations are evaluated as one larger batch, "
                 "so examples must be independent; a score of the whole batch is a target of its own: af.batch_score."
             )
 
@@ -175,7 +189,7 @@ class Game:
         return self.problem.restore([self._spread(per_group, *pair) for pair in zip(self.ids, self.end, strict=True)])
 
     def _spread(self, per_group: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
-        if not self._examples:
+        if not self.examples_first:
             given = per_group[..., 0, :][..., ids]
             shape: Sequence[int] = leaf.shape
         elif ids.shape[0] == 1:
@@ -185,8 +199,11 @@ class Game:
             flat = ids.flatten(1).expand(*per_group.shape[:-1], -1)
             given = per_group.gather(-1, flat).unflatten(-1, ids.shape[1:])
             shape = leaf.shape
-        given = given.expand(*per_group.shape[:-2], *shape)
-        return given.to(leaf.dtype) if leaf.is_floating_point() else given
+        return self.typed(given.expand(*per_group.shape[:-2], *shape), leaf)
+
+    def typed(self, attribution: Tensor, leaf: Tensor) -> Tensor:
+        """An attribution in the dtype of what is attributed; integers get the dtype of the score."""
+        return attribution.to(leaf.dtype) if leaf.is_floating_point() else attribution
 
 
 def open_game(
@@ -198,6 +215,7 @@ def open_game(
     feature_mask: FeatureMask = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    alike: bool = False,
 ) -> Game:
     """Open a view on an input as a game.
 
@@ -209,6 +227,7 @@ def open_game(
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
         args: Further positional arguments of the model.
         kwargs: Keyword arguments of the model.
+        alike: Whether groups must be alike in all examples.
 
     Returns:
         The game.
@@ -218,4 +237,4 @@ def open_game(
     """
     problem = open_problem(model, x, target, args, kwargs, differentiate=False)
     start, end = problem.ends(baseline)
-    return Game(problem, start, end, feature_mask)
+    return Game(problem, start, end, feature_mask, alike)
