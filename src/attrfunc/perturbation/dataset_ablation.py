@@ -153,7 +153,7 @@ def losses(
 class _Ablation:
     """Passes over the data with groups replaced: none of them as number 0, then each."""
 
-    def __init__(self, model: Model, roles: Sequence[Role], baseline: Baseline, groups: Groups, reduce: Reduce) -> None:
+    def __init__(self, model: Model, roles: Sequence[str], baseline: Baseline, groups: Groups, reduce: Reduce) -> None:
         view = as_view(model)
         self._model = Twin(view.model, view.tensors)
         self._roles, self._baseline, self._groups, self._reduce = roles, baseline, groups, reduce
@@ -191,13 +191,12 @@ def _elements(batch: Any) -> tuple[Any, ...]:
     return tuple(batch) if isinstance(batch, list | tuple) else (batch,)
 
 
-def _attributed(elements: tuple[Any, ...], roles: Sequence[Role]) -> tuple[Tensor, ...]:
+def _attributed(elements: tuple[Any, ...], roles: Sequence[str]) -> tuple[Tensor, ...]:
     return tuple(one for one, role in zip(elements, roles, strict=True) if role == "attribute")
 
 
-def _roles(given: Sequence[Role] | None, elements: tuple[Any, ...]) -> Sequence[Role]:
-    everything: Sequence[Role] = ("attribute",) * len(elements)
-    roles = everything if given is None else tuple(given)
+def _roles(given: Sequence[Role] | None, elements: tuple[Any, ...]) -> Sequence[str]:
+    roles: Sequence[str] = ("attribute",) * len(elements) if given is None else tuple(given)
     if len(roles) != len(elements) or "attribute" not in roles or not set(roles) <= {"attribute", "forward", "ignore"}:
         raise ArgumentError(
             "input_roles",

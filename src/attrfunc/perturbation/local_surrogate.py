@@ -18,6 +18,7 @@ from attrfunc.core.transforms import require_finite
 from attrfunc.core.trees import join_rows
 from attrfunc.core.views import Model, as_view
 from attrfunc.perturbation.linear_models import LinearModel, ridge
+from attrfunc.perturbation.similarity import checked
 
 __all__ = ["local_surrogate"]
 
@@ -97,7 +98,7 @@ def local_surrogate(
     options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     sampled(evaluate, n_samples, problem.inputs, found.append, separable=not problem.whole, **options)
     scores, features, weights = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return (linear_model or ridge())(features, scores, weights)
+    return (linear_model or ridge())(features, scores, checked(weights))
 
 
 def _draw(perturb: Callable[..., Any], x: Any, generator: torch.Generator | None, rows: int) -> tuple[Any, Tensor]:
@@ -108,9 +109,9 @@ def _draw(perturb: Callable[..., Any], x: Any, generator: torch.Generator | None
         point, features = drawn
         given, nesting = pytree.tree_flatten(point)
         tensors = nesting == spec and all(isinstance(leaf, Tensor) for leaf in (*given, features))
-        if tensors and all(leaf.shape == like.shape for leaf, like in zip(given, leaves, strict=True)):
-            if features.dim() == 1 or features.shape[:-1] == (rows,):
-                return point, features
+        alike = tensors and all(leaf.shape == like.shape for leaf, like in zip(given, leaves, strict=True))
+        if alike and (features.dim() == 1 or features.shape[:-1] == (rows,)):
+            return point, features
     raise ArgumentError(
         "perturb",
         f"a callable that gives {describe(drawn)}",

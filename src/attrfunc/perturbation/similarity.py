@@ -21,7 +21,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.transforms import known
 from attrfunc.perturbation.game import Game
 
-__all__ = ["Similarity", "exponential_kernel", "weigh"]
+__all__ = ["Similarity", "checked", "exponential_kernel", "weigh"]
 
 Similarity = Callable[[Tensor, Game], Tensor]
 
@@ -124,14 +124,23 @@ def weigh(similarity: Similarity, coalitions: Tensor, game: Game) -> Tensor:
             f"weights of shape ({count},) or ({count}, {game.rows})",
             "Give one weight for each coalition, or one for each of these and each example.",
         )
+    return checked(weights)
+
+
+def checked(weights: Tensor) -> Tensor:
+    """The weights `(K, B)` in double precision.
+
+    Raises:
+        ArgumentError: If they are negative or not finite, or leave no more than one sample.
+    """
     if known((~torch.isfinite(weights) | (weights < 0)).any()):
         raise ArgumentError("similarity", "weights that are negative or not finite", "weights of at least 0", "Clamp.")
     weights = weights.double()
-    if count > 1 and known((weights.amax(0) >= (1 - NEGLIGIBLE) * weights.sum(0)).any()):
+    if len(weights) > 1 and known((weights.amax(0) >= (1 - NEGLIGIBLE) * weights.sum(0)).any()):
         raise ArgumentError(
             "similarity",
             f"weights of which all but one make less than {NEGLIGIBLE} of the sum",
-            "several coalitions that count",
+            "several samples that count",
             "Widen the kernel: similarity=af.exponential_kernel(width=...), or take distances between coalitions.",
         )
     return weights
