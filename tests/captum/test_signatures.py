@@ -11,7 +11,8 @@ from torch import nn
 
 import attrfunc.captum.attr as shim_attr
 
-CLASSES = [name for name in shim_attr.__all__ if isinstance(getattr(shim_attr, name), type)]
+# Captum does not export InputRole.
+CLASSES = [name for name in shim_attr.__all__ if isinstance(getattr(shim_attr, name), type) and name != "InputRole"]
 NAMES = [name for name in CLASSES if issubclass(getattr(shim_attr, name), shim_attr.Attribution)]
 METHODS = [
     "__init__",
@@ -24,7 +25,9 @@ METHODS = [
 
 
 def parameters(function):
-    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+    """Names, kinds and defaults; a function that is a default counts by its name."""
+    found = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default.__name__ if inspect.isfunction(p.default) else p.default) for p in found]
 
 
 @pytest.mark.parametrize("method", [*METHODS, "interpolate"])
@@ -59,11 +62,14 @@ def test_what_an_object_says_of_itself(name):
     values = []
     for module in (shim_attr, captum_attr):
         kind = getattr(module, name)
-        if name == "NoiseTunnel":
-            explainer = kind(module.IntegratedGradients(model))
-        else:
-            needs_layer = "layer" in inspect.signature(kind).parameters
-            explainer = kind(model, model[0], [0]) if needs_layer else kind(model)
+        needs_layer = "layer" in inspect.signature(kind).parameters
+        arguments = {
+            "NoiseTunnel": lambda module: (module.IntegratedGradients(model),),
+            "DataLoaderAttribution": lambda module: (module.FeatureAblation(model),),
+            "LimeBase": lambda module: (model, None, None, None, True, print, None),
+        }
+        layer = (model[0], [0]) if needs_layer else ()
+        explainer = kind(*arguments[name](module)) if name in arguments else kind(model, *layer)
         ids = getattr(explainer, "device_ids", None)
         values.append((kind.get_name(), explainer.has_convergence_delta(), explainer.multiplies_by_inputs, ids))
         assert explainer.forward_func is model
@@ -90,7 +96,9 @@ def test_multiplies_by_inputs(name, multiply):
     assert getattr(shim_attr, name)(nn.Identity(), *layer, multiply_by_inputs=multiply).multiplies_by_inputs is multiply
 
 
-@pytest.mark.parametrize("name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel"])
+@pytest.mark.parametrize(
+    "name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel", "Lime"]
+)
 def test_no_futures(name):
     inner = shim_attr.Saliency(nn.Identity()) if name == "NoiseTunnel" else nn.Identity()
     with pytest.raises(NotImplementedError, match=name):

@@ -33,9 +33,19 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* In `Lime` one set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of them;
+  where all coalitions are no more than `n_samples`, each is taken once. `n_samples` counts samples that are drawn:
+  weights of which only one is not negligible raise. A `DataLoaderAttribution` of single outputs refuses to compare
+  them between passes of a loader that shuffles.
 * A `ClassSummarizer` takes equal numbers in a tensor of labels as one class; Captum makes each a class of its own. The
   name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
 * `ProductBaselines` draws from torch's default generator.
+* `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
+  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
+  batch, as in Captum; one that returns several, not one for each example, raises.
+* `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
+* Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -49,6 +59,7 @@ Example:
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.baselines import ProductBaselines
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.dataloader_attr import DataLoaderAttribution, InputRole
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.layer import (
@@ -57,8 +68,18 @@ from attrfunc.captum.attr.layer import (
     LayerGradientXActivation,
     LayerIntegratedGradients,
 )
+from attrfunc.captum.attr.lime import Lime, LimeBase
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+)
 from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
 from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
@@ -68,27 +89,38 @@ __all__ = [
     "ClassSummarizer",
     "CommonStats",
     "Count",
+    "DataLoaderAttribution",
+    "FeatureAblation",
+    "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
+    "InputRole",
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
+    "Lime",
+    "LimeBase",
     "Max",
     "Mean",
     "Min",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "Occlusion",
+    "PerturbationAttribution",
     "ProductBaselines",
     "Saliency",
     "StatValue",
