@@ -86,7 +86,8 @@ class LinearModel(nn.Module, Model):
             known = ", ".join(map(repr, self.SUPPORTED_NORMS))
             raise ArgumentError("norm_type", describe(norm_type), known, "Choose one of these.")
         if weight_values is not None:
-            in_features, out_features = weight_values.shape[-1], weight_values[..., 0].numel()
+            weight_values = weight_values.reshape(-1, weight_values.shape[-1])
+            out_features, in_features = weight_values.shape
         if in_features is None or out_features is None:
             fix = "Pass in_features and out_features, or weight_values."
             raise ArgumentError("in_features", "no size", "the number of inputs and outputs", fix)

@@ -87,7 +87,8 @@ def sgd_train_linear_model(
     model._construct_model_params(in_features=first[0].shape[1], out_features=outputs, **construct_kwargs)
     model.to(first[0].device).train()
     _initialise(model.linear, init_scheme)
-    losses: deque[Tensor] = deque(maxlen=running_loss_window or first[0].shape[0] * len(dataloader))
+    # As in Captum, a window holds one step more than it is said to.
+    losses: deque[Tensor] = deque(maxlen=1 + (running_loss_window or first[0].shape[0] * len(dataloader)))
     optimizer = torch.optim.SGD(model.parameters(), lr=initial_lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=patience, threshold=threshold
@@ -189,19 +190,16 @@ def sklearn_train_linear_model(
 
 def _estimator(name: str) -> Any:
     """The class of this name below `sklearn`."""
+    try:
+        importlib.import_module("sklearn")
+    except ImportError:
+        fix = "Install the extra attrfunc[sklearn], or use attrfunc.ridge() with attrfunc.lime."
+        got = f"{name!r} without scikit-learn"
+        raise ArgumentError("sklearn_module", got, "scikit-learn installed", fix) from None
     package, _, rest = name.partition(".")
     try:
-        module = importlib.import_module(f"sklearn.{package}")
-        return functools.reduce(getattr, rest.split("."), module)
-    except ImportError as error:
-        missing = not (error.name or "").startswith("sklearn.")
-        got, fix = (
-            ("scikit-learn missing", "Install the extra attrfunc[sklearn], or use attrfunc.ridge() with attrfunc.lime.")
-            if missing
-            else (f"the name {name!r}", "Pass 'linear_model.Lasso', say.")
-        )
-        raise ArgumentError("sklearn_module", got, "an estimator of scikit-learn", fix) from None
-    except AttributeError:
+        return functools.reduce(getattr, rest.split("."), importlib.import_module(f"sklearn.{package}"))
+    except (ImportError, AttributeError):
         fix = "Pass 'linear_model.Lasso', say."
         raise ArgumentError("sklearn_module", f"the name {name!r}", "an estimator of scikit-learn", fix) from None
 
