@@ -42,9 +42,7 @@ def hits(state, output, batch):
 
 
 LOADERS = {
-    "tensors": (one, lambda: DataLoader(X, batch_size=4), {}),
-    "lists": (one, lambda: DataLoader(TensorDataset(X), batch_size=4), {}),
-    "tuples": (one, lambda: [(X[:3],), (X[3:],)], {}),
+    "one": (one, lambda: DataLoader(TensorDataset(X), batch_size=4), {}),
     "roles": (
         several,
         lambda: DataLoader(TensorDataset(X, IMAGES, SCALE, LABELS), batch_size=3),
@@ -65,12 +63,12 @@ METRICS = {
 @pytest.mark.parametrize("shape", [True, False])
 def test_agreement(loader, metric, at_once, shape):
     model, make, roles = LOADERS[loader]
-    forms = [{}, {"baselines": 0.5}]
+    forms = [{}]
     if loader == "roles":
         masks = (torch.tensor([[0, 1, 1, 2]]), torch.tensor([[[3, 3, 0], [2, 4, 4]]]))
-        forms += [{"feature_mask": masks, "baselines": (drawn(1, 4, seed=5), 2.0)}]
+        forms += [{"feature_mask": masks, "baselines": (drawn(1, 4, seed=5), 2.0)}, {"baselines": (0.5, 0)}]
     else:
-        forms += [{"feature_mask": torch.tensor([[0, 2, 2, 1]]), "baselines": drawn(1, 4, seed=5)}]
+        forms += [{"feature_mask": torch.tensor([[0, 2, 2, 1]]), "baselines": drawn(1, 4, seed=5)}, {"baselines": 0.5}]
     for form in forms:
         results = []
         for module in MODULES:
@@ -85,7 +83,7 @@ def test_agreement(loader, metric, at_once, shape):
 
 def test_labels_and_gaps():
     """Captum's metric of integers is one of integers; a gap is worth nothing."""
-    data = [(X[:6], LABELS[:6]), (X[6:], LABELS[6:])]
+    data = [[X[:6], LABELS[:6]], [X[6:], LABELS[6:]]]
     options = {"input_roles": (NEED, IGNORE), "reduce": hits, "feature_mask": torch.tensor([[0, 0, 1, 4]])}
     for shape in (True, False):
         results = []
@@ -94,7 +92,15 @@ def test_labels_and_gaps():
             results.append(explainer.attribute(data, return_input_shape=shape, **options))
         (ours,), (theirs,) = results if shape else [(r,) for r in results]
         torch.testing.assert_close(ours, theirs)
-    assert ours.shape == (5,)
+    assert ours.shape == (1, 5)
+
+
+def test_kinds_of_batches():
+    explainer = shim_attr.DataLoaderAttribution(shim_attr.FeatureAblation(one))
+    (expected,) = explainer.attribute([[X[:3]], [X[3:]]])
+    (found,) = explainer.attribute([(X[:3],), (X[3:],)])
+    assert torch.equal(found, expected)
+    assert torch.equal(explainer.attribute(DataLoader(X, batch_size=4)), expected)
 
 
 def test_roles_are_captums():

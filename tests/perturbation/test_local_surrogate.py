@@ -110,7 +110,8 @@ def test_a_score_of_the_batch(x):
 
 def test_transforms(net, x):
     options = {"perturb": noisy, "similarity": nearness, "n_samples": 12}
-    mapped = vmap(lambda t: af.local_surrogate(net, x, target=t, generator=seeded(), **options))(torch.arange(3))
+    every = vmap(lambda t: af.local_surrogate(net, x, target=t, generator=seeded(), **options), randomness="same")
+    mapped = every(torch.arange(3))
     for target in range(3):
         one = af.local_surrogate(net, x, target=target, generator=seeded(), **options)
         torch.testing.assert_close(mapped[target], one)

@@ -77,7 +77,7 @@ def dataset_ablation(
         >>> loss.shape  # how many hits each feature is worth
         torch.Size([4])
     """
-    found = losses(
+    return losses(
         model,
         batches,
         input_roles=input_roles,
@@ -87,12 +87,7 @@ def dataset_ablation(
         to_metric=to_metric,
         perturbations_per_pass=perturbations_per_pass,
         progress=progress,
-    )
-    spread = tuple(
-        found.of_groups[..., ids[0]].expand(*found.of_groups.shape[:-1], *leaf.shape[1:])
-        for ids, leaf in zip(found.groups.ids, found.point, strict=True)
-    )
-    return spread[0] if found.alone else spread
+    ).spread()
 
 
 class Losses(NamedTuple):
@@ -109,6 +104,15 @@ class Losses(NamedTuple):
     groups: Groups
     point: tuple[Tensor, ...]
     alone: bool
+
+    def spread(self) -> Any:
+        """What the group of each element is worth, `(*M, *S)`."""
+        before = self.of_groups.shape[:-1]
+        parts = tuple(
+            self.of_groups[..., ids[0]].expand(*before, *leaf.shape[1:])
+            for ids, leaf in zip(self.groups.ids, self.point, strict=True)
+        )
+        return parts[0] if self.alone else parts
 
 
 def losses(

@@ -53,7 +53,8 @@ def local_surrogate(
         similarity: `(x, x_k, z_k) -> weights`, a number or `(B,)`; at least 0.
         n_samples: Number of perturbed batches.
         linear_model: What is fitted; see `attrfunc.perturbation.linear_models`. `None` is `ridge(1.0)`.
-        generator: Handed to `perturb`, sample by sample; see `attrfunc.core.samples`.
+        generator: Handed to `perturb`, sample by sample; see `attrfunc.core.samples`. A `perturb` that draws is for
+            `torch.vmap(..., randomness="same")`.
         target: Which output is attributed; see `attrfunc.core.target`.
         args: Further positional arguments of the model; see `attrfunc.core.inputs`.
         kwargs: Keyword arguments of the model.

@@ -36,7 +36,8 @@ Each class converts its arguments and calls a function of attrfunc. What differs
 * In `Lime` one set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of them;
   where all coalitions are no more than `n_samples`, each is taken once; gaps in the numbers of groups get zeros, and
   are not fitted. Weights of which only one is not negligible raise.
-* A `DataLoaderAttribution` of single outputs refuses to compare them between passes of a loader that shuffles.
+* A `DataLoaderAttribution` takes batches that are tuples or single tensors, of which Captum raises or takes single
+  rows; it refuses to compare single outputs between passes of a loader that shuffles.
 * A `ClassSummarizer` takes equal numbers in a tensor of labels as one class; Captum makes each a class of its own. The
   name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
 * `ProductBaselines` draws from torch's default generator.

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, captum_call, only
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
@@ -74,7 +73,7 @@ class DataLoaderAttribution(NoFuture):
             return_input_shape: `False` gives what each group is worth.
 
         Returns:
-            Attributions `(*M, *S)` for a metric of shape M: a tensor or a tuple as batches are; or `(*M, n)`, where n
+            Attributions `(M, *S)` for a metric of M numbers, a tensor or a tuple as batches are; or `(M, n)`, where n
             is the largest number of a group plus 1.
         """
         options: dict[str, Any] = {
@@ -86,14 +85,15 @@ class DataLoaderAttribution(NoFuture):
             "perturbations_per_pass": perturbations_per_pass,
             "progress": show_progress,
         }
+        found = losses(self.forward_func, dataloader, **options)
+        of_groups = found.of_groups.reshape(-1, found.of_groups.shape[-1])
         if return_input_shape:
-            return af.dataset_ablation(self.forward_func, dataloader, **options)
-        found = losses(self.forward_func, dataloader, **options).of_groups
-        return found if feature_mask is None else _spaced(found, feature_mask)
+            return found._replace(of_groups=of_groups).spread()
+        return of_groups if feature_mask is None else _spaced(of_groups, feature_mask)
 
 
 def _spaced(per_group: Tensor, feature_mask: Any) -> Tensor:
-    """Numbers `(*M, n)` of groups, zero where no group has that number."""
+    """Numbers `(M, n)` of groups, zero where no group has that number."""
     used = torch.cat([mask.flatten() for mask in pytree.tree_leaves(feature_mask)]).unique()
     spaced = per_group.new_zeros(*per_group.shape[:-1], int(used[-1]) + 1)
     spaced[..., used] = per_group
