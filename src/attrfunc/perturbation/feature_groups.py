@@ -63,13 +63,6 @@ def _numbered(mask: Any) -> NumberedMask:
     masks, spec = pytree.tree_flatten(mask)
     for part in masks:
         _require_integers(part)
-    if torch.compiler.is_compiling():
-        raise ArgumentError(
-            "feature_mask",
-            "a mask inside torch.compile, which cannot count its groups",
-            "a mask whose groups are counted",
-            "Count them outside: feature_mask=af.number_groups(mask).",
-        )
     device = masks[0].device
     flat = torch.cat([part.flatten().to(device, torch.long) for part in masks])
     numbers, places = torch.unique(flat, return_inverse=True)
@@ -126,13 +119,15 @@ class Groups:
         numbered = mask if isinstance(mask, NumberedMask) else _numbered(mask)
         single = len(point) == 1 and isinstance(numbered.ids, Tensor)
         masks = [numbered.ids] if single else at_places("feature_mask", numbered.ids, restore, point)
+        for part in masks:
+            _require_integers(part)
         return cls([_aligned(part, leaf, alike) for part, leaf in zip(masks, point, strict=True)], numbered.count)
 
 
 def _require_integers(mask: Any) -> None:
     if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool:
         raise ArgumentError(
-            "feature_mask", describe(mask), "integers, the numbers of the groups", "Convert it: mask.long()."
+            "feature_mask", describe(mask), "a tensor of integers, numbers of groups", "Convert it: mask.long()."
         )
 
 

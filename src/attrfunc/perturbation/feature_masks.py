@@ -49,13 +49,14 @@ def grid_mask(x: Tensor, cell: Extent) -> Tensor:
     return number
 
 
-def superpixels(image: Tensor, *, n_segments: int = 50, compactness: float = 10.0, sigma: float = 1.0) -> Tensor:
+def superpixels(image: Tensor, *, n_segments: int = 50, compactness: float | None = None, sigma: float = 1.0) -> Tensor:
     """A feature mask of superpixels: connected patches of similar colour, by SLIC (needs scikit-image).
 
     Args:
         image: Images `(B, C, H, W)` of any range of values; three channels are taken for red, green and blue.
         n_segments: About how many patches an image is cut into.
-        compactness: How much nearness counts beside colour; more makes patches squarer.
+        compactness: How much nearness counts beside colour; more makes patches squarer. `None` is 10 for three
+            channels, and 0.1 for others, whose values differ less than colours do.
         sigma: Width of the blur before.
 
     Returns:
@@ -79,11 +80,10 @@ def superpixels(image: Tensor, *, n_segments: int = 50, compactness: float = 10.
         slic = _slic()
     except ArgumentError as error:
         raise error.within("superpixels")  # noqa: B904  # the same error, now with its name
-    masks = []
-    for one in image.detach().cpu().double().movedim(1, -1).numpy():
-        scaled = (one - one.min()) / max(np.ptp(one), 1e-12)
-        found = slic(scaled, count, compactness=compactness, sigma=sigma, start_label=0, channel_axis=-1)
-        masks.append(torch.from_numpy(np.ascontiguousarray(found)).long())
+    weight = (10.0 if image.shape[1] == 3 else 0.1) if compactness is None else compactness
+    pixels = image.detach().cpu().double().movedim(1, -1).numpy()
+    found = [slic(one, count, compactness=weight, sigma=sigma, start_label=0, channel_axis=-1) for one in pixels]
+    masks = [torch.from_numpy(np.ascontiguousarray(one)).long() for one in found]
     return torch.stack(masks)[:, None].to(image.device)
 
 
