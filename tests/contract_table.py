@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.perturbation.feature_groups import NumberedMask
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class Method:
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
     exact: bool = True  # what does not matter gets zero; a fit to samples leaves something
+    mirrors: bool = True  # gives the structure of the input; otherwise tensors over groups of features
+    fitted: bool = False  # what is not used gets zero but for rounding
+
+    @property
+    def name(self):
+        """The same in every process."""
+        return f"{self.call.__name__}{[getattr(value, '__name__', value) for value in self.options.values()]}"
 
     def __call__(self, model, x, **kwargs):
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
@@ -68,6 +76,26 @@ def smoothed(method, **smoothing):
     return call
 
 
+def in_groups(function):
+    """A method of the game, with three groups in each tensor: their coalitions are few."""
+
+    def call(model, x, **kwargs):
+        ids, count = torch.arange(6) % 3, 3
+        if not (isinstance(model, af.View) and model.sites):
+            count, leaves = 0, []
+            for leaf in pytree.tree_leaves(x):
+                groups = min(leaf.shape[-1], 3) if leaf.dim() > 1 else 1
+                leaves.append(count + torch.arange(leaf.shape[-1] if leaf.dim() > 1 else 1) % groups)
+                count += groups
+            ids = pytree.tree_unflatten(leaves, pytree.tree_structure(x))
+        if function is af.owen_values:
+            kwargs["nesting"] = [[0, 1], list(range(2, count))]
+        return function(model, x, feature_mask=NumberedMask(ids, count), **kwargs)
+
+    call.__name__ = function.__name__
+    return call
+
+
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
 
 METHODS = [
@@ -88,6 +116,19 @@ METHODS = [
     Method(af.feature_ablation, baseline=True, chunks=True),
     Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
     Method(af.feature_permutation, chunks=True, random=True),
+    Method(in_groups(af.shapley_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True),
+    Method(in_groups(af.banzhaf_values), baseline=True, chunks=True),
+    Method(in_groups(af.owen_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_interactions), baseline=True, chunks=True, mirrors=False),
+    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False),
+    Method(af.banzhaf_values, {"n_samples": 80}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1),
+    Method(af.kernel_shap, {"n_samples": 80}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1),
+    Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, baseline=True, chunks=True, random=True),
+    # The spread of small differences between rounded scores.
+    Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, chunks=True, random=True, loss=0.4),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
@@ -110,13 +151,8 @@ METHODS = [
 ]
 
 
-def label(method):
-    """The name of a row, the same in every process: functions by their names, not their addresses."""
-    return f"{method.call.__name__}{[getattr(value, '__name__', value) for value in method.options.values()]}"
-
-
 def over(methods):
-    return pytest.mark.parametrize("method", methods, ids=label)
+    return pytest.mark.parametrize("method", methods, ids=lambda m: m.name)
 
 
 def every_method(test):
@@ -129,7 +165,7 @@ def every_method(test):
     (keys,) = (mark.kwargs.get("ids") or mark.args[1] for mark in views)
     values = dict(zip(keys, views[0].args[1], strict=True))
     pairs = [
-        pytest.param(method, values[key], id=f"{label(method)}-{key}")
+        pytest.param(method, values[key], id=f"{method.name}-{key}")
         for method in METHODS
         for key in values
         if not method.views or key in method.views
@@ -174,7 +210,7 @@ def targeted(view, model, target=1):
 
 
 def flat(result):
-    return torch.cat([leaf.reshape(-1) for leaf in (result if isinstance(result, list) else [result])])
+    return torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(result)])
 
 
 def numeric_gradient(function, point, step=1e-6):

@@ -24,15 +24,21 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.lime import lime
 from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
 from attrfunc.perturbation.local_surrogate import local_surrogate
 from attrfunc.perturbation.occlusion import occlusion
+from attrfunc.perturbation.owen_values import owen_values
+from attrfunc.perturbation.shapley_interactions import shapley_interactions
+from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
+from attrfunc.perturbation.shapley_values import shapley_values
 from attrfunc.perturbation.similarity import exponential_kernel
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "View",
     "activation",
     "activation_baseline",
+    "banzhaf_values",
     "batch_score",
     "bind",
     "completeness_gap",
@@ -59,6 +66,7 @@ __all__ = [
     "integrated_gradients",
     "internal_influence",
     "interpolate",
+    "kernel_shap",
     "lasso",
     "layer",
     "least_squares",
@@ -68,10 +76,15 @@ __all__ = [
     "neuron_conductance",
     "number_groups",
     "occlusion",
+    "owen_values",
     "ridge",
     "saliency",
     "scikit_learn",
     "score_change",
+    "shapley_interactions",
+    "shapley_sampling",
+    "shapley_sampling_error",
+    "shapley_values",
     "smooth",
     "superpixels",
     "tokens_to_grid",

@@ -63,7 +63,7 @@ def solved(coalitions, scores, weights, alpha):
 
 
 def draws(count, n, p=0.5):
-    return torch.rand(count, n, generator=seeded()) < p
+    return torch.rand(count, n, generator=seeded(), dtype=torch.float64) < p
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
@@ -191,7 +191,7 @@ def test_sampling(net, x):
 
     def sampling(n_samples, players, generator):
         seen.append((n_samples, players, generator))
-        return torch.rand(7, players, generator=generator) < 0.5
+        return torch.rand(7, players, generator=generator, dtype=torch.float64) < 0.5
 
     generator = seeded()
     found = af.lime(net, x, target=0, n_samples=30, sampling=sampling, generator=generator)

@@ -63,7 +63,7 @@ def test_lime_is_a_case(net, x):
     mask = torch.tensor([0, 1, 1, 2, 0])
 
     def perturb(x, generator):
-        coalition = torch.rand(3, generator=generator) < 0.5
+        coalition = torch.rand(3, generator=generator, dtype=torch.float64) < 0.5
         return torch.where(coalition[mask], x, 0.2), coalition
 
     kernel = lambda x, point, coalition: math.exp(-((1 - math.sqrt(coalition.sum() / 3)) ** 2) / (2 * 0.25**2))

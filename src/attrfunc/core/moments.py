@@ -30,6 +30,13 @@ class Moment:
         over = self.count - correction
         return self.squares.double() / over if over > 0 else torch.zeros_like(self.squares, dtype=torch.float64)
 
+    def standard_error(self) -> Tensor:
+        """That of the mean, if there are two samples and more."""
+        assert self.squares is not None
+        variance = self.squares / (self.count - 1) / self.count
+        # The root has no derivative at zero, where none is needed.
+        return torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
+
 
 def with_samples(known: Moment | None, samples: Tensor, *, second: bool) -> Moment:
     """The moments after further samples (Chan, Golub, LeVeque 1979).

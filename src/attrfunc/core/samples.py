@@ -33,10 +33,7 @@ from attrfunc.core.moments import Moment, with_samples
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 
-__all__ = ["Draws", "Moments", "check_generator", "distribution", "randomly", "sampled", "unfolded"]
-
-
-Draw = Callable[..., Tensor]
+__all__ = ["Draws", "Moments", "distribution", "sampled", "unfolded"]
 
 
 class Draws:
@@ -52,7 +49,10 @@ class Draws:
     """
 
     def __init__(self, x: Any, stdev: Any, generator: torch.Generator | None) -> None:
-        check_generator(generator)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ArgumentError(
+                "generator", describe(generator), "a torch.Generator or None", "Pass torch.Generator().manual_seed(0)."
+            )
         self._x, self._generator = x, generator
         self._stdev = _stdevs(stdev, x)
 
@@ -76,42 +76,22 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
-    def _random(self, draw: Draw, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        return randomly(draw, like.shape, self._generator, like.device, dtype)
+    def shared(self, draw: Callable[..., Tensor], *shape: int) -> Tensor:
+        """Numbers that are the same for all examples, in double precision; `draw` is `torch.rand`, say."""
+        return self._drawn(draw, shape, torch.float64, "cpu")
 
+    def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        # In one precision: the same generator gives the same noise to a model in any.
+        return self._drawn(draw, like.shape, dtype, like.device)
 
-def randomly(
-    draw: Draw,
-    shape: Sequence[int],
-    generator: torch.Generator | None,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Random numbers, drawn where the generator is.
-
-    Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
-    precision: the same generator gives the same numbers to a model in any.
-
-    Args:
-        draw: `torch.randn` or `torch.rand`, say.
-        shape: How many.
-        generator: The source of randomness.
-        device: Where they are wanted.
-        dtype: Their type.
-    """
-    check_generator(generator)
-    outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
-    with outside:
-        source = generator.device if generator is not None else device
-        return draw(tuple(shape), generator=generator, dtype=dtype, device=source).to(device)
-
-
-def check_generator(generator: Any) -> None:
-    """Refuse what is not a source of randomness."""
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ArgumentError(
-            "generator", describe(generator), "a torch.Generator or None", "Pass torch.Generator().manual_seed(0)."
-        )
+    def _drawn(
+        self, draw: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
+        outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
+        source = self._generator.device if self._generator is not None else device
+        with outside:
+            return draw(shape, generator=self._generator, dtype=dtype, device=source).to(device)
 
 
 def sampled(
@@ -184,6 +164,20 @@ class Moments:
     def result(self, kind: str) -> list[Tensor]:
         """The mean (`smoothgrad`), the mean of the squares (`smoothgrad_sq`) or the variance (`vargrad`)."""
         return [_result(moment, kind).to(dtype) for moment, dtype in zip(self._known, self._dtypes, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """Number of samples so far."""
+        return self._known[0].count if self._known else 0
+
+    @property
+    def mean(self) -> list[Tensor]:
+        """The means so far."""
+        return [moment.mean for moment in self._known]
+
+    def standard_errors(self) -> list[Tensor]:
+        """Those of the means, if there are two samples and more."""
+        return [moment.standard_error() for moment in self._known]
 
 
 def _result(moment: Moment, kind: str) -> Tensor:

@@ -105,21 +105,29 @@ class Game:
         return self.evaluate(self.players + 1, present, chunk_size=chunk_size, progress=progress)
 
     def evaluate(
-        self, count: int, present: Present, *, chunk_size: int | None = None, progress: Progress = False
+        self,
+        count: int,
+        present: Present,
+        *,
+        starts: Callable[[slice], list[Tensor]] | None = None,
+        chunk_size: int | None = None,
+        progress: Progress = False,
     ) -> Tensor:
         """Scores `(K, rows)` of K coalitions of elements; see `values`.
 
         Args:
             count: Number of coalitions, K.
             present: What is present in some of them.
+            starts: Points `(K, *point)` that replace what is not, if each of some coalitions has its own.
             chunk_size: Rows evaluated at once.
             progress: Whether and how to report.
         """
 
         def points(rows: slice, chosen: slice) -> list[Tensor]:
             masks = [mask if mask.shape[1] == 1 else mask[:, rows] for mask in present(chosen)]
-            ends = zip(masks, self.end, self.start, strict=True)
-            return [torch.where(mask, end[rows], start[rows]) for mask, end, start in ends]
+            replacing = [leaf[:, rows] for leaf in starts(chosen)] if starts else [leaf[rows] for leaf in self.start]
+            ends = zip(masks, self.end, replacing, strict=True)
+            return [torch.where(mask, end[rows], start) for mask, end, start in ends]
 
         def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
             scores = part.scores(points(rows, chosen))

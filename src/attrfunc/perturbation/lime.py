@@ -13,9 +13,10 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.method import each_layer, method
 from attrfunc.core.progress import Progress
 from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import check_generator, randomly
+from attrfunc.core.samples import Draws
 from attrfunc.core.target import Target
 from attrfunc.core.views import Model
+from attrfunc.perturbation.coalitions import all_coalitions
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import Game, open_game
 from attrfunc.perturbation.linear_models import LinearModel, ridge
@@ -115,7 +116,7 @@ def fitted(
 
 def _coalitions(game: Game, n_samples: int, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
     count, players, device = positive("n_samples", n_samples), game.players, game.end[0].device
-    check_generator(generator)
+    draws = Draws(game.problem.inputs.x, 0.0, generator)
     if callable(sampling):
         drawn = sampling(count, players, generator)
         if isinstance(drawn, Tensor) and drawn.dtype == torch.bool and drawn.dim() == 2 and drawn.shape[1] == players:
@@ -130,7 +131,6 @@ def _coalitions(game: Game, n_samples: int, sampling: Sampling, generator: torch
         raise ArgumentError(
             "sampling", describe(sampling), "a probability between 0 and 1, or a callable", "Pass sampling=0.5."
         )
-    if sampling == 0.5 and players < 63 and 2**players <= count:
-        numbers = torch.arange(2**players, device=device)
-        return (numbers[:, None] >> torch.arange(players, device=device)) & 1 == 1
-    return randomly(torch.rand, (count, players), generator, device) < sampling
+    if sampling == 0.5 and 2**players <= count:
+        return all_coalitions(players).to(device)
+    return (draws.shared(torch.rand, count, players) < sampling).to(device)

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.method import method, open_problem
 from attrfunc.core.progress import Progress
-from attrfunc.core.samples import check_generator, sampled
+from attrfunc.core.samples import Draws, sampled
 from attrfunc.core.target import Target
 from attrfunc.core.transforms import require_finite
 from attrfunc.core.trees import join_rows
@@ -83,7 +83,7 @@ def local_surrogate(
     if as_view(model).sites:
         fix = "Perturb the layer's activation with af.lime."
         raise ArgumentError("model", "a view of a layer", "a model or neuron, whose input is perturbed", fix)
-    check_generator(generator)
+    Draws(x, 0.0, generator)  # refuses what is no generator
     problem = open_problem(model, x, target, args, kwargs, differentiate=False)
     rows = 1 if problem.whole else problem.inputs.rows
 
