@@ -260,10 +260,8 @@ def main() -> None:
     (options.output / "table.txt").write_text(text + "\n")
     print(f"\n{text}\n")
     print("gap: how far the attributions are from summing to the change of the score between baseline and photograph,")
-    print(
-        "relative to that change; a dash where the method promises no such thing. points: gradients evaluated, coalitions of"
-    )
-    print("superpixels (LIME) or permutations of them (Shapley values).")
+    print("relative to that change; a dash where the method promises no such thing. points: gradients evaluated;")
+    print("coalitions of superpixels (LIME), or permutations of them (Shapley values).")
     for warning in warnings:
         print(f"Warning: {warning}")
     print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at {overview} first; then, two pages a photograph:")
