@@ -76,15 +76,15 @@ def smoothed(method, **smoothing):
     return call
 
 
-def in_groups(function):
-    """A method of the game, with three groups in each tensor: their coalitions are few."""
+def in_groups(function, most=3):
+    """A method of the game, with so many groups in each tensor: their coalitions are few."""
 
     def call(model, x, **kwargs):
-        ids, count = torch.arange(6) % 3, 3
+        ids, count = torch.arange(6) % most, most
         if not (isinstance(model, af.View) and model.sites):
             count, leaves = 0, []
             for leaf in pytree.tree_leaves(x):
-                groups = min(leaf.shape[-1], 3) if leaf.dim() > 1 else 1
+                groups = min(leaf.shape[-1], most) if leaf.dim() > 1 else 1
                 leaves.append(count + torch.arange(leaf.shape[-1] if leaf.dim() > 1 else 1) % groups)
                 count += groups
             ids = pytree.tree_unflatten(leaves, pytree.tree_structure(x))
@@ -97,6 +97,7 @@ def in_groups(function):
 
 
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
+SOME = ("input", "layer")  # enough for a variant of a method that has a row for all views
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
@@ -117,16 +118,26 @@ METHODS = [
     Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
     Method(af.feature_permutation, chunks=True, random=True),
     Method(in_groups(af.shapley_values), baseline=True, chunks=True),
-    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True),
+    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True, views=SOME),
     Method(in_groups(af.banzhaf_values), baseline=True, chunks=True),
     Method(in_groups(af.owen_values), baseline=True, chunks=True),
     Method(in_groups(af.shapley_interactions), baseline=True, chunks=True, mirrors=False),
-    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False),
-    Method(af.banzhaf_values, {"n_samples": 80}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1),
-    Method(af.kernel_shap, {"n_samples": 80}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1),
+    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False, views=SOME),
+    Method(
+        in_groups(af.banzhaf_values, 6),
+        {"n_samples": 30},
+        baseline=True,
+        chunks=True,
+        random=True,
+        fitted=True,
+        loss=0.1,
+    ),
+    Method(
+        in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1
+    ),
     Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
     Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True),
-    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, baseline=True, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, chunks=True, random=True, views=SOME),
     # The spread of small differences between rounded scores.
     Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, chunks=True, random=True, loss=0.4),
     Method(at_conv(af.grad_cam), views=BEFORE),

@@ -298,3 +298,82 @@ class TestErrors:
             af.superpixels(torch.zeros(3, 8, 8))
         with pytest.raises(af.ArgumentError, match=r"grid_mask: argument `cell`"):
             af.grid_mask(torch.zeros(1, 3, 8, 8), (9, 9))
+
+
+class TestLinearPrefix:
+    """Where a linear layer alone reads the input, each group's share of its output is computed once."""
+
+    N = 150
+
+    @pytest.fixture
+    def found(self, monkeypatch):
+        from attrfunc.perturbation.linear_prefix import LinearPrefix
+
+        found, find = [], LinearPrefix.find
+        monkeypatch.setattr(LinearPrefix, "find", lambda *args: found.append(find(*args)) or found[-1])
+        return found
+
+    def mask(self, *shape, rows=1):
+        return torch.randint(0, self.N, (rows, *shape), generator=torch.Generator().manual_seed(rows))
+
+    def by_hand(self, net, x, baseline, mask):
+        mask = mask.expand(x.shape)
+        out = torch.zeros_like(x)
+        for group in mask.unique():
+            losses = net(x) - net(torch.where(mask == group, baseline, x))
+            out = torch.where(mask == group, losses.view(-1, *[1] * (x.dim() - 1)), out)
+        return out
+
+    @pytest.mark.parametrize("rows", [1, 4])
+    @pytest.mark.parametrize("shape", [(20, 15), (3, 10, 10)])
+    def test_ablation(self, rows, shape, found):
+        class Views(nn.Module):
+            """The input reaches the layer flattened."""
+
+            def __init__(self):
+                super().__init__()
+                self.fc, self.head = nn.Linear(300, 8), nn.Linear(8, 1)
+
+            def forward(self, x):
+                return self.head(self.fc(x.flatten(1)).tanh())[:, 0]
+
+        torch.manual_seed(0)
+        net, x, baseline = Views().double(), drawn(7, 4, *shape), drawn(8, 4, *shape)
+        mask = self.mask(*shape, rows=rows)
+        for chunk_size in (None, 3, 50):
+            result = af.feature_ablation(net, x, baseline=baseline, feature_mask=mask, chunk_size=chunk_size)
+            torch.testing.assert_close(result, self.by_hand(net, x, baseline, mask))
+        assert all(found)
+
+    @pytest.mark.parametrize("chunk_size", [None, 2, 64])
+    def test_coalitions(self, chunk_size, found):
+        torch.manual_seed(0)
+        net, x = nn.Sequential(nn.Linear(30, 8), nn.Tanh(), nn.Linear(8, 1)).double(), drawn(7, 4, 30)
+        mask = torch.arange(30)[None] % 8
+        values = open_game(net, x, baseline=0.5, feature_mask=mask).values(coalitions(8), chunk_size=chunk_size)
+        points = torch.where(coalitions(8)[:, mask[0]].unsqueeze(1), x, 0.5)
+        torch.testing.assert_close(values, net(points).squeeze(2))
+        assert all(found)
+
+    def test_gradients(self, found):
+        torch.manual_seed(0)
+        net, x = nn.Sequential(nn.Linear(200, 8), nn.Tanh(), nn.Linear(8, 1)).double(), drawn(7, 2, 200)
+        parameters = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
+        leaf, weights = x.clone().requires_grad_(), drawn(9, 2, 200)
+        (weights * af.feature_ablation(af.bind(net, parameters), leaf)).sum().backward()
+        assert all(found)
+        hand, free = {k: p.detach().clone().requires_grad_() for k, p in parameters.items()}, x.clone().requires_grad_()
+        model = lambda z: torch.func.functional_call(net, hand, (z,))[:, 0]
+        (weights * self.by_hand(model, free, torch.zeros_like(x), torch.arange(200)[None])).sum().backward()
+        torch.testing.assert_close(leaf.grad, free.grad)
+        for name, parameter in parameters.items():
+            torch.testing.assert_close(parameter.grad, hand[name].grad)
+
+    def test_an_input_that_is_read_elsewhere_has_none(self, found):
+        net, x = nn.Linear(200, 1).double(), drawn(7, 2, 200)
+        model = lambda x: net(x)[:, 0] + x.square().sum(1)
+        mask = torch.arange(200)[None]
+        torch.testing.assert_close(
+            af.feature_ablation(model, x), self.by_hand(model, x, torch.zeros_like(x), mask).detach()
+        )
+        assert found == [None]

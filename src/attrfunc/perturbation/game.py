@@ -23,12 +23,16 @@ from attrfunc.core.target import Target
 from attrfunc.core.transforms import known, require_finite
 from attrfunc.core.views import Model
 from attrfunc.perturbation.feature_groups import FeatureMask, Groups
+from attrfunc.perturbation.linear_prefix import FEWEST_COALITIONS, FEWEST_ROWS, LinearPrefix
 
 __all__ = ["Game", "open_game"]
 
 Present = Callable[[slice], list[Tensor]]
 """Some coalitions, told apart by their numbers: for each tensor of the point what is present in them, booleans that
 broadcast to `(K, *point)` and have as many dimensions."""
+
+Points = Callable[[slice, slice], list[Tensor]]
+"""Points `(K, *point)`, of some examples (first) and coalitions."""
 
 # One row more is not noticed among so many; it tells whether examples are scored apart.
 ROWS_TO_CHECK = 8
@@ -93,7 +97,12 @@ class Game:
         def present(chosen: slice) -> list[Tensor]:
             return [coalitions[chosen].to(ids.device)[:, ids] for ids in self.ids]
 
-        return self.evaluate(len(coalitions), present, chunk_size=chunk_size, progress=progress)
+        options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+        prefix = self._prefix(len(coalitions))
+        if prefix is None:
+            return self.evaluate(len(coalitions), present, **options)
+        points: Points = lambda rows, chosen: prefix.coalitions(coalitions[chosen], rows)  # noqa: E731
+        return self._scores(prefix.problem, len(coalitions), points, **options)
 
     def without_each(self, *, chunk_size: int | None = None, progress: Progress = False) -> Tensor:
         """Scores `(n + 1, rows)`: with all groups, then without each; no matrix of groups is built."""
@@ -102,7 +111,12 @@ class Game:
             missing = [torch.arange(chosen.start - 1, chosen.stop - 1, device=ids.device) for ids in self.ids]
             return [ids != one.view(-1, *[1] * ids.dim()) for one, ids in zip(missing, self.ids, strict=True)]
 
-        return self.evaluate(self.players + 1, present, chunk_size=chunk_size, progress=progress)
+        options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+        prefix = self._prefix(self.players + 1)
+        if prefix is None:
+            return self.evaluate(self.players + 1, present, **options)
+        points: Points = lambda rows, chosen: prefix.without_each(chosen, rows)  # noqa: E731
+        return self._scores(prefix.problem, self.players + 1, points, **options)
 
     def evaluate(
         self,
@@ -129,6 +143,19 @@ class Game:
             ends = zip(masks, self.end, replacing, strict=True)
             return [torch.where(mask, end[rows], start) for mask, end, start in ends]
 
+        return self._scores(self.problem, count, points, chunk_size=chunk_size, progress=progress)
+
+    def _prefix(self, count: int) -> LinearPrefix | None:
+        """The leading linear layer that need not run for each of so many coalitions, if there is one."""
+        if not self._separable or count < FEWEST_COALITIONS or count * self.rows < FEWEST_ROWS:
+            return None
+        return LinearPrefix.find(self.problem, self.start, self.end, self.ids, self.players)
+
+    def _scores(
+        self, problem: Problem, count: int, points: Points, *, chunk_size: int | None, progress: Progress
+    ) -> Tensor:
+        """Scores `(K, rows)` of K points of a problem."""
+
         def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
             scores = part.scores(points(rows, chosen))
             require_finite(scores.sum())
@@ -138,19 +165,20 @@ class Game:
             return [torch.cat(scores) if len(scores) > 1 else scores[0]]
 
         options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-        blocks = walk(self.problem, count, visit, appended, finish, separable=self._separable, **options)
+        blocks = walk(problem, count, visit, appended, finish, separable=self._separable, **options)
         (scores,) = joined(blocks, dim=1)
         if not self._separable:
             return scores.sum(1, keepdim=True)
         last = slice(self.rows - 1, self.rows)
-        self.require_independent(scores, points(last, slice(count - 1, count)))
+        self.require_independent(scores, problem.at(last), points(last, slice(count - 1, count)))
         return scores
 
-    def require_independent(self, scores: Tensor, point: list[Tensor]) -> None:
+    def require_independent(self, scores: Tensor, part: Problem, point: list[Tensor]) -> None:
         """Raise if the last example, alone at the last point, scores otherwise than it did among others.
 
         Args:
             scores: Scores `(K, rows)` of some points.
+            part: The problem of the last example.
             point: The last of these for the last example, tensors `(1, 1, *S)`.
 
         Raises:
@@ -158,7 +186,6 @@ class Game:
         """
         if self.problem.whole or scores.numel() < ROWS_TO_CHECK or torch.compiler.is_compiling():
             return
-        part = self.problem.at(slice(self.rows - 1, self.rows))
         if any(unsettled(module) for module in part.twin.modules):
             return  # of that the caller was warned
         alone = part.scores(point)[0, 0]

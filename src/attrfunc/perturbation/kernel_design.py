@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from math import comb
 
@@ -57,7 +58,7 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
     whole = _enumerated(counts, weights, budget)
     rest = sum(weights[whole:])
     left = budget - sum(counts[:whole])
-    drawn = _spread(weights[whole:], left, draws)
+    drawn = _shared(weights[whole:], left)
     chosen, weighing = [torch.zeros(0, players, dtype=torch.bool)], [torch.zeros(0, dtype=torch.float64)]
     for place, size in enumerate(sizes):
         number = counts[place] if place < whole else drawn[place - whole]
@@ -81,17 +82,11 @@ def _enumerated(counts: Sequence[int], weights: Sequence[float], budget: int) ->
     return len(counts)
 
 
-def _spread(weights: Sequence[float], number: int, draws: Draws) -> list[int]:
-    """A number of draws for each size, proportional to its weight up to one (systematic sampling)."""
-    if not weights:
-        return []
-    shift = 0.5 if torch.compiler.is_compiling() else float(draws.shared(torch.rand, 1))
-    found, total, passed = [], sum(weights), 0
-    for place in range(len(weights)):
-        until = number if place == len(weights) - 1 else int(number * sum(weights[: place + 1]) / total + shift)
-        found.append(min(until, number) - passed)
-        passed += found[-1]
-    return found
+def _shared(weights: Sequence[float], number: int) -> list[int]:
+    """A number shared among sizes in proportion to their weights; rounded so that the sums of the first ones are."""
+    total = sum(weights)
+    until = [0, *(int(number * sum(weights[: place + 1]) / total + 0.5) for place in range(len(weights)))]
+    return [after - before for before, after in itertools.pairwise(until)]
 
 
 def _some(players: int, size: int, count: int, number: int, mirrored: bool, draws: Draws) -> Tensor:

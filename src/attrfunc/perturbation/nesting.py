@@ -67,7 +67,6 @@ def frozen(nesting: Any, players: int) -> Nesting:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler need not look into it
-@functools.lru_cache(maxsize=16)
 def owen_steps(tree: Nesting, players: int) -> Steps:
     """All that the Owen value averages over.
 
@@ -75,6 +74,11 @@ def owen_steps(tree: Nesting, players: int) -> Steps:
         tree: The nesting.
         players: Number of players, n.
     """
+    return _numbered(tree, players)
+
+
+@functools.lru_cache(maxsize=16)
+def _numbered(tree: Nesting, players: int) -> Steps:
     numbers: dict[int, int] = {}
     steps = []
     for player, context, weight in _steps(tree, [(0, 1.0)], players):
