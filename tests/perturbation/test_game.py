@@ -173,6 +173,13 @@ def test_opaque_models():
     torch.testing.assert_close(af.feature_ablation(Scripted(), x), x**2)
 
 
+def test_backward_hooks_are_no_hindrance(net, x):
+    expected = af.feature_ablation(net, x, target=1)
+    net.block.register_full_backward_hook(lambda *args: None)
+    torch.testing.assert_close(af.feature_ablation(net, x, target=1), expected)
+    assert af.feature_ablation(af.layer(net, "embed"), x, target=1).any()
+
+
 class TestMasks:
     def test_a_grid(self):
         image = torch.zeros(2, 3, 5, 4)

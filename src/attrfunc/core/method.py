@@ -136,7 +136,8 @@ def open_problem(
         )
     twin = Twin(view.model, view.tensors)
     _warn_of_training(view, twin)
-    _refuse_backward_hooks(view, twin)
+    if differentiate:
+        _refuse_backward_hooks(view, twin)
     inputs = Inputs(x, tuple(args), dict(kwargs or {}), index, rows)
     if view.sites:
         return LayerProblem(view, inputs, twin)

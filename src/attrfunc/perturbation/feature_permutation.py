@@ -94,7 +94,8 @@ def feature_permutation(
         return [found]
 
     options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress, "separable": not game.problem.whole}
-    sampled(evaluate, 1 + times * game.players, game.problem.inputs, lambda found: scores.extend(found), **options)
+    inputs, count = game.problem.inputs, 1 + times * game.players
+    sampled(evaluate, count, inputs, lambda found: scores.extend(found), backward=False, **options)
     values = torch.cat(scores)
     game.require_independent(values, game.problem.at(slice(-1, None)), last)
     losses = values[0] - values[1:].unflatten(0, (times, game.players)).mean(0)
