@@ -21,6 +21,7 @@ from benchmarks.peers import (
     SMOOTH_IG,
     SMOOTH_SALIENCY,
     ablation,
+    lime,
     occlusion,
 )
 from benchmarks.task import Method, Task
@@ -159,4 +160,7 @@ CASES = [
     *perturbed(
         "EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49, batches=False
     ),
+    *perturbed("CNN, LIME of 16 patches, 200 samples", "cnn", lime((16, 16)), count=200),
+    *perturbed("MLP, LIME of 28 groups, 200 samples", "mlp", lime(28), count=200),
+    *perturbed("Transformer, LIME of 32 steps, 200 samples", "transformer", lime((1, 64)), count=200),
 ]

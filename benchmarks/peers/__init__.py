@@ -3,6 +3,7 @@
 import warnings
 
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
+from benchmarks.peers.lime import lime
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
@@ -18,6 +19,7 @@ __all__ = [
     "SMOOTH_IG",
     "SMOOTH_SALIENCY",
     "ablation",
+    "lime",
     "occlusion",
 ]
 

@@ -10,7 +10,7 @@ import attrfunc as af
 from attrfunc.core.samples import Draws
 from attrfunc.perturbation.coalitions import all_coalitions, of_size
 from attrfunc.perturbation.kernel_design import kernel_design
-from attrfunc.perturbation.permutations import DESIGNS, drawn
+from attrfunc.perturbation.permutations import drawn
 
 PLAYERS = 5
 
