@@ -73,10 +73,8 @@ class LimeBase(NoFuture, PerturbationAttribution):
         self.to_interp_rep_transform = to_interp_rep_transform
         needed = "from_interp_rep_transform" if perturb_interpretable_space else "to_interp_rep_transform"
         if getattr(self, needed) is None:
-            sampled = "features" if perturb_interpretable_space else "inputs"
-            raise ArgumentError(needed, "None", "a function", f"It is needed where {sampled} are sampled.").within(
-                type(self).__name__
-            )
+            fix = f"It is needed where {'features' if perturb_interpretable_space else 'inputs'} are sampled."
+            raise ArgumentError(needed, "None", "a function", fix).within(type(self).__name__)
 
     @captum_call
     def attribute(
@@ -245,9 +243,8 @@ class _Hooks:
         first = int(self._used[0])
         self._used = self._used - first
         self._count = int(self._used[-1]) + 1
-        zeros = (0,) * len(inputs) if isinstance(inputs, tuple) else 0
         self._kwargs = {
-            "baselines": zeros if baseline is None else baseline,
+            "baselines": pytree.tree_map(lambda leaf: 0, inputs) if baseline is None else baseline,
             "feature_mask": pytree.tree_map(lambda part: part - first, mask),
             "num_interp_features": self._count,
         }

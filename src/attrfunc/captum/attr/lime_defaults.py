@@ -29,6 +29,7 @@ class ExponentialKernel:
         self._cosine, self._width = distance_mode == "cosine", kernel_width
 
     def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
+        """The weight of one perturbed input."""
         one, other = (_flat(inputs) for inputs in (original_inp, perturbed_inp))
         distance = 1 - torch.cosine_similarity(one, other, dim=0) if self._cosine else (one - other).norm()
         return float(torch.exp(-distance.square() / (2 * self._width**2)))
