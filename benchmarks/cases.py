@@ -25,6 +25,7 @@ from benchmarks.peers import (
     SMOOTH_SALIENCY,
     ablation,
     exact_shapley,
+    lime,
     occlusion,
     permutation_shapley,
 )
@@ -90,14 +91,13 @@ class Case:
         return method if self.split else replace(method, bare=None)
 
 
-def perturbed(name: str, network: str, method: Method, count: int, layer: str | None = None) -> Iterator[Case]:
-    """The case of one example, and that of the network's batch.
-
-    At layers, Captum takes no batch with a class for each example and several perturbations at once.
-    """
+def perturbed(
+    name: str, network: str, method: Method, count: int, layer: str | None = None, batches: bool = True
+) -> Iterator[Case]:
+    """The case of one example, and that of the network's batch."""
     options = {"count": count, "layer": layer, "goals": PERTURBED, "family": "perturbation"}
-    yield Case(f"{name}, one example", network, method, examples=1, **options)
-    if network != "efficientnet" and not layer:
+    yield Case(f"{name}, one example" if batches else name, network, method, examples=1, **options)
+    if batches:
         yield Case(f"{name}, batch", network, method, **options)
 
 
@@ -173,8 +173,13 @@ CASES = [
     *perturbed("MLP, ablation of 784 features", "mlp", ablation(), count=784),
     *perturbed("MLP, ablation of 28 groups", "mlp", ablation(28), count=28),
     *perturbed("MLP, ablation of 256 late units", "mlp", ablation(), count=256, layer="relu2"),
-    *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64),
-    *perturbed("EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49),
+    *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64, batches=False),
+    *perturbed(
+        "EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49, batches=False
+    ),
+    *perturbed("CNN, LIME of 16 patches, 200 samples", "cnn", lime((16, 16)), count=200),
+    *perturbed("MLP, LIME of 28 groups, 200 samples", "mlp", lime(28), count=200),
+    *perturbed("Transformer, LIME of 32 steps, 200 samples", "transformer", lime((1, 64)), count=200),
     *perturbed("CNN, 10 permutations of 16 patches", "cnn", permutation_shapley((16, 16)), count=10),
     *perturbed("Transformer, 10 permutations of 16 steps", "transformer", permutation_shapley((2, 64)), count=10),
     *perturbed("MLP, 10 permutations of 28 groups", "mlp", permutation_shapley(28), count=10),

@@ -24,6 +24,7 @@ class Method:
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
+    exact: bool = True  # what does not matter gets zero; a fit to samples leaves something
     mirrors: bool = True  # gives the structure of the input; otherwise tensors over groups of features
     fitted: bool = False  # what is not used gets zero but for rounding
 
@@ -148,6 +149,20 @@ METHODS = [
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
+    # More groups than samples, and fewer.
+    Method(af.lime, {"n_samples": 10}, baseline=True, chunks=True, random=True, exact=False),
+    Method(
+        af.lime,
+        {
+            "n_samples": 60,
+            "linear_model": af.least_squares(),
+            "similarity": af.exponential_kernel(width=1.0, space="input"),
+        },
+        baseline=True,
+        chunks=True,
+        random=True,
+        exact=False,
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ import warnings
 
 from benchmarks.peers.deep_lift import DEEP_LIFT, DEEP_LIFT_SHAP, HYPOTHETICAL
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
+from benchmarks.peers.lime import lime
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
@@ -24,6 +25,7 @@ __all__ = [
     "SMOOTH_SALIENCY",
     "ablation",
     "exact_shapley",
+    "lime",
     "occlusion",
     "permutation_shapley",
 ]

@@ -25,16 +25,21 @@ from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
+from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.kernel_shap import kernel_shap
+from attrfunc.perturbation.lime import lime
+from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
+from attrfunc.perturbation.local_surrogate import local_surrogate
 from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
 from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
 from attrfunc.perturbation.shapley_values import shapley_values
+from attrfunc.perturbation.similarity import exponential_kernel
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.operation import Operation
@@ -57,8 +62,10 @@ __all__ = [
     "bind",
     "completeness_gap",
     "conductance",
+    "dataset_ablation",
     "deep_lift",
     "deep_lift_shap",
+    "exponential_kernel",
     "feature_ablation",
     "feature_permutation",
     "grad_cam",
@@ -71,7 +78,11 @@ __all__ = [
     "internal_influence",
     "interpolate",
     "kernel_shap",
+    "lasso",
     "layer",
+    "least_squares",
+    "lime",
+    "local_surrogate",
     "natural",
     "neuron",
     "neuron_conductance",
@@ -79,7 +90,9 @@ __all__ = [
     "occlusion",
     "operation",
     "owen_values",
+    "ridge",
     "saliency",
+    "scikit_learn",
     "score_change",
     "shapley_interactions",
     "shapley_sampling",

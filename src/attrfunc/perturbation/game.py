@@ -197,6 +197,20 @@ class Game:
                 "so examples must be independent; a score of the whole batch is a target of its own: af.batch_score."
             )
 
+    def points(self, coalitions: Tensor) -> list[Tensor]:
+        """The point in coalitions `(K, n)`: tensors `(K, *point)`."""
+        masks = [coalitions.to(ids.device)[:, ids] for ids in self.ids]
+        ends = zip(masks, self.end, self.start, strict=True)
+        return [torch.where(mask, end, start) for mask, end, start in ends]
+
+    def group_sums(self, parts: Sequence[Tensor]) -> Tensor:
+        """Sums `(rows, n)` over the elements of each group of tensors with the shapes of the point's."""
+        sums = torch.zeros(self.rows, self.players, dtype=parts[0].dtype, device=parts[0].device)
+        for ids, part in zip(self.ids, parts, strict=True):
+            groups = ids.expand(part.shape).reshape(self.rows, -1)
+            sums = sums.scatter_add(1, groups, part.reshape(self.rows, -1))
+        return sums
+
     def spread(self, per_group: Tensor) -> Any:
         """Give every element the number of its group.
 

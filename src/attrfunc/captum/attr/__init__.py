@@ -38,6 +38,14 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
   share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* In `Lime` one set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of them;
+  where all coalitions are no more than `n_samples`, each is taken once; gaps in the numbers of groups get zeros, and
+  are not fitted. Weights of which only one is not negligible raise.
+* A `DataLoaderAttribution` takes batches that are tuples or single tensors, of which Captum raises or takes single
+  rows; it refuses to compare single outputs between passes of a loader that shuffles.
+* A `ClassSummarizer` takes equal numbers in a tensor of labels as one class; Captum makes each a class of its own. The
+  name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
+* `ProductBaselines` draws from torch's default generator.
 * `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
   score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
   batch, as in Captum; one that returns several, not one for each example, raises.
@@ -55,7 +63,9 @@ Example:
 """
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.baselines import ProductBaselines
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.dataloader_attr import DataLoaderAttribution, InputRole
 from attrfunc.captum.attr.deep_lift import (
     DeepLift,
     DeepLiftShap,
@@ -72,6 +82,7 @@ from attrfunc.captum.attr.layer import (
     LayerGradientXActivation,
     LayerIntegratedGradients,
 )
+from attrfunc.captum.attr.lime import Lime, LimeBase
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 from attrfunc.captum.attr.perturbation import (
@@ -84,15 +95,23 @@ from attrfunc.captum.attr.perturbation import (
     PerturbationAttribution,
 )
 from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
+from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
+from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
 __all__ = [
+    "MSE",
     "Attribution",
+    "ClassSummarizer",
+    "CommonStats",
+    "Count",
+    "DataLoaderAttribution",
     "DeepLift",
     "DeepLiftShap",
     "FeatureAblation",
     "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
+    "InputRole",
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
@@ -108,6 +127,11 @@ __all__ = [
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
+    "Lime",
+    "LimeBase",
+    "Max",
+    "Mean",
+    "Min",
     "NeuronAttribution",
     "NeuronConductance",
     "NeuronDeepLift",
@@ -119,7 +143,14 @@ __all__ = [
     "NoiseTunnel",
     "Occlusion",
     "PerturbationAttribution",
+    "ProductBaselines",
     "Saliency",
     "ShapleyValueSampling",
     "ShapleyValues",
+    "StatValue",
+    "StdDev",
+    "Sum",
+    "Summarizer",
+    "SummarizerSingleTensor",
+    "Var",
 ]

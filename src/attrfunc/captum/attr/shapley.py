@@ -14,7 +14,7 @@ They differ from Captum's in this:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, captum_call
+from attrfunc.captum.attr.lime import Lime
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution, WithFutures
 from attrfunc.core.target import BatchScore, Target
 
@@ -127,8 +128,8 @@ class ShapleyValues(ShapleyValueSampling):
         return self._future(inputs, baselines, *arguments)
 
 
-class KernelShap(_Shapley):
-    """Kernel SHAP; see `attrfunc.kernel_shap`.
+class KernelShap(_Shapley, Lime):
+    """Kernel SHAP; see `attrfunc.kernel_shap`. Of Captum's family a `Lime`, with nothing of it in use.
 
     Args:
         forward_func: The model.
@@ -136,8 +137,11 @@ class KernelShap(_Shapley):
 
     _multiply_by_inputs = False  # so says Captum's
 
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        PerturbationAttribution.__init__(self, forward_func)
+
     @captum_call
-    def attribute(
+    def attribute(  # type: ignore[override]
         self,
         inputs: Inputs,
         baselines: Baselines = None,
@@ -162,10 +166,6 @@ class KernelShap(_Shapley):
             return found
         groups = _of_groups(found, inputs, mask)
         return groups[0] if isinstance(options["target"], BatchScore) else groups
-
-    def attribute_future(self) -> NoReturn:
-        """Not offered, as in Captum."""
-        raise NotImplementedError("KernelShap has no attribute_future; call attribute.")
 
 
 def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
