@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.propagation.rectifiers import deconvolved, guided
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ def smoothed(method, **smoothing):
     return call
 
 
+class Activations(dict):
+    """A rule for the activations of the network, which has no rectifier, since those have kinks."""
+
+    def __init__(self, rule, names=("tanh", "sigmoid", "sin")):
+        super().__init__(dict.fromkeys(names, rule))
+        self.__name__ = "rules"
+
+
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
 
 METHODS = [
@@ -90,6 +99,10 @@ METHODS = [
     Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
     Method(af.deep_lift, baseline=True),
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
+    Method(af.guided_backprop, {"rules": Activations(guided)}),
+    # Where all activations had the rule, nothing would depend on the input.
+    Method(af.deconvolution, {"rules": Activations(deconvolved, ("tanh", "sigmoid"))}),
+    Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),

@@ -7,6 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
@@ -22,15 +23,18 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.propagation.deconvolution import deconvolution
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
+from attrfunc.propagation.guided_backprop import guided_backprop
 from attrfunc.propagation.operation import Operation
-from attrfunc.propagation.rule_book import Opened, RuleBook, natural, operation
+from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural, operation
 
 __all__ = [
     "ArgumentError",
     "AttributionError",
     "ModelError",
+    "Nonlinear",
     "Opened",
     "Operation",
     "RuleBook",
@@ -39,11 +43,14 @@ __all__ = [
     "bind",
     "completeness_gap",
     "conductance",
+    "deconvolution",
     "deep_lift",
     "deep_lift_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
+    "guided_backprop",
+    "guided_grad_cam",
     "ig",
     "input_x_gradient",
     "integrated_gradients",

@@ -70,6 +70,11 @@ class LayerProblem(Problem):
         parts = [restore(point[places]) for places, restore in self._structure]
         return parts if self.view.several else parts[0]
 
+    def structured_as(self, other: Problem) -> None:
+        """Give points the structure that another problem of the same view has seen."""
+        assert isinstance(other, LayerProblem)
+        self._structure = other._structure
+
     def name(self, number: int) -> str:
         """The layer that a tensor of the point belongs to."""
         places = zip(self.view.sites, self._structure, strict=True)

@@ -74,6 +74,9 @@ class Problem:
         """A point in the structure of the input."""
         return floats(self.inputs.x)[1](point)
 
+    def structured_as(self, other: Problem) -> None:
+        """Give points the structure that another problem of the same view has seen."""
+
     def name(self, number: int) -> str:
         """The layer that a tensor of the point belongs to; empty at the input."""
         return ""

@@ -13,10 +13,10 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ModelError
 from attrfunc.core.transforms import inside
 from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
-from attrfunc.propagation.node import below, lowered, replayed, tracked, with_pull
+from attrfunc.propagation.node import below, compiled, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Operation, UnknownOperationError
 from attrfunc.propagation.passive import PASSIVE
-from attrfunc.propagation.rule_book import Linear, Opened, Rule, RuleBook, natural
+from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
@@ -40,12 +40,9 @@ class _Reader(TorchFunctionMode):
         if key in PASSIVE:
             return self._passive(func, args, kwargs)
         rule = self._book.find(key, self._layers)
-        body = rule.function if isinstance(rule, Opened) else None
-        if rule is None:
-            body = getattr(func, "_attrfunc_operation", None)
-        if body is not None:
+        if isinstance(rule, Opened):
             with self:
-                result = body(*args, **kwargs)
+                result = rule.function(*args, **kwargs)
                 return args[0].copy_(result) if in_place(func, kwargs) else result
         return self._ruled(key, rule, func, args, kwargs)
 
@@ -153,10 +150,12 @@ class Interpreter(_Reader):
             constants[0] = constants[0].clone()  # the rule may keep it
         operation = Operation(key, func, constants, spec, places, baseline, self._number - 1, tuple(self._layers))
         inputs = [leaves[place] for place in places]
-        apply = rule.rule if isinstance(rule, Linear) else rule
+        apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
         assert callable(apply)
         if point is not None:
             value, pull = apply(operation)
+            if isinstance(rule, Nonlinear):
+                return compiled(value, pull, inputs)
             return replayed(value, pull, inputs, operation.inputs)
         with lowered():
             value, pull = apply(operation)

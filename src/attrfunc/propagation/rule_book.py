@@ -9,6 +9,7 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
     * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input;
     * `natural`: the operation's own gradient;
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
+    * `Nonlinear(rule)`: a rule whose `pull` looks at the gradient itself, at its sign say.
     * `Opened(function)`: the function is what the operation computes, and is interpreted in its place.
 
     The name of a layer in place of an operation, with a dictionary of rules, stands for rules inside that layer alone.
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from torch import Tensor
@@ -36,7 +37,7 @@ from attrfunc.core.errors import ArgumentError, describe, near
 from attrfunc.propagation.names import Key, named_key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["Linear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "operation"]
+__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "operation"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +67,20 @@ class Linear:
     rule: Callable[[Operation], tuple[Any, Pull]]
 
 
+@dataclass(frozen=True)
+class Nonlinear:
+    """A rule whose `pull` is not a linear function of the gradient.
+
+    Only compilers need to be told. What they replay a linear `pull` with, its transpose, has the right derivatives;
+    what they replay this one with has none, so under `torch.compile` attributions have no graph.
+
+    Attributes:
+        rule: The rule.
+    """
+
+    rule: Callable[[Operation], tuple[Any, Pull]]
+
+
 class _Natural:
     def __repr__(self) -> str:
         return "natural"
@@ -74,7 +89,7 @@ class _Natural:
 natural = _Natural()
 """The rule of operations whose own gradient is right: those that are linear in what depends on the point."""
 
-Rule = Callable[[Operation], tuple[Any, Pull]] | Opened | Linear | _Natural
+Rule = Callable[[Operation], tuple[Any, Pull]] | Opened | Linear | Nonlinear | _Natural
 Rules = Mapping[Any, Any]
 
 
@@ -86,29 +101,40 @@ class RuleBook:
         rules: By key; see `attrfunc.propagation.names`.
         layers: The books inside some layers, by name.
         needs_baseline: Whether the rules compare with the values at a baseline.
+        default: The rule of operations that none is named for; without one they are errors.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
     needs_baseline: bool = False
+    default: Rule | None = None
 
     def __or__(self, other: RuleBook | Rules) -> RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
             layers = {name: book | other for name, book in self.layers.items()} | other.layers
             baseline = self.needs_baseline or other.needs_baseline
-            return RuleBook(self.rules | other.rules, layers, baseline)
+            default = self.default if other.default is None else other.default
+            return RuleBook(self.rules | other.rules, layers, baseline, default)
         own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
-        base = RuleBook(self.rules | own, {name: book | own for name, book in self.layers.items()}, self.needs_baseline)
+        base = replace(self, rules=self.rules | own, layers={name: book | own for name, book in self.layers.items()})
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
-        return RuleBook(base.rules, base.layers | inner, base.needs_baseline)
+        return replace(base, layers=base.layers | inner)
 
     def find(self, key: Key, places: Sequence[str] = ()) -> Rule | None:
         """The rule for an operation inside these layers, the innermost last."""
-        for place in reversed(places):
-            if place in self.layers:
-                return self.layers[place].rules.get(key)
-        return self.rules.get(key)
+        book = next((self.layers[place] for place in reversed(places) if place in self.layers), self)
+        rule = book.rules.get(key)
+        if rule is not None:
+            return rule
+        body = getattr(key, "_attrfunc_operation", None)
+        return book.default if body is None else Opened(body)
+
+    @property
+    def linear(self) -> bool:
+        """Whether all rules are linear in the gradient, so that a compiler can replay them with their derivatives."""
+        books = [self, *self.layers.values()]
+        return not any(isinstance(rule, Nonlinear) for book in books for rule in (book.default, *book.rules.values()))
 
 
 def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[str]) -> RuleBook:
@@ -127,7 +153,7 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
     if not isinstance(rules, Mapping | RuleBook):
         raise ArgumentError("rules", describe(rules), "a RuleBook, or a dictionary from operations to rules", _FORMS)
     for rule in pytree.tree_leaves(dict(rules) if isinstance(rules, Mapping) else rules.rules):
-        if not (callable(rule) or isinstance(rule, Opened | Linear | _Natural | RuleBook)):
+        if not (callable(rule) or isinstance(rule, Opened | Linear | Nonlinear | _Natural | RuleBook)):
             raise ArgumentError("rules", describe(rule), "a rule for each operation", _FORMS)
     book = rules if isinstance(rules, RuleBook) else base | rules
     for name in book.layers:
