@@ -101,7 +101,7 @@ METHODS = [
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
     Method(af.guided_backprop, {"rules": Activations(guided)}),
     # Where all activations had the rule, nothing would depend on the input.
-    Method(af.deconvolution, {"rules": Activations(deconvolved, ("tanh", "sigmoid"))}),
+    Method(af.deconvolution, {"rules": Activations(deconvolved, ("sigmoid",))}),
     Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),

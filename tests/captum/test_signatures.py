@@ -80,7 +80,18 @@ def test_multiplies_by_inputs(name, multiply):
     assert getattr(shim_attr, name)(nn.Identity(), *layer, multiply_by_inputs=multiply).multiplies_by_inputs is multiply
 
 
-@pytest.mark.parametrize("name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Deconvolution",
+        "GradientShap",
+        "GuidedBackprop",
+        "IntegratedGradients",
+        "InputXGradient",
+        "Saliency",
+        "NoiseTunnel",
+    ],
+)
 def test_no_futures(name):
     inner = shim_attr.Saliency(nn.Identity()) if name == "NoiseTunnel" else nn.Identity()
     with pytest.raises(NotImplementedError, match=name):

@@ -33,6 +33,11 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* Guided backpropagation and deconvolution change what goes back through ReLU in whatever form a model writes it, and
+  through its relatives (`attrfunc.propagation.rectifiers`), and take any callable. Captum changes `nn.ReLU` modules
+  alone: with `F.relu` or GELU it gives the plain gradient.
+* `GuidedGradCam` raises where the map does not fit an input, as for a table beside an image. Captum warns, and gives an
+  empty tensor for that input.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -47,6 +52,13 @@ from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, L
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
+from attrfunc.captum.attr.guided import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+)
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
@@ -58,8 +70,11 @@ from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 
 __all__ = [
     "Attribution",
+    "Deconvolution",
     "GradientAttribution",
     "GradientShap",
+    "GuidedBackprop",
+    "GuidedGradCam",
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
@@ -72,8 +87,10 @@ __all__ = [
     "LayerIntegratedGradients",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronDeconvolution",
     "NeuronGradient",
     "NeuronGradientShap",
+    "NeuronGuidedBackprop",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
     "Saliency",
