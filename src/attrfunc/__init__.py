@@ -28,9 +28,11 @@ from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.guided_backprop import guided_backprop
 from attrfunc.propagation.operation import Operation
+from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
 from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural, operation
 
 __all__ = [
+    "REVEAL_CANCEL",
     "ArgumentError",
     "AttributionError",
     "ModelError",

@@ -74,7 +74,10 @@ def guided_grad_cam(
     options: dict[str, Any] = {"target": target, "args": args, "kwargs": kwargs}
     heat = grad_cam(model, x, layer=layer, relu=True, reshape=reshape, side=side, call=call, **options)
     detail = guided_backprop(model, x, rules=rules, **options)
-    over = lambda one: pytree.tree_map(lambda leaf: leaf * _resized(one, leaf, interpolate_mode), detail)  # noqa: E731
+
+    def over(one: Any) -> Any:
+        return pytree.tree_map(lambda leaf: leaf * _resized(one, leaf, interpolate_mode), detail)
+
     return [over(one) for one in heat] if isinstance(heat, list) else over(heat)
 
 
@@ -89,7 +92,7 @@ def _resized(heat: Any, leaf: Tensor, mode: str) -> Tensor:
             "Give other inputs in args=, or multiply af.guided_backprop by af.grad_cam where they go together.",
         )
     try:
-        return interpolate(heat, leaf.shape[2:], mode)  # type: ignore[no-any-return]
+        return interpolate(heat, leaf.shape[2:], mode)
     except ArgumentError as error:
         argument = "interpolate_mode" if error.argument == "mode" else error.argument
         raise ArgumentError(argument, error.got, error.expected, error.fix) from error

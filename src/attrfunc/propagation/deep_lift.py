@@ -11,7 +11,7 @@ from torch import Tensor
 from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import warn
 from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.segment import Segment
+from attrfunc.core.problem import Problem
 from attrfunc.core.target import Target
 from attrfunc.core.transforms import known
 from attrfunc.core.views import Model
@@ -68,27 +68,27 @@ def deep_lift(
     Reference:
         Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating Activation Differences, 2017.
     """
-    path = Segment.of(open_problem(model, x, target, args, kwargs), baseline, measure=False)
-    book = laid_over(RESCALE, rules, layer_names(path.problem))
-    return path.problem.restore(lifted(path, book, multiply_by_inputs))
+    problem = open_problem(model, x, target, args, kwargs)
+    book = laid_over(RESCALE, rules, layer_names(problem))
+    return problem.restore(lifted(problem, baseline, book, multiply_by_inputs))
 
 
-def lifted(path: Segment, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
-    """What `deep_lift` attributes to a problem's point, from one end of a path to the other."""
-    end = [at + step for at, step in zip(path.start, path.way, strict=True)]
-    change, found = multipliers(path.problem, book, path.start, end)
-    attributions = [multiplier * step for multiplier, step in zip(found, path.way, strict=True)]
-    _require_complete(path, attributions, change)
+def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
+    """What `deep_lift` attributes to a problem's point."""
+    start, end = problem.ends(baseline, measure=False)
+    change, found = multipliers(problem, book, start, end)
+    attributions = [slope * (last - first) for slope, first, last in zip(found, start, end, strict=True)]
+    _require_complete(problem, attributions, change)
     return attributions if multiply_by_inputs else found
 
 
-def _require_complete(path: Segment, attributions: list[Tensor], change: Tensor) -> None:
+def _require_complete(problem: Problem, attributions: list[Tensor], change: Tensor) -> None:
     """Warn where something in the model depends on the point in a way that no operation shows."""
     gap = torch.stack([part.sum() for part in attributions]).sum() - change
     scale = torch.stack([part.abs().sum() for part in attributions]).sum() + change.abs()
     if known(gap.abs() > torch.finfo(gap.dtype).eps ** 0.5 * scale):
         warn(
-            f"{path.problem.view.method}: the attributions miss {-float(gap):.3g} of the score's change of "
+            f"{problem.view.method}: the attributions miss {-float(gap):.3g} of the score's change of "
             f"{float(change):.3g}. A value that depends on the input goes on without a gradient (detach(), an index, "
             "a mask), or a rule of yours is not complete."
         )

@@ -69,5 +69,5 @@ _RULES: dict[Any, Rule] = {
     "logsumexp": logsumexp_rule,
 }
 
-RESCALE = RuleBook(_RULES, needs_baseline=True)
+RESCALE = RuleBook(_RULES)
 """Rescale for elementwise operations, and what is complete for all others."""

@@ -18,7 +18,6 @@ from attrfunc.core.problem import Problem
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 from attrfunc.core.samples import Moments, distribution
-from attrfunc.core.segment import Segment
 from attrfunc.core.target import Target
 from attrfunc.core.views import Model
 from attrfunc.propagation.deep_lift import lifted
@@ -98,7 +97,7 @@ def deep_lift_shap(
         moments.take(pairs.of(chosen))
         report((chosen.stop - done) * problem.inputs.rows)
         done = chosen.stop
-    return pairs.restore(moments.result("smoothgrad"))
+    return problem.restore(moments.result("smoothgrad"))
 
 
 class _Pairs:
@@ -110,7 +109,6 @@ class _Pairs:
         self._spec = pytree.tree_structure(problem.inputs.x)
         # What a compiler traces has no batching rule for batch norm.
         self._mapped = not torch.compiler.is_compiling()
-        self.restore = problem.restore
 
     def of(self, chosen: slice) -> list[Tensor]:
         """Attributions `(K, *point)` from K baselines: mapped, so that what depends on the input alone runs once."""
@@ -128,6 +126,4 @@ class _Pairs:
 
     def _one(self, sample: list[Tensor]) -> list[Tensor]:
         baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
-        path = Segment.of(self._problem, baseline, measure=False)
-        self.restore = path.problem.restore
-        return lifted(path, self._book, self._multiply)
+        return lifted(self._problem, baseline, self._book, self._multiply)

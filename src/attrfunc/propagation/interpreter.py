@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +23,9 @@ from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, Rule
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
+
+PART = "_attrfunc_part"
+"""The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
 Record = list[tuple[Key, list[Any]]]
 """The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
@@ -115,7 +121,8 @@ class Interpreter(_Reader):
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is natural:
-            return func(*args, **kwargs)
+            kept = self._book.parts is not None and key in self._book.parts
+            return self._passive(func, args, kwargs) if kept else self._changed(func(*args, **kwargs))
         leaves, spec = pytree.tree_flatten((args, kwargs))
         recorded = self._next(key, leaves) if rule is not None else (None, None)
         places = tuple(i for i, leaf in enumerate(leaves) if tracked(leaf))
@@ -129,7 +136,7 @@ class Interpreter(_Reader):
             raise UnknownOperationError(key)
         self._number += 1
         result = self._applied(key, rule, func, leaves, spec, places, recorded)
-        return leaves[0].copy_(result) if in_place(func, kwargs) else result
+        return self._changed(leaves[0].copy_(result)) if in_place(func, kwargs) else result
 
     def _applied(
         self,
@@ -142,24 +149,53 @@ class Interpreter(_Reader):
         recorded: tuple[list[Any] | None, list[Any] | None],
     ) -> Any:
         baseline, point = recorded
+        lower = lowered if point is None else nullcontext
         constants = [below(leaf) for leaf in leaves] if point is None else point
         args, kwargs = pytree.tree_unflatten(constants, spec)
         if in_place(func, kwargs):
             func, kwargs = out_of_place(func, kwargs)
             constants, spec = pytree.tree_flatten((args, kwargs))
-            constants[0] = constants[0].clone()  # the rule may keep it
-        operation = Operation(key, func, constants, spec, places, baseline, self._number - 1, tuple(self._layers))
+            with lower():
+                constants[0] = constants[0].clone()  # the rule may keep it
+        operation = Operation(
+            key, func, constants, spec, places, baseline, number=self._number - 1, layers=tuple(self._layers)
+        )
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
         assert callable(apply)
-        if point is not None:
-            value, pull = apply(operation)
-            if isinstance(rule, Nonlinear):
-                return compiled(value, pull, inputs)
-            return replayed(value, pull, inputs, operation.inputs)
-        with lowered():
-            value, pull = apply(operation)
-        return with_pull(value, pull, inputs)
+        part = getattr(inputs[0], PART, None)
+        if part is not None:
+            inputs.append(part[0])
+            operation = replace(operation, part=part[1])
+        with lower():
+            value, pull, *apart = apply(operation)
+        own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
+        replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=own)
+        put = with_pull if point is None else replay
+        result = put(value, pull, inputs)
+        if apart:
+            part_value, part_pull = apart
+            setattr(result, PART, (put(part_value, part_pull, inputs), below(part_value)))
+        return result
+
+    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Keep a part apart."""
+        result = func(*args, **kwargs)
+        parts = [getattr(arg, PART, None) for arg in args] if self._book.parts is not None else []
+        if any(part is not None for part in parts) and isinstance(result, Tensor):
+            known = all(part is not None or not tracked(arg) for part, arg in zip(parts, args, strict=True))
+            if not known or in_place(func, kwargs):
+                return self._changed(result)
+            pairs = [(arg, arg) if part is None else part for part, arg in zip(parts, args, strict=True)]
+            part, constant = (func(*own, **kwargs) for own in zip(*pairs, strict=True))
+            setattr(result, PART, (part, below(constant)))
+        return result
+
+    def _changed(self, result: Any) -> Any:
+        """Forget the part of a tensor that may have been overwritten."""
+        if self._book.parts is not None and hasattr(result, PART):
+            delattr(result, PART)
+        return result
 
     def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
         """The arguments of the same call at the baseline, and at the point."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch._functorch.utils import enable_single_level_autograd_function
@@ -34,16 +34,19 @@ class _Node(_SingleLevelFunction):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        ctx.level, _, ctx.pull = inputs[:3]
+        (ctx.level, _, ctx.pull), ctx.count = inputs[:3], len(inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        if torch._C._functorch.maybe_current_level() != ctx.level:
-            return None, None, None, *ctx.pull(gradient)
-        # The backward pass runs inside the level, as that of a layer's gradient does.
-        with lowered():
-            found = ctx.pull(_functorch._unwrap_for_grad(gradient, ctx.level))
-        return None, None, None, *(_functorch._wrap_for_grad(leaf, ctx.level) for leaf in found)
+        if _functorch.maybe_current_level() == ctx.level:
+            # The backward pass runs inside the level, as that of a layer's gradient does.
+            with lowered():
+                found = ctx.pull(_functorch._unwrap_for_grad(gradient, ctx.level))
+            found = [_functorch._wrap_for_grad(leaf, ctx.level) for leaf in found]
+        else:
+            found = ctx.pull(gradient)
+        # A rule need not make use of a part that is told apart.
+        return None, None, None, *found, *[None] * (ctx.count - 3 - len(found))
 
 
 def lowered() -> Any:
@@ -55,12 +58,16 @@ def tracked(value: Any) -> bool:
     """Whether the current level of torch.func differentiates through a value."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return False
-    return torch.compiler.is_compiling() or _functorch.maybe_get_level(value) == _functorch.maybe_current_level()
+    if torch.compiler.is_compiling():
+        return not isinstance(value, nn.Parameter)
+    return _functorch.maybe_get_level(value) == _functorch.maybe_current_level()
 
 
 def below(value: Any) -> Any:
-    """A tensor as the levels below the current one see it; anything else as it is."""
-    return _functorch._unwrap_for_grad(value, _functorch.current_level()) if isinstance(value, Tensor) else value
+    """A tensor as the levels below the current one see it; anything else, and whatever a compiler traces, as it is."""
+    if not isinstance(value, Tensor) or torch.compiler.is_compiling():
+        return value
+    return _functorch._unwrap_for_grad(value, _functorch.current_level())
 
 
 def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
@@ -68,7 +75,7 @@ def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
 
     Args:
         result: A tensor, or a structure with one floating-point tensor.
-        pull: Maps the gradient at the tensor to one for each input.
+        pull: Maps the gradient at the tensor to one for each input, or for the first of them.
         inputs: The tensors of the current level that the gradients are for.
     """
     values, restore = floats(result)
@@ -108,7 +115,7 @@ def compiled(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
         inputs: As above.
     """
     values, restore = floats(result)
-    return restore([_Compiled.apply(values[0], pull, *inputs)])
+    return restore([_Compiled.apply(values[0], pull, *inputs)])  # type: ignore[no-untyped-call]
 
 
 def replayed(result: Any, pull: Pull, inputs: Sequence[Tensor], constants: Sequence[Tensor]) -> Any:
@@ -122,7 +129,14 @@ def replayed(result: Any, pull: Pull, inputs: Sequence[Tensor], constants: Seque
     """
     values, restore = floats(result)
     (value,) = values
+    used: list[Tensor] = []
+
+    def pulled(gradient: Tensor) -> list[Tensor]:
+        used[:] = pull(gradient)
+        return list(used)
+
+    transposed = torch.func.vjp(pulled, torch.zeros_like(value))[1]
     # Where a value is infinite (a mask's), the change would not be a number.
-    changes = [torch.where(old.isfinite(), new - old, 0) for new, old in zip(inputs, constants, strict=True)]
-    transposed = torch.func.vjp(lambda gradient: list(pull(gradient)), torch.zeros_like(value))[1]
+    pairs = zip(inputs[: len(used)], constants, strict=False)
+    changes = [torch.where(old.isfinite(), new - old, 0) for new, old in pairs]
     return restore([value + transposed(changes)[0]])

@@ -38,6 +38,7 @@ class Operation:
         spec: Their structure, `(args, kwargs)`.
         places: Where among `leaves` the inputs stand: the floating-point tensors that depend on the point.
         at_baseline: All arguments of the same call at the baseline, flat; None if there is none.
+        part: A summand of the first input, where a rule has told it apart; see `attrfunc.propagation.rule_book`.
         number: How many operations that depend on the point ran before.
         layers: The names of the layers that it runs in, the innermost last, where rules are given by layer.
     """
@@ -48,6 +49,7 @@ class Operation:
     spec: Any
     places: tuple[int, ...]
     at_baseline: list[Any] | None = None
+    part: Tensor | None = None
     number: int = 0
     layers: tuple[str, ...] = ()
 

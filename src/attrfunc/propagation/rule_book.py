@@ -6,7 +6,9 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
     given in any form that torch has of it (`torch.relu`, `torch.nn.functional.relu`, the name `"relu"`), as an
     `autograd.Function`, or as a function of the user's that `af.operation` has made visible. A rule is one of
 
-    * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input;
+    * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input. It may
+      tell a summand of the value apart, `Operation -> (value, pull, part, pull of the part)`: the next operation's rule
+      then finds it as `operation.part`, and its `pull` gives one gradient more, for the part.
     * `natural`: the operation's own gradient;
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
     * `Nonlinear(rule)`: a rule whose `pull` looks at the gradient itself, at its sign say.
@@ -89,7 +91,7 @@ class _Natural:
 natural = _Natural()
 """The rule of operations whose own gradient is right: those that are linear in what depends on the point."""
 
-Rule = Callable[[Operation], tuple[Any, Pull]] | Opened | Linear | Nonlinear | _Natural
+Rule = Callable[[Operation], tuple[Any, ...]] | Opened | Linear | Nonlinear | _Natural
 Rules = Mapping[Any, Any]
 
 
@@ -100,22 +102,21 @@ class RuleBook:
     Attributes:
         rules: By key; see `attrfunc.propagation.names`.
         layers: The books inside some layers, by name.
-        needs_baseline: Whether the rules compare with the values at a baseline.
         default: The rule of operations that none is named for; without one they are errors.
+        parts: The natural operations, besides those that only rearrange, that keep a part of their first operand apart.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
-    needs_baseline: bool = False
     default: Rule | None = None
+    parts: frozenset[Key] | None = None
 
     def __or__(self, other: RuleBook | Rules) -> RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
             layers = {name: book | other for name, book in self.layers.items()} | other.layers
-            baseline = self.needs_baseline or other.needs_baseline
             default = self.default if other.default is None else other.default
-            return RuleBook(self.rules | other.rules, layers, baseline, default)
+            return RuleBook(self.rules | other.rules, layers, default, other.parts or self.parts)
         own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
         base = replace(self, rules=self.rules | own, layers={name: book | own for name, book in self.layers.items()})
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
