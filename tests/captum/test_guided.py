@@ -12,7 +12,7 @@ import attrfunc.captum.attr as shim_attr
 
 NAMES = ["GuidedBackprop", "Deconvolution"]
 every_class = pytest.mark.parametrize("name", NAMES)
-pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU", "ignore:Input Tensor 0 did not")
+pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU", "ignore:Input Tensor . did not")
 
 
 class Net(nn.Module):
