@@ -56,7 +56,10 @@ def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Ten
     if torch.compiler.is_compiling():
         _, at_point = _recorded(problem, book, lambda part: part.observe())
     with _explained(problem):
-        return _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point)).gradient()
+        interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point))
+        point, gradient = interpreted.gradient()
+    problem.structured_as(interpreted)
+    return point, gradient
 
 
 def layer_names(problem: Problem) -> list[str]:

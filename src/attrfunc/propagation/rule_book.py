@@ -25,23 +25,20 @@ Example:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, near
 from attrfunc.propagation.names import Key, named_key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["Linear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "operation"]
+__all__ = ["Linear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -135,33 +132,6 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
         if name not in names:
             raise ArgumentError("rules", f"rules for a layer {name!r}", "the name of a layer", near(name, names))
     return book
-
-
-def operation(function: F) -> F:
-    """Make a function of the user's visible to rule books, as an operation of its own.
-
-    Args:
-        function: A function of tensors. It is interpreted as one operation where a rule book has a rule for it, else
-            its body is.
-
-    Returns:
-        The same function.
-
-    Example:
-        >>> swish = af.operation(lambda x: x * torch.sigmoid(x))
-        >>> swish(torch.zeros(2))
-        tensor([0., 0.])
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        tensors = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        if has_torch_function(tensors):
-            return handle_torch_function(call, tensors, *args, **kwargs)
-        return function(*args, **kwargs)
-
-    call._attrfunc_operation = function  # type: ignore[attr-defined]
-    return cast(F, call)
 
 
 _FORMS = "For example rules={torch.nn.functional.gelu: rule}; see attrfunc.propagation.rule_book."
