@@ -91,6 +91,10 @@ class RuleBook:
     layers: dict[str, RuleBook] = field(default_factory=dict)
     parts: frozenset[Key] | None = None
 
+    def __repr__(self) -> str:
+        """A short form."""
+        return f"RuleBook of {len(self.rules)} operations" + (f" and {len(self.layers)} layers" if self.layers else "")
+
     def __or__(self, other: RuleBook | Rules) -> RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
