@@ -3,6 +3,7 @@
 A new method adds one row to METHODS.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,14 @@ def at_head(function):
     """The same at the last layer, for paths that begin at a layer."""
     call = lambda model, x, **kwargs: function(model, x, layer="head", side="input", **kwargs)
     call.__name__ = function.__name__
+    return call
+
+
+def by_rules(book, *bounds):
+    """LRP with a book. A large epsilon keeps it from being steep where a sum of contributions is nearly zero."""
+    rules = book(*bounds, epsilon=0.1, **({} if book in (af.rules.attn_lrp, af.rules.cp_lrp) else {"stabilizer": 0.1}))
+    call = functools.partial(af.lrp, rules=rules)
+    call.__name__ = f"lrp_{book.__name__}"
     return call
 
 
@@ -111,6 +120,11 @@ METHODS = [
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
+    Method(by_rules(af.rules.attn_lrp)),
+    Method(by_rules(af.rules.cp_lrp)),
+    Method(by_rules(af.rules.epsilon_plus)),
+    Method(by_rules(af.rules.epsilon_gamma_box, -4, 4)),
+    Method(by_rules(af.rules.epsilon_alpha2_beta1_flat)),
 ]
 
 

@@ -11,6 +11,7 @@ from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.activation import activation
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.views import View, bind, layer, neuron
+from attrfunc.core.visible import operation
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
 from attrfunc.gradient.grad_cam import grad_cam
@@ -23,13 +24,15 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.propagation import rules
 from attrfunc.propagation.deconvolution import deconvolution
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.guided_backprop import guided_backprop
+from attrfunc.propagation.lrp import lrp, relevance_gap
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
-from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural, operation
+from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
 
 __all__ = [
     "REVEAL_CANCEL",
@@ -59,10 +62,13 @@ __all__ = [
     "internal_influence",
     "interpolate",
     "layer",
+    "lrp",
     "natural",
     "neuron",
     "neuron_conductance",
     "operation",
+    "relevance_gap",
+    "rules",
     "saliency",
     "score_change",
     "smooth",

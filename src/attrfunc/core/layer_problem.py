@@ -21,6 +21,7 @@ from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
 from attrfunc.core.trees import Restore
 from attrfunc.core.views import View
+from attrfunc.core.visible import shifted
 
 __all__ = ["LayerProblem"]
 
@@ -161,7 +162,7 @@ class LayerProblem(Problem):
                 shifts = shift[self._structure[number][0]]
             else:
                 shifts = [shift.to(leaf) for leaf in tensors]
-            point[number] = [leaf + delta for leaf, delta in zip(tensors, shifts, strict=True)]
+            point[number] = [shifted(leaf, delta) for leaf, delta in zip(tensors, shifts, strict=True)]
             return [leaf.clone() for leaf in point[number]]  # what goes on may be changed in place
 
         scores, restores = self._run(self.inputs.fresh(), add)

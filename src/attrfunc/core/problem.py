@@ -22,6 +22,7 @@ from attrfunc.core.target import select
 from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, Rows, floats
 from attrfunc.core.views import View
+from attrfunc.core.visible import scored
 
 __all__ = ["Held", "Mode", "Problem"]
 
@@ -135,7 +136,7 @@ class Problem:
         name = "selector" if self.view.output else "target"
         with self._mode():
             output, restores = self._outputs(inputs, visit, given=given)
-            return select(output, inputs.target, inputs.rows, name), restores
+            return scored(select(output, inputs.target, inputs.rows, name)), restores
 
     def run(self, x: Any) -> None:
         """Run the network once at `x`, for what can be seen on the way."""

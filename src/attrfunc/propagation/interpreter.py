@@ -18,8 +18,9 @@ from attrfunc.core.transforms import inside
 from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
 from attrfunc.propagation.node import below, compiled, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Operation, UnknownOperationError
-from attrfunc.propagation.passive import PASSIVE
+from attrfunc.propagation.passive import COPIES, PASSIVE
 from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
+from attrfunc.propagation.trail import Call, Trail
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
@@ -27,8 +28,8 @@ __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 PART = "_attrfunc_part"
 """The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
-Record = list[tuple[Key, list[Any]]]
-"""The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
+Record = list[tuple[Key, list[Any], Call | None]]
+"""The operations that have rules, in the order of a run: what they are, their arguments, flat, and what is next."""
 
 
 class _Reader(TorchFunctionMode):
@@ -37,6 +38,7 @@ class _Reader(TorchFunctionMode):
     def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
         super().__init__()
         self._book, self._layers, self._parameters = book, layers, parameters
+        self._trail = Trail()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
@@ -44,13 +46,17 @@ class _Reader(TorchFunctionMode):
         kwargs = kwargs or {}
         key = key_of(func, args, kwargs)
         if key in PASSIVE:
-            return self._passive(func, args, kwargs)
+            result = self._passive(func, args, kwargs)
+            if key in COPIES:
+                self._trail.copied(args[0], result)
+            return result
         rule = self._book.find(key, self._layers)
         if isinstance(rule, Opened):
             with self:
                 result = rule.function(*args, **kwargs)
                 return args[0].copy_(result) if in_place(func, kwargs) else result
-        return self._ruled(key, rule, func, args, kwargs)
+        self._trail.begin(key, rule, args, kwargs)
+        return self._trail.end(self._ruled(key, rule, func, args, kwargs))
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
@@ -83,14 +89,14 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, leaves if needed else []))
+            self.record.append((key, leaves if needed else [], self._trail.call))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)
 
     def _rescue(self, target: Tensor) -> None:
         """Copy what was kept and is about to be overwritten."""
-        for _, leaves in self.record:
+        for _, leaves, _ in self.record:
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor) and _overlap(leaf, target):
                     leaves[i] = leaf.clone()
@@ -158,7 +164,7 @@ class Interpreter(_Reader):
             with lower():
                 constants[0] = constants[0].clone()  # the rule may keep it
         operation = Operation(
-            key, func, constants, spec, places, baseline, number=self._number - 1, layers=tuple(self._layers)
+            key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
         )
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
@@ -205,15 +211,17 @@ class Interpreter(_Reader):
             if record is None:
                 found.append(None)
                 continue
-            there, kept = record[number] if number < len(record) else (None, [])
+            there, kept, call = record[number] if number < len(record) else (None, [], None)
             if there != key or (kept and [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves]):
                 raise ModelError(
                     f"the model does not run the same operations at the baseline as at the input (operation {number}, "
                     f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
                 )
             found.append(kept)
+            if record is self._at_point:
+                self._trail.call = call
             if record is self._at_baseline:
-                record[number] = (key, [])  # what has been compared need not be kept
+                record[number] = (key, [], None)  # what has been compared need not be kept
         return found[0], found[1]
 
 

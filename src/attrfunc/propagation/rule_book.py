@@ -20,29 +20,26 @@ Example:
     >>> import attrfunc as af
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     >>> straight = lambda operation: (operation.value(), lambda gradient: [gradient])
-    >>> af.deep_lift(model, torch.ones(5, 3), target=0, rules={torch.relu: straight}).shape
+    >>> af.guided_backprop(model, torch.ones(5, 3), target=0, rules={torch.relu: straight}).shape
     torch.Size([5, 3])
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, near
 from attrfunc.propagation.names import Key, named_key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "operation"]
+__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -111,6 +108,10 @@ class RuleBook:
     default: Rule | None = None
     parts: frozenset[Key] | None = None
 
+    def __repr__(self) -> str:
+        """A short form."""
+        return f"RuleBook of {len(self.rules)} operations" + (f" and {len(self.layers)} layers" if self.layers else "")
+
     def __or__(self, other: RuleBook | Rules) -> RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
@@ -161,33 +162,6 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
         if name not in names:
             raise ArgumentError("rules", f"rules for a layer {name!r}", "the name of a layer", near(name, names))
     return book
-
-
-def operation(function: F) -> F:
-    """Make a function of the user's visible to rule books, as an operation of its own.
-
-    Args:
-        function: A function of tensors. It is interpreted as one operation where a rule book has a rule for it, else
-            its body is.
-
-    Returns:
-        The same function.
-
-    Example:
-        >>> swish = af.operation(lambda x: x * torch.sigmoid(x))
-        >>> swish(torch.zeros(2))
-        tensor([0., 0.])
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        tensors = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        if has_torch_function(tensors):
-            return handle_torch_function(call, tensors, *args, **kwargs)
-        return function(*args, **kwargs)
-
-    call._attrfunc_operation = function  # type: ignore[attr-defined]
-    return cast(F, call)
 
 
 _FORMS = "For example rules={torch.nn.functional.gelu: rule}; see attrfunc.propagation.rule_book."
