@@ -11,7 +11,8 @@ activation `f` at `z`, with the gradient `g` at its value, these are
 | `deconvolved` | `max(g, 0)` | the same |
 
 Functions that saturate on both sides (`sigmoid`, `tanh`, `softmax`), and an activation that a model writes out itself
-in other operations, keep their own gradient. `rules={torch.tanh: af.rules.guided}` changes the former; `af.operation` makes the latter visible, for a rule of the same kind.
+in other operations, keep their own gradient. `rules={torch.tanh: af.rules.guided}` changes the former; `af.operation`
+makes the latter visible, for a rule of the same kind.
 """
 
 from __future__ import annotations
