@@ -3,13 +3,17 @@
 import warnings
 
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
+from benchmarks.peers.guided import DECONVOLUTION, GUIDED_BACKPROP, GUIDED_GRAD_CAM
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
 
 __all__ = [
     "CONDUCTANCE",
+    "DECONVOLUTION",
     "GRADIENT_SHAP",
     "GRAD_CAM",
+    "GUIDED_BACKPROP",
+    "GUIDED_GRAD_CAM",
     "IG",
     "INTERNAL_INFLUENCE",
     "NEURON_CONDUCTANCE",
@@ -19,4 +23,5 @@ __all__ = [
 ]
 
 warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients", module="captum")
+warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations", module="captum")
 warnings.filterwarnings("ignore", "This method computes finite differences", module="captum")

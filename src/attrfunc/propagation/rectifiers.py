@@ -54,6 +54,12 @@ def _guided(operation: Operation) -> Ruled:
     return value, lambda gradient: [gradient.relu() * derivative]
 
 
+def _guided_relu(operation: Operation) -> Ruled:
+    """The same for ReLU, whose derivative torch has as a function of the value."""
+    value = operation.value()
+    return value, lambda gradient: [torch.ops.aten.threshold_backward(gradient.relu(), value, 0)]
+
+
 def _deconvolved(operation: Operation) -> Ruled:
     operation.require(1)
     (x,) = operation.inputs
@@ -87,7 +93,7 @@ guided = Nonlinear(_guided)
 deconvolved = Nonlinear(_deconvolved)
 """The positive part of the gradient (Zeiler and Fergus 2014)."""
 
-GUIDED = _book(_guided)
+GUIDED = _book(_guided) | {"relu": Nonlinear(_guided_relu)}
 """Guided backpropagation."""
 
 DECONVOLUTION = _book(_deconvolved)
