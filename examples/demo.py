@@ -93,11 +93,13 @@ class Explainer:
             *args, layer=FEATURES, side="input", interpolate_mode="bilinear", **o
         )
         differences = self._compare("DeepLIFT", af.deep_lift)
-        relevance = self._differentiate("LRP", lambda *args, **o: af.lrp(*args, rules=COMPOSITE, **o))
+        # Relevance is a share of the score itself, and the logarithm of a probability near 1 is nearly nothing.
+        logit = lambda logits: logits[:, list(self.photo.classes)].amax(1)  # noqa: E731
+        relevance = self._differentiate("LRP", lambda model, x, target: af.lrp(model, x, target=logit, rules=COMPOSITE))
         guided = self._differentiate("guided Grad-CAM", product, points=2)
         return [
             Panel("DeepLIFT", "for (red) and against (blue)", differences, "nats per pixel", signed=True),
-            Panel("LRP", "epsilon-gamma-box", relevance, "nats per pixel", signed=True),
+            Panel("LRP", "epsilon-gamma-box, of the logit", relevance, "logits per pixel", signed=True),
             Panel("guided Grad-CAM", "size", guided, "no unit"),
         ]
 
