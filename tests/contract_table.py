@@ -115,6 +115,9 @@ METHODS = [
     # Where all activations had the rule, nothing would depend on the input.
     Method(af.deconvolution, {"rules": Activations(deconvolved, ("sigmoid",))}),
     Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
+    Method(af.feature_ablation, baseline=True, chunks=True),
+    Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
+    Method(af.feature_permutation, chunks=True, random=True),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),

@@ -9,7 +9,9 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.activation import activation
+from attrfunc.core.baseline import activation_baseline
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
+from attrfunc.core.target import batch_score
 from attrfunc.core.views import View, bind, layer, neuron
 from attrfunc.core.visible import operation
 from attrfunc.gradient.completeness import completeness_gap, score_change
@@ -24,6 +26,11 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation.feature_ablation import feature_ablation
+from attrfunc.perturbation.feature_groups import number_groups
+from attrfunc.perturbation.feature_masks import grid_mask, superpixels
+from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.propagation import rules
 from attrfunc.propagation.deconvolution import deconvolution
 from attrfunc.propagation.deep_lift import deep_lift
@@ -45,15 +52,20 @@ __all__ = [
     "RuleBook",
     "View",
     "activation",
+    "activation_baseline",
+    "batch_score",
     "bind",
     "completeness_gap",
     "conductance",
     "deconvolution",
     "deep_lift",
     "deep_lift_shap",
+    "feature_ablation",
+    "feature_permutation",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
+    "grid_mask",
     "guided_backprop",
     "guided_grad_cam",
     "ig",
@@ -66,11 +78,14 @@ __all__ = [
     "natural",
     "neuron",
     "neuron_conductance",
+    "number_groups",
+    "occlusion",
     "operation",
     "relevance_gap",
     "rules",
     "saliency",
     "score_change",
     "smooth",
+    "superpixels",
     "tokens_to_grid",
 ]

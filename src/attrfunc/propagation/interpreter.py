@@ -65,8 +65,8 @@ class _Reader(TorchFunctionMode):
 
     def _several(self, leaves: Sequence[Any]) -> bool:
         """Whether more than one argument may depend on the point: parameters do not."""
-        floats = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in floats) > 1
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in tensors) > 1
 
 
 class Recorder(_Reader):
@@ -89,7 +89,8 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, leaves if needed else [], self._trail.call))
+            kept = [below(leaf) for leaf in leaves] if needed else []
+            self.record.append((key, kept, self._trail.call))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)

@@ -38,6 +38,16 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   alone: with `F.relu` or GELU it gives the plain gradient.
 * `GuidedGradCam` raises where the map does not fit an input, as for a table beside an image. Captum warns, and gives an
   empty tensor for that input.
+* `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
+  attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
+  example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
+  share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
+  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
+  batch, as in Captum; one that returns several, not one for each example, raises.
+* `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
+* Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -50,6 +60,14 @@ Example:
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.deep_lift import (
+    DeepLift,
+    DeepLiftShap,
+    LayerDeepLift,
+    LayerDeepLiftShap,
+    NeuronDeepLift,
+    NeuronDeepLiftShap,
+)
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.guided import (
@@ -67,10 +85,23 @@ from attrfunc.captum.attr.layer import (
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+)
 
 __all__ = [
     "Attribution",
     "Deconvolution",
+    "DeepLift",
+    "DeepLiftShap",
+    "FeatureAblation",
+    "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
     "GuidedBackprop",
@@ -81,6 +112,10 @@ __all__ = [
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
+    "LayerDeepLift",
+    "LayerDeepLiftShap",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
@@ -88,10 +123,15 @@ __all__ = [
     "NeuronAttribution",
     "NeuronConductance",
     "NeuronDeconvolution",
+    "NeuronDeepLift",
+    "NeuronDeepLiftShap",
+    "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronGuidedBackprop",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "Occlusion",
+    "PerturbationAttribution",
     "Saliency",
 ]
