@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function
-from torch.utils import _pytree as pytree
+from torch.overrides import _pop_mode_temporarily
 
 __all__ = ["operation", "scored", "shifted"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NUMBERS = itertools.count()
 
 
 def operation(function: F) -> F:
@@ -33,12 +36,15 @@ def operation(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        tensors = tuple(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        if has_torch_function(tensors):
-            return handle_torch_function(call, tensors, *args, **kwargs)
+        # What `handle_torch_function` does for a mode; a compiler follows it in these terms only.
+        if torch._C._is_torch_function_mode_enabled():
+            with _pop_mode_temporarily() as mode:
+                return mode.__torch_function__(call, (), args, kwargs)
         return function(*args, **kwargs)
 
     call._attrfunc_operation = function  # type: ignore[attr-defined]
+    # A compiler cannot look functions up in a dictionary.
+    call._attrfunc_key = f"{function.__qualname__}#{next(_NUMBERS)}"  # type: ignore[attr-defined]
     return cast(F, call)
 
 

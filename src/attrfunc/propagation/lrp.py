@@ -14,7 +14,7 @@ from attrfunc.core.target import Target
 from attrfunc.core.transforms import known
 from attrfunc.core.trees import floats
 from attrfunc.core.views import Model, as_view
-from attrfunc.propagation.lrp_books import SEED, attn_lrp
+from attrfunc.propagation.lrp_books import DEFAULT, SCORE, SEED
 from attrfunc.propagation.propagate import layer_names, propagated
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
 
@@ -65,7 +65,8 @@ def lrp(
         2015.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    book = laid_over(attn_lrp(), rules, layer_names(problem)) | SEED
+    book = laid_over(DEFAULT, rules, layer_names(problem))
+    book = book if book.find(SCORE) else book | SEED
     _, relevance = propagated(problem, book)
     total = torch.stack([part.sum() for part in relevance]).sum()
     if known(total.isfinite()) is False:

@@ -28,13 +28,15 @@ from attrfunc.propagation.lrp_rules import (
     z_box,
     z_plus,
 )
-from attrfunc.propagation.names import Key, words
+from attrfunc.propagation.names import Key, named_key, words
 from attrfunc.propagation.opened import OPENED
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.recurrent import gated
 from attrfunc.propagation.rule_book import Rule, RuleBook, natural
 
 __all__ = [
+    "DEFAULT",
+    "SCORE",
     "SEED",
     "attn_lrp",
     "cp_lrp",
@@ -65,7 +67,9 @@ def seed(operation: Operation) -> Ruled:
     return value, lambda relevance: [relevance * value]
 
 
-SEED: dict[Any, Rule] = {scored: seed}
+SCORE = named_key(scored)
+
+SEED: dict[Any, Rule] = {SCORE: seed}
 """Where relevance starts."""
 
 
@@ -200,8 +204,12 @@ def _book(dense: float, stabilizer: float, bias: bool, convolution: RuleFunction
         **dict.fromkeys(("log_softmax", "logsumexp"), taylor(stabilizer)),
         "batch_norm": Folded(rest),
         "mul": product,
-        gated: gate,
+        named_key(gated): gate,
         "div": numerator,
         "softmax": softmax,
     }
     return RuleBook(rules | SEED)
+
+
+DEFAULT = attn_lrp()
+"""The book of `attrfunc.lrp`."""

@@ -102,7 +102,10 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> R
             if known((part != 0).any()) is False:
                 continue  # behind a ReLU nothing comes back where z < 0
             terms = _signed(layer, own, positive)
-            raised = [(x, layer.weight + gamma * w, None if b is None else own + gamma * b) for x, w, b in terms]
+            raised = [
+                (x, layer.weight + gamma * w, None if own is None or b is None else own + gamma * b)
+                for x, w, b in terms
+            ]
             total = total + _shared(layer, raised, part, epsilon)
         return total if isinstance(total, Tensor) else torch.zeros_like(layer.x)
 
@@ -320,7 +323,7 @@ def _signed(layer: Affine, bias: Tensor | None, positive: bool) -> list[Term]:
     return terms
 
 
-def _shared(layer: Affine, terms: list[Term], relevance: Tensor, size: float) -> Tensor:
+def _shared(layer: Affine, terms: Sequence[Term], relevance: Tensor, size: float) -> Tensor:
     """Relevance shared out in proportion to the contributions of all terms together."""
     values, pulls = zip(*(_linear(layer, *term) for term in terms), strict=True)
     z = sum(values)

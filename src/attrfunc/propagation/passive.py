@@ -4,7 +4,7 @@ The gradient of a rearrangement puts whatever comes back, a gradient or a releva
 """
 
 from attrfunc.core.visible import shifted
-from attrfunc.propagation.names import Key, words
+from attrfunc.propagation.names import Key, named_key, words
 
 __all__ = ["COPIES", "PASSIVE"]
 
@@ -41,7 +41,7 @@ _REARRANGING = """
     max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
 """
 
-PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), shifted])
+PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), named_key(shifted)])
 
-COPIES: frozenset[Key] = frozenset(["clone", "contiguous", shifted])
+COPIES: frozenset[Key] = frozenset(["clone", "contiguous", named_key(shifted)])
 """Those whose result is the operand."""

@@ -56,7 +56,8 @@ def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Ten
     """
     at_point = None
     if torch.compiler.is_compiling():
-        _, at_point = _recorded(problem, book, lambda part: part.observe())
+        # As `gradient` does: the first run at a layer is whole, a later one ends at a neuron.
+        _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
     with _explained(problem):
         interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point))
         point, gradient = interpreted.gradient()
