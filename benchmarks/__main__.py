@@ -19,7 +19,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.measure import Plan, Row, measure
 from benchmarks.points import EQUAL, SPECIMENS, for_the_gap, to_equal_error
 from benchmarks.points_report import points_report, write_points
-from benchmarks.report import cell, report, time_cells, write
+from benchmarks.report import cell, families, report, time_cells, write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,11 +53,17 @@ def main() -> int:
     gaps = list(run(SPECIMENS, lambda name: f"points: {name}", for_the_gap))
     if not rows and not equal and not gaps:
         parser.error(f"--only {options.only!r} matches no case; see benchmarks/cases.py and benchmarks/points.py")
-    print(report(rows, plan), points_report(equal, gaps, plan), sep="\n")
+    for family, found in families(rows).items():
+        print(report(found, plan, family))
+    if equal or gaps:
+        print(points_report(equal, gaps, plan))
     whole = not (options.only or options.quick or options.threads > 1)
     if options.output or whole:
-        write(rows, plan, options.output or RESULTS)
-        write_points(equal, gaps, plan, options.output or RESULTS)
+        folder = options.output or RESULTS
+        for family, found in families(rows).items():
+            write(found, plan, folder, family)
+        if equal or gaps:
+            write_points(equal, gaps, plan, folder)
     return 0 if all(row.agreement.holds for row in rows) else 1
 
 

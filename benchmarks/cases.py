@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,12 +20,15 @@ from benchmarks.peers import (
     SALIENCY,
     SMOOTH_IG,
     SMOOTH_SALIENCY,
+    ablation,
+    occlusion,
 )
 from benchmarks.task import Method, Task
 
 LATE = {"captum": 4.0}
 ALL = {"captum": 5.0}
 PASS = {"captum": 1.5}
+PERTURBED = {"captum": 3.0, "memory": 0.0}
 GOALS = {"captum": 1.0, "tuned": 1.0, "bare": 1 / 1.1, "memory": 1.0}
 """What every case is to reach at least, as peer / attrfunc: seconds, and for `memory` Captum's peak."""
 
@@ -47,6 +51,8 @@ class Case:
         split: Whether the network can be cut at the layer, so that the rest can be run by hand.
         check: How agreement is checked, if not as the method says.
         goals: Where they differ from `GOALS`.
+        examples: How many of the network's examples are attributed; None: all.
+        family: The report that it stands in.
     """
 
     name: str
@@ -59,12 +65,15 @@ class Case:
     split: bool = True
     check: str | None = None
     goals: dict[str, float] = field(default_factory=dict)
+    examples: int | None = None
+    family: str = "gradient"
 
     def goal(self, peer: str) -> float:
         return (GOALS | self.goals)[peer]
 
     def task(self, quick: bool = False) -> Task:
         model, x, target = NETWORKS[self.network]()
+        x, target = x[: self.examples], target[: self.examples]
         frozen = copy.deepcopy(model).requires_grad_(False)
         baselines = torch.randn(BASELINES, *x.shape[1:], generator=torch.Generator().manual_seed(0))
         task = Task(model, frozen, x, target, self.layer, self.neuron, self.count, self.classes, baselines=baselines)
@@ -74,6 +83,17 @@ class Case:
         """The method as this case calls it."""
         method = self.method.for_all_classes() if self.classes else self.method
         return method if self.split else replace(method, bare=None)
+
+
+def perturbed(name: str, network: str, method: Method, count: int, layer: str | None = None) -> Iterator[Case]:
+    """The case of one example, and that of the network's batch.
+
+    At layers, Captum takes no batch with a class for each example and several perturbations at once.
+    """
+    options = {"count": count, "layer": layer, "goals": PERTURBED, "family": "perturbation"}
+    yield Case(f"{name}, one example", network, method, examples=1, **options)
+    if network != "efficientnet" and not layer:
+        yield Case(f"{name}, batch", network, method, **options)
 
 
 STAGES = ("stem", "stage2", "stage4")
@@ -127,4 +147,15 @@ CASES = [
     Case("EfficientNet, conductance", "efficientnet", CONDUCTANCE, layer="_blocks.8", goals=PASS),
     Case("EfficientNet, gradient SHAP, 25 samples", "efficientnet", GRADIENT_SHAP, count=25, goals=PASS),
     Case("EfficientNet, SmoothGrad, 50 samples", "efficientnet", SMOOTH_SALIENCY, goals=PASS),
+    *perturbed("CNN, ablation of 64 patches", "cnn", ablation((8, 8)), count=64),
+    *perturbed("CNN, ablation of 256 patches", "cnn", ablation((4, 4)), count=256),
+    *perturbed("CNN, ablation of 64 late channels", "cnn", ablation((1, 8, 8)), count=64, layer="stage4"),
+    *perturbed("CNN, occlusion, 225 windows", "cnn", occlusion((8, 8), (4, 4)), count=225),
+    *perturbed("Transformer, ablation of 32 steps", "transformer", ablation((1, 64)), count=32),
+    *perturbed("Transformer, ablation of 512 parts", "transformer", ablation((1, 4)), count=512),
+    *perturbed("MLP, ablation of 784 features", "mlp", ablation(), count=784),
+    *perturbed("MLP, ablation of 28 groups", "mlp", ablation(28), count=28),
+    *perturbed("MLP, ablation of 256 late units", "mlp", ablation(), count=256, layer="relu2"),
+    *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64),
+    *perturbed("EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49),
 ]

@@ -31,7 +31,9 @@ class Method:
 
     def __str__(self):
         """The same in every process that runs tests, which a function's own text is not."""
-        return f"{self.call.__name__}{[getattr(value, '__name__', value) for value in self.options.values()]}"
+        plain = (int, float, str, bool, tuple)
+        shown = [value if isinstance(value, plain) else type(value).__name__ for value in self.options.values()]
+        return f"{self.call.__name__}{shown}"
 
     def compiled(self, model, **kwargs):
         """The method of x alone, for `torch.compile`, which traces no generator."""
@@ -98,7 +100,11 @@ METHODS = [
     Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
     Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
     Method(af.deep_lift, baseline=True),
+    Method(af.deep_lift, {"rules": af.REVEAL_CANCEL}, baseline=True),
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
+    Method(af.feature_ablation, baseline=True, chunks=True),
+    Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
+    Method(af.feature_permutation, chunks=True, random=True),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),

@@ -4,6 +4,7 @@ import warnings
 
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
+from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "SALIENCY",
     "SMOOTH_IG",
     "SMOOTH_SALIENCY",
+    "ablation",
+    "occlusion",
 ]
 
 warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients", module="captum")

@@ -9,12 +9,14 @@ baseline: One of
     * for an input that is a structure, the same structure of these.
     * a callable `x -> baseline`.
 
-A layer view takes the baseline of the *input*; the layer's baseline is its activation there.
+A layer view takes the baseline of the *input*; the layer's baseline is its activation there. `activation_baseline`
+gives one of the activation itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Number
 from typing import Any
 
@@ -24,9 +26,40 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["Baseline", "resolve_baseline"]
+__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "resolve_baseline"]
 
-Baseline = None | float | Tensor | tuple[Any, ...] | list[Any] | dict[Any, Any] | Callable[[Any], Any]
+
+@dataclass(frozen=True)
+class ActivationBaseline:
+    """A baseline of a layer's activation; made by `activation_baseline`."""
+
+    value: Any
+
+
+Baseline = (
+    None | float | Tensor | tuple[Any, ...] | list[Any] | dict[Any, Any] | Callable[[Any], Any] | ActivationBaseline
+)
+
+
+def activation_baseline(value: Any = None) -> ActivationBaseline:
+    """A baseline for a layer view that is given at the layer, not at the input: zeros, to switch units off.
+
+    Args:
+        value: In any of the forms of this module, for the activation: a callable maps the activation to its baseline.
+
+    Returns:
+        What `baseline` takes for a layer view.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> view, x = af.layer(model, "1"), torch.ones(5, 3)
+        >>> weights = model[2].weight[1]
+        >>> torch.allclose(
+        ...     af.ig(view, x, baseline=af.activation_baseline(), target=1), weights * af.activation(view, x)
+        ... )
+        True
+    """
+    return ActivationBaseline(value)
 
 
 def resolve_baseline(baseline: Any, x: Any) -> Any:
@@ -62,19 +95,23 @@ def resolve_baseline(baseline: Any, x: Any) -> Any:
 def _expand(value: Any, x: Tensor) -> Tensor:
     if value is None:
         return torch.zeros_like(x)
-    if isinstance(value, Number):
-        return torch.full_like(x, value)  # type: ignore[arg-type]
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor | Number):
         raise ArgumentError(
             "baseline", describe(value), "None, a number or a tensor", "Convert it with torch.as_tensor."
         )
-    if value.is_floating_point() and not x.is_floating_point():
+    if isinstance(value, Tensor):
+        fraction = value.is_floating_point()
+    else:
+        fraction = isinstance(value, float) and not value.is_integer()
+    if fraction and not x.is_floating_point():
         raise ArgumentError(
             "baseline",
             describe(value),
             f"integers, like the input of dtype {x.dtype}",
             "Pass for example a padding id.",
         )
+    if not isinstance(value, Tensor):
+        return torch.full_like(x, value)  # type: ignore[arg-type]
     try:
         broadcast = torch.broadcast_shapes(value.shape, x.shape) == x.shape
     except RuntimeError:

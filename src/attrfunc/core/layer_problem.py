@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.baseline import resolve_baseline
+from attrfunc.core.baseline import ActivationBaseline, resolve_baseline
 from attrfunc.core.errors import ModelError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
@@ -19,7 +19,7 @@ from attrfunc.core.problem import Held, Mode, Problem
 from attrfunc.core.sites import Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
-from attrfunc.core.trees import Restore
+from attrfunc.core.trees import Restore, floats
 from attrfunc.core.views import View
 from attrfunc.core.visible import shifted
 
@@ -39,7 +39,8 @@ class LayerProblem(Problem):
 
     def ends(self, baseline: Any, *, measure: bool = True) -> tuple[list[Tensor], list[Tensor]]:
         """The layers' activations at the baseline and at the input."""
-        resolved = resolve_baseline(baseline, self.inputs.x)
+        at_layer = isinstance(baseline, ActivationBaseline)
+        resolved = self.inputs.x if at_layer else resolve_baseline(baseline, self.inputs.x)
         if torch.compiler.is_compiling() or not measure:
             end = self.point()
         else:
@@ -49,9 +50,12 @@ class LayerProblem(Problem):
             if self.shares_prefix:
                 self._plain_attention = self._plain_attention or meter.fused_attention()
                 self.shared_bytes = meter.before or 0
-        structure = self._structure
-        start = self._record(resolved, stop=True)
-        self._structure = structure  # what is not attributed stays as it is at the input
+        if at_layer:
+            start = floats(resolve_baseline(baseline.value, self.restore(end)))[0]
+        else:
+            structure = self._structure
+            start = self._record(resolved, stop=True)
+            self._structure = structure  # what is not attributed stays as it is at the input
         if self.view.joint:
             self._require_parallel(start, end)
         return start, end
@@ -109,7 +113,7 @@ class LayerProblem(Problem):
                 log.debug("vmap failed, so the whole network runs on every path point: %s", error)
                 self.shares_prefix = False
         times = points[0].shape[0]
-        if any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
+        if self.whole or any(leaf.dim() < 2 or leaf.shape[1] != self.inputs.rows for leaf in points):
             return torch.stack([self._replaced([leaf[k] for leaf in points]) for k in range(times)])
         scores = self._replaced([leaf.flatten(0, 1) for leaf in points], self._repeated(times))
         return scores.view(times, self.inputs.rows)

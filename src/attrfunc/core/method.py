@@ -15,7 +15,7 @@ from attrfunc.core.inputs import Inputs
 from attrfunc.core.layer_problem import LayerProblem
 from attrfunc.core.problem import Problem
 from attrfunc.core.stateless import Twin, model_root, unsettled
-from attrfunc.core.target import canonical
+from attrfunc.core.target import BatchScore, canonical
 from attrfunc.core.transforms import explain
 from attrfunc.core.trees import batch_size
 from attrfunc.core.views import Model, View, as_view
@@ -92,8 +92,16 @@ def each_layer(function: Callable[Concatenate[Model, P], Any]) -> Callable[Conca
     return call
 
 
-def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> Problem:
-    """Open a view on an input, for a method that differentiates.
+def open_problem(
+    model: Model,
+    x: Any,
+    target: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    *,
+    differentiate: bool = True,
+) -> Problem:
+    """Open a view on an input.
 
     Args:
         model: The view.
@@ -101,6 +109,8 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
         target: The target, in any of its forms.
         args: Further positional arguments of the model.
         kwargs: Keyword arguments of the model.
+        differentiate: Whether the method takes gradients. One that does not takes inputs and scores of integers too,
+            and scores of whole batches.
 
     Returns:
         The problem.
@@ -109,7 +119,7 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
         ArgumentError: If the input, the target or the view cannot be right.
         ModelError: If the model has backward hooks.
     """
-    view = as_view(model)
+    view = replace(as_view(model), differentiated=differentiate)
     rows = batch_size(x)
     if view.output is None:
         index = canonical(target, rows)
@@ -117,13 +127,21 @@ def open_problem(model: Model, x: Any, target: Any, args: Sequence[Any], kwargs:
         raise ArgumentError("target", describe(target), "None, since the neuron's selector is the target", "Drop it.")
     else:
         index = canonical(view.output[1], rows, "selector")
+    if differentiate and isinstance(index, BatchScore):
+        raise ArgumentError(
+            "selector" if view.output else "target",
+            "a batch_score",
+            "a score for each example",
+            "Scores of whole batches are for methods that do not differentiate, such as feature_ablation.",
+        )
     twin = Twin(view.model, view.tensors)
     _warn_of_training(view, twin)
-    _refuse_backward_hooks(view, twin)
+    if differentiate:
+        _refuse_backward_hooks(view, twin)
     inputs = Inputs(x, tuple(args), dict(kwargs or {}), index, rows)
     if view.sites:
         return LayerProblem(view, inputs, twin)
-    for leaf in pytree.tree_leaves(x):
+    for leaf in pytree.tree_leaves(x) if differentiate else ():
         if not leaf.is_floating_point():
             raise ArgumentError(
                 "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)

@@ -1,6 +1,7 @@
 """A problem: a view opened on an input. It holds the point that is attributed and evaluates the score at other points.
 
-Points are flat lists of floating-point tensors; `restore` gives them the structure that the user sees.
+Points are flat lists of tensors; `restore` gives them the structure that the user sees. A layer's are floating-point;
+the input's are whatever the input holds, and floating-point for a method that differentiates.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.attention import TraceableAttention
-from attrfunc.core.baseline import resolve_baseline
+from attrfunc.core.baseline import ActivationBaseline, resolve_baseline
+from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.sites import Site, Taps, Visit
 from attrfunc.core.stateless import Twin
-from attrfunc.core.target import select
+from attrfunc.core.target import BatchScore, select
 from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, Rows, floats
 from attrfunc.core.views import View
@@ -41,6 +44,7 @@ class Problem:
         mode: Makes the context that the model and the selection of its score run in.
 
     Attributes:
+        whole: Whether the score is one number for the whole batch.
         shared_bytes: What an evaluation allocates once, for however many points.
     """
 
@@ -49,6 +53,7 @@ class Problem:
         fast = nn.MultiheadAttention | nn.TransformerEncoderLayer
         self._guarded = not twin.modules or any(isinstance(module, fast) for module in twin.modules)
         self._plain_attention = transformed((inputs.x, inputs.args, inputs.kwargs, inputs.target, view.tensors))
+        self.whole = isinstance(inputs.target, BatchScore)
         self.shared_bytes = 0
         last = [view.output[0]] if view.output else []
         self._taps = Taps(twin, [*view.sites, *(site for site, _ in held), *last])
@@ -60,11 +65,18 @@ class Problem:
             baseline: The baseline.
             measure: Look for the best way to evaluate many points.
         """
-        return floats(resolve_baseline(baseline, self.inputs.x))[0], self.point()
+        if isinstance(baseline, ActivationBaseline):
+            raise ArgumentError(
+                "baseline",
+                "an activation_baseline for a view of the input",
+                "a baseline of the input",
+                "Pass its value itself, or a view of a layer: af.layer(model, ...).",
+            )
+        return pytree.tree_leaves(resolve_baseline(baseline, self.inputs.x)), self.point()
 
     def point(self) -> list[Tensor]:
         """The point at the input."""
-        return floats(self.inputs.x)[0]
+        return pytree.tree_leaves(self.inputs.x)
 
     def observe(self) -> tuple[list[Tensor], Tensor]:
         """The point at the input, and the scores `(B,)` there."""
@@ -73,7 +85,7 @@ class Problem:
 
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the input."""
-        return floats(self.inputs.x)[1](point)
+        return pytree.tree_unflatten(point, pytree.tree_structure(self.inputs.x))
 
     def structured_as(self, other: Problem) -> None:
         """Give points the structure that another problem of the same view has seen."""
@@ -111,14 +123,17 @@ class Problem:
 
     def separable(self, point: list[Tensor]) -> bool:
         """Whether each tensor of a point has the examples in dimension 0, so that they can be evaluated apart."""
-        return all(leaf.dim() > 0 and leaf.shape[0] == self.inputs.rows for leaf in point)
+        return not self.whole and all(leaf.dim() > 0 and leaf.shape[0] == self.inputs.rows for leaf in point)
 
     def scores(self, points: list[Tensor]) -> Tensor:
-        """Scores `(K, B)` of K points at once, folded into the batch.
+        """Scores `(K, B)` of K points at once, folded into the batch; `(K, 1)`, one by one, if whole.
 
         Args:
             points: Tensors of shape `(K, *point)`, which the model may overwrite.
         """
+        if self.whole:
+            parts = [[leaf[k] for leaf in points] for k in range(points[0].shape[0])]
+            return torch.stack([self._run(replace(self.inputs, x=self.restore(part)))[0] for part in parts])
         inputs, _ = self.folded(points)
         return self._run(inputs)[0].view(points[0].shape[0], self.inputs.rows)
 
@@ -136,7 +151,12 @@ class Problem:
         name = "selector" if self.view.output else "target"
         with self._mode():
             output, restores = self._outputs(inputs, visit, given=given)
-            return scored(select(output, inputs.target, inputs.rows, name)), restores
+            scores = scored(select(output, inputs.target, inputs.rows, name))
+        if self.view.differentiated and not scores.is_floating_point():
+            raise ModelError(
+                f"the score has dtype {scores.dtype}, which has no gradient. Attribute to a floating-point output."
+            )
+        return scores if scores.is_floating_point() else scores.to(torch.get_default_dtype()), restores
 
     def run(self, x: Any) -> None:
         """Run the network once at `x`, for what can be seen on the way."""

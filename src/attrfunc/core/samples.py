@@ -93,6 +93,7 @@ def sampled(
     separable: bool,
     chunk_size: int | None,
     progress: Progress,
+    backward: bool = True,
 ) -> None:
     """Evaluate samples in chunks.
 
@@ -104,6 +105,7 @@ def sampled(
         separable: Whether it is known that examples stand in front. Otherwise the first sample alone tells.
         chunk_size: Rows evaluated at once; a batch is not split.
         progress: Whether and how to report.
+        backward: Whether gradients are taken.
 
     Raises:
         ArgumentError: If `n_samples` or `chunk_size` is below 1.
@@ -119,7 +121,7 @@ def sampled(
         begin = 1
         take(first)
         report(inputs.rows)
-        size = cache_rows(inputs, meter.weight) if meter is not None else size
+        size = cache_rows(inputs, meter.weight, backward=backward) if meter is not None else size
         separable = all(leaf.dim() > 1 and leaf.shape[1] == inputs.rows for leaf in first)
     most = n if size is None else max(1, size // max(inputs.rows, 1))
     for done in range(begin, n, most if separable else 1):

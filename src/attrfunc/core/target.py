@@ -12,26 +12,70 @@ target: One of
     * a list with one int or one tuple for each example.
     * a callable `output -> (rows,)`, for segmentation, contrastive and log-probability objectives, and for outputs that
       are not tensors. It sees as many rows as are evaluated at once, not only the B examples.
+    * `batch_score(...)`, for methods that do not differentiate: one number for the whole batch, such as its accuracy.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.transforms import known
 
-__all__ = ["Index", "Target", "canonical", "select"]
+__all__ = ["BatchScore", "Index", "Target", "batch_score", "canonical", "select"]
 
 Target = None | int | Tensor | Sequence[Any] | Callable[[Any], Tensor]
 Index = None | tuple[int | slice | Tensor, ...] | Callable[[Any], Tensor]
 
 _FORMS = "None, an int, a tuple of ints, an integer tensor of shape () or (B,), a list per example, or a callable"
+
+
+@dataclass(frozen=True)
+class BatchScore:
+    """A target that is one number for the whole batch; made by `batch_score`."""
+
+    function: Callable[[Any], Any] | None
+
+    def __call__(self, output: Any) -> Tensor:
+        """The score, of shape `(1,)`."""
+        score = output if self.function is None else self.function(output)
+        score = torch.as_tensor(score) if isinstance(score, Number) else score
+        if not isinstance(score, Tensor) or score.numel() != 1:
+            raise ArgumentError(
+                "target",
+                f"a batch_score that is {describe(score)}",
+                "one number for the whole batch",
+                "Return a number or a tensor of one element; drop batch_score for a score of each example.",
+            )
+        return score.reshape(1)
+
+
+def batch_score(function: Callable[[Any], Any] | None = None) -> BatchScore:
+    """A target that is one number for the whole batch: a loss, an accuracy.
+
+    Methods that do not differentiate take it. Their attributions then have 1 in place of the batch size, and the batch
+    is evaluated whole, once for each perturbation.
+
+    Args:
+        function: Maps the model's output to one number; `None` for a model that returns one itself.
+
+    Returns:
+        What `target` takes.
+
+    Example:
+        >>> model, x, labels = torch.nn.Linear(3, 2), torch.randn(8, 3), torch.tensor([0, 1] * 4)
+        >>> loss = af.batch_score(lambda output: torch.nn.functional.cross_entropy(output, labels))
+        >>> af.feature_ablation(model, x, target=loss).shape
+        torch.Size([1, 3])
+    """
+    return BatchScore(function)
 
 
 def canonical(target: Any, rows: int, name: str = "target") -> Index:
@@ -92,6 +136,8 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
     Raises:
         ArgumentError: If the target does not fit the output.
     """
+    if isinstance(index, BatchScore):
+        return index(output)
     if callable(index):
         return _scores(index(output), rows, name)
     if not isinstance(output, Tensor):
@@ -152,9 +198,5 @@ def _scores(scores: Any, rows: int, name: str) -> Tensor:
             f"one number per row, shape ({rows},)",
             "Several path points may be evaluated as one larger batch: the model and a callable target must keep one "
             "row for each row of their input, and index by position only behind the batch dimension.",
-        )
-    if not scores.is_floating_point():
-        raise ModelError(
-            f"the score has dtype {scores.dtype}, which has no gradient. Attribute to a floating-point output."
         )
     return scores

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["Rows", "batch_size", "floats", "join_rows", "map_rows", "repeat_rows", "unflatten"]
+__all__ = ["Rows", "at_places", "batch_size", "floats", "join_rows", "map_rows", "repeat_rows", "unflatten"]
 
 Restore = Callable[[list[Any]], Any]
 
@@ -45,6 +45,33 @@ def floats(value: Any) -> tuple[list[Tensor], Restore]:
         return pytree.tree_unflatten(filled, spec)
 
     return [leaves[i] for i in places], restore
+
+
+class _Place:
+    """Stands for a tensor in a structure."""
+
+
+def at_places(name: str, given: Any, restore: Restore, tensors: Sequence[Tensor]) -> list[Any]:
+    """What an argument that is nested as some tensors are holds for each of them.
+
+    Args:
+        name: The argument's name.
+        given: What the user gave.
+        restore: Gives the tensors their structure, which may hold other things besides.
+        tensors: The tensors.
+
+    Raises:
+        ArgumentError: If it is nested otherwise.
+    """
+    places = [_Place() for _ in tensors]
+    leaves, spec = pytree.tree_flatten(restore(places))
+    try:
+        entries = spec.flatten_up_to(given)
+    except ValueError:
+        expected = f"the structure of what is attributed, {describe(restore(list(tensors)))}"
+        fix = f"Give one {name} for each tensor, nested as the tensors are."
+        raise ArgumentError(name, describe(given), expected, fix) from None
+    return [entries[leaves.index(place)] for place in places]
 
 
 def batch_size(x: Any) -> int:

@@ -29,6 +29,7 @@ class View:
         joint: Whether the layers form one point.
         output: The layer and selector of the neuron that is explained; None for the model's output.
         method: The public method that opens the view, for its messages.
+        differentiated: Whether that method takes gradients.
     """
 
     model: Callable[..., Any]
@@ -38,6 +39,7 @@ class View:
     joint: bool = False
     output: tuple[Site, Any] | None = None
     method: str = ""
+    differentiated: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""

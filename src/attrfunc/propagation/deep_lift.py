@@ -76,17 +76,19 @@ def deep_lift(
 def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
     """What `deep_lift` attributes to a problem's point."""
     start, end = problem.ends(baseline, measure=False)
-    change, found = multipliers(problem, book, start, end)
+    scores, found = multipliers(problem, book, start, end)
     attributions = [slope * (last - first) for slope, first, last in zip(found, start, end, strict=True)]
-    _require_complete(problem, attributions, change)
+    _require_complete(problem, attributions, *scores)
     return attributions if multiply_by_inputs else found
 
 
-def _require_complete(problem: Problem, attributions: list[Tensor], change: Tensor) -> None:
+def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor) -> None:
     """Warn where something in the model depends on the point in a way that no operation shows."""
+    change, eps = high - low, torch.finfo(high.dtype).eps
     gap = torch.stack([part.sum() for part in attributions]).sum() - change
     scale = torch.stack([part.abs().sum() for part in attributions]).sum() + change.abs()
-    if known(gap.abs() > torch.finfo(gap.dtype).eps ** 0.5 * scale):
+    # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
+    if known(gap.abs() > eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())):
         warn(
             f"{problem.view.method}: the attributions miss {-float(gap):.3g} of the score's change of "
             f"{float(change):.3g}. A value that depends on the input goes on without a gradient (detach(), an index, "

@@ -50,7 +50,7 @@ LINEAR = words(
 
 PRODUCTS = words(
     """
-    mul matmul mm bmm mv dot vdot inner outer ger tensordot einsum kron cross linear bilinear conv1d conv2d
+    mul matmul mm bmm mv dot vdot inner outer ger tensordot einsum kron cross linear conv1d conv2d
     conv3d conv_transpose1d conv_transpose2d conv_transpose3d
     """
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +27,7 @@ __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
 
 PART = "_attrfunc_part"
-"""The attribute of a tensor that holds a summand of it."""
+"""The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
 Record = list[tuple[Key, list[Any], Call | None]]
 """The operations that have rules, in the order of a run: what they are, their arguments, flat, and what is next."""
@@ -43,6 +46,8 @@ class _Reader(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         key = key_of(func, args, kwargs)
+        if in_place(func, kwargs):
+            self._overwritten(args[0])
         if key in PASSIVE:
             result = self._passive(func, args, kwargs)
             if key in COPIES:
@@ -59,6 +64,9 @@ class _Reader(TorchFunctionMode):
         self._trail.begin(key, rule, args, kwargs)
         return self._trail.end(self._ruled(key, rule, func, args, kwargs))
 
+    def _overwritten(self, target: Tensor) -> None:
+        """A tensor is about to be overwritten."""
+
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
@@ -66,8 +74,8 @@ class _Reader(TorchFunctionMode):
 
     def _several(self, leaves: Sequence[Any]) -> bool:
         """Whether more than one argument may depend on the point: parameters do not."""
-        floats = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in floats) > 1
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in tensors) > 1
 
 
 class Recorder(_Reader):
@@ -90,7 +98,7 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, leaves if needed else [], self._trail.call))
+            self.record.append((key, [below(leaf) for leaf in leaves] if needed else [], self._trail.call))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)
@@ -125,6 +133,17 @@ class Interpreter(_Reader):
         super().__init__(book, layers, parameters)
         self._at_baseline, self._at_point = at_baseline, at_point
         self._count = self._number = 0
+        self._held: dict[int, list[tuple[weakref.ref[Operation], int]]] = {}  # by where in memory inputs lie
+
+    def _overwritten(self, target: Tensor) -> None:
+        """Rules may read the inputs of their operations later: keep them as they were."""
+        if torch.compiler.is_compiling():
+            return
+        for reference, place in self._held.pop(_address(target), ()):
+            operation = reference()
+            if operation is not None:
+                with lowered():
+                    operation.leaves[place] = operation.leaves[place].clone()
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is natural:
@@ -161,26 +180,29 @@ class Interpreter(_Reader):
         if in_place(func, kwargs):
             func, kwargs = out_of_place(func, kwargs)
             constants, spec = pytree.tree_flatten((args, kwargs))
-            constants[0] = constants[0].clone()  # the rule may keep it
+            with lowered() if point is None else nullcontext():
+                constants[0] = constants[0].clone()  # the rule may keep it
         operation = Operation(
             key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
         )
+        if point is None:
+            for place in places:
+                self._held.setdefault(_address(constants[place]), []).append((weakref.ref(operation), place))
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear) else rule
         assert callable(apply)
         part = getattr(inputs[0], PART, None)
         if part is not None:
-            operation = replace(operation, part=below(part))
-            inputs.append(part)
-        if point is not None:
-            value, pull = apply(operation)
-            return replayed(value, pull, inputs, operation.inputs)
-        with lowered():
+            inputs.append(part[0])
+            operation = replace(operation, part=part[1])
+        with nullcontext() if point is not None else lowered():
             value, pull, *apart = apply(operation)
-        result = with_pull(value, pull, inputs)
+        own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
+        put = with_pull if point is None else partial(replayed, constants=own)
+        result = put(value, pull, inputs)
         if apart:
-            value, pull = apart
-            setattr(result, PART, with_pull(value, pull, inputs))
+            part_value, part_pull = apart
+            setattr(result, PART, (put(part_value, part_pull, inputs), below(part_value)))
         return result
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
@@ -191,8 +213,9 @@ class Interpreter(_Reader):
             known = all(part is not None or not tracked(arg) for part, arg in zip(parts, args, strict=True))
             if not known or in_place(func, kwargs):
                 return self._changed(result)
-            own = [arg if part is None else part for part, arg in zip(parts, args, strict=True)]
-            setattr(result, PART, func(*own, **kwargs))
+            pairs = [(arg, arg) if part is None else part for part, arg in zip(parts, args, strict=True)]
+            part, constant = (func(*own, **kwargs) for own in zip(*pairs, strict=True))
+            setattr(result, PART, (part, below(constant)))
         return result
 
     def _changed(self, result: Any) -> Any:
@@ -231,7 +254,11 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors lie in the same memory."""
     if torch.compiler.is_compiling():
         return True
-    return _deepest(one).untyped_storage().data_ptr() == _deepest(other).untyped_storage().data_ptr()
+    return _address(one) == _address(other)
+
+
+def _address(tensor: Tensor) -> int:
+    return _deepest(tensor).untyped_storage().data_ptr()
 
 
 def _deepest(tensor: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ _OPERATORS = {
     "expit": "sigmoid",
     "clip": "clamp",
     "swish": "silu",
+    "_threshold": "threshold",
     "rmatmul": "rmatmul",
     "radd": "add",
     "rmul": "mul",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import _functorch
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch._functorch.utils import enable_single_level_autograd_function
@@ -58,12 +58,16 @@ def tracked(value: Any) -> bool:
     """Whether the current level of torch.func differentiates through a value."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return False
-    return torch.compiler.is_compiling() or _functorch.maybe_get_level(value) == _functorch.maybe_current_level()
+    if torch.compiler.is_compiling():
+        return not isinstance(value, nn.Parameter)
+    return _functorch.maybe_get_level(value) == _functorch.maybe_current_level()
 
 
 def below(value: Any) -> Any:
-    """A tensor as the levels below the current one see it; anything else as it is."""
-    return _functorch._unwrap_for_grad(value, _functorch.current_level()) if isinstance(value, Tensor) else value
+    """A tensor as the levels below the current one see it; anything else, and whatever a compiler traces, as it is."""
+    if not isinstance(value, Tensor) or torch.compiler.is_compiling():
+        return value
+    return _functorch._unwrap_for_grad(value, _functorch.current_level())
 
 
 def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
@@ -97,7 +101,14 @@ def replayed(result: Any, pull: Pull, inputs: Sequence[Tensor], constants: Seque
     """
     values, restore = floats(result)
     (value,) = values
+    used: list[Tensor] = []
+
+    def pulled(gradient: Tensor) -> list[Tensor]:
+        used[:] = pull(gradient)
+        return list(used)
+
+    transposed = torch.func.vjp(pulled, torch.zeros_like(value))[1]
     # Where a value is infinite (a mask's), the change would not be a number.
-    changes = [torch.where(old.isfinite(), new - old, 0) for new, old in zip(inputs, constants, strict=True)]
-    transposed = torch.func.vjp(lambda gradient: list(pull(gradient)), torch.zeros_like(value))[1]
+    pairs = zip(inputs[: len(used)], constants, strict=False)
+    changes = [torch.where(old.isfinite(), new - old, 0) for new, old in pairs]
     return restore([value + transposed(changes)[0]])

@@ -189,6 +189,11 @@ def _pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6
     return _norm(x1 - x2 + eps, p, -1, keepdim)
 
 
+def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    product = torch.einsum("...i,kij,...j->...k", input1, weight, input2)
+    return product if bias is None else product + bias
+
+
 def _mse_loss(input: Tensor, target: Tensor, *_: Any, reduction: str = "mean", **__: Any) -> Tensor:  # noqa: A002
     squares = (input - target) * (input - target)
     return squares if reduction == "none" else (squares.mean() if reduction == "mean" else squares.sum())
@@ -227,6 +232,7 @@ _FUNCTIONS: dict[str, Any] = {
     "softmin": _softmin,
     "cosine_similarity": _cosine_similarity,
     "pairwise_distance": _pairwise_distance,
+    "bilinear": _bilinear,  # which torch's vmap loops over
     "mse_loss": _mse_loss,
     "rmatmul": lambda right, left: torch.matmul(left, right),
     **RECURRENT,

@@ -37,7 +37,8 @@ _REARRANGING = """
     flip fliplr flipud roll rot90 pad tril triu as_strided unfold pixel_shuffle pixel_unshuffle channel_shuffle
     view_as_real view_as_complex real imag fill zero scatter slice_scatter select_scatter index_copy index_put
     index_fill resolve_conj resolve_neg refine_names rename lift_fresh detach detach_ data numpy_T H T conj
-    _pad_circular max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
+    _pad_circular _pack_padded_sequence
+    max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
 """
 
 PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), named_key(shifted)])

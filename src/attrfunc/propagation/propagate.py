@@ -22,8 +22,10 @@ from attrfunc.propagation.rule_book import RuleBook
 __all__ = ["layer_names", "multipliers", "propagated"]
 
 
-def multipliers(problem: Problem, book: RuleBook, start: list[Tensor], end: list[Tensor]) -> tuple[Any, list[Tensor]]:
-    """What the score changes by from one point to another, and the gradients there under rules that compare the two.
+def multipliers(
+    problem: Problem, book: RuleBook, start: list[Tensor], end: list[Tensor]
+) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+    """The scores at two points, and the gradients at the second one under rules that compare the two.
 
     Args:
         problem: The problem.
@@ -32,7 +34,7 @@ def multipliers(problem: Problem, book: RuleBook, start: list[Tensor], end: list
         end: The point at the input.
 
     Returns:
-        The change of the sum of all scores, and one gradient for each tensor of the point.
+        The sums of all scores at both points, and one gradient for each tensor of the point.
     """
     low, at_baseline = _recorded(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in start]))
     at_point = None
@@ -42,7 +44,7 @@ def multipliers(problem: Problem, book: RuleBook, start: list[Tensor], end: list
         interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, at_baseline, at_point))
         high, gradient = pullback(lambda at: interpreted.scores([leaf.clone()[None] for leaf in at]).sum(), end)
     require_finite(high)
-    return high - low.sum(), gradient
+    return (low.sum(), high), gradient
 
 
 def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Tensor]]:
@@ -76,7 +78,11 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
         recorders.append(Recorder(book, layers, parameters))
         return recorders[-1]
 
-    result = run(_under(problem, book, recorder))
+    part = _under(problem, book, recorder)
+    if torch.compiler.is_compiling():
+        return run(part), recorders[-1].record
+    # Only where a transform is active does torch show an autograd.Function to a mode.
+    _, _, result = torch.func.vjp(lambda zero: (zero, run(part)), torch.zeros(()), has_aux=True)  # type: ignore[misc]
     return result, recorders[-1].record
 
 
@@ -143,7 +149,7 @@ def _explained(problem: Problem) -> Iterator[None]:
             name = names.get(modules[-1])
             place = f" (in {type(modules[-1]).__name__}{f' {name!r}' if name else ''})"
         raise ModelError(
-            f"{problem.view.method} has no rule for the operation {shown(error.key)}{error.how}{place}. Pass one: "
+            f"there is no rule for the operation {shown(error.key)}{error.how}{place}. Pass one: "
             f"rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and which "
             "operations are the same to it."
         ) from None

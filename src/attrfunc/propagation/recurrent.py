@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attrfunc.core.errors import ModelError
 from attrfunc.core.visible import operation
 
 __all__ = ["RECURRENT", "gated"]
@@ -53,57 +54,38 @@ def _gates(x: Tensor, hidden: Tensor, weights: Sequence[Tensor]) -> Tensor:
 def _layers(cell: Cell, many_states: bool) -> Callable[..., Any]:
     """The function of a whole recurrent network, with the arguments of `torch.lstm` and its like."""
 
-    def run(x: Tensor, *rest: Any) -> Any:
-        if isinstance(rest[2], bool):
-            start, flat, biased, count, _, _, both, batch_first = rest
-        else:
-            sizes, start, flat, biased, count, _, _, both = rest
-            return packed(x, sizes, start, flat, biased, count, both)
-        x = x.transpose(0, 1) if batch_first else x
-        output, states = over_layers(list(x.unbind(0)), start, flat, biased, count, both, None)
-        output_tensor = torch.stack(output, 1 if batch_first else 0)
-        return (output_tensor, *states)
-
-    def packed(x: Tensor, sizes: Tensor, start: Any, flat: Any, biased: bool, count: int, both: bool) -> Any:
-        lengths = sizes.tolist()
-        output, states = over_layers(list(x.split(lengths)), start, flat, biased, count, both, lengths)
-        return (torch.cat(output), *states)
-
-    def over_layers(
-        steps: list[Tensor], start: Any, flat: Any, biased: bool, count: int, both: bool, lengths: list[int] | None
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        starts = list(start) if many_states else [start]
-        ways = 2 if both else 1
+    def run(x: Tensor, start: Any, flat: Any, *rest: Any) -> Any:
+        if not isinstance(rest[0], bool):
+            raise ModelError(
+                "torch.func cannot differentiate packed sequences. Pass the padded tensor to the recurrent layer."
+            )
+        _, count, _, _, both, batch_first = rest
+        steps = list(x.unbind(1 if batch_first else 0))
+        starts, ways = list(start) if many_states else [start], 2 if both else 1
         each = len(flat) // (count * ways)
         ends: list[State] = []
         for layer in range(count):
             found = []
-            for way in range(ways):
-                number = layer * ways + way
+            for number in range(layer * ways, (layer + 1) * ways):
                 weights = flat[number * each : (number + 1) * each]
-                outputs, state = over_time(steps, [s[number] for s in starts], weights, way == 1, lengths)
+                outputs, state = _over_time(cell, steps, [s[number] for s in starts], weights, number % ways == 1)
                 found.append(outputs)
                 ends.append(state)
             steps = [torch.cat(pair, -1) for pair in zip(*found, strict=True)] if both else found[0]
-        return steps, [torch.stack(states) for states in zip(*ends, strict=True)]
-
-    def over_time(
-        steps: list[Tensor], start: list[Tensor], weights: Any, backwards: bool, lengths: list[int] | None
-    ) -> tuple[list[Tensor], State]:
-        state, outputs = tuple(start), []
-        for x in reversed(steps) if backwards else steps:
-            rows = x.shape[0] if lengths is not None else None
-            moved = cell(x, tuple(part if rows is None else part[:rows] for part in state), weights)
-            # Sequences that have ended, or not begun yet, keep their state.
-            state = (
-                moved
-                if rows is None
-                else tuple(torch.cat([new, old[rows:]]) for new, old in zip(moved, state, strict=True))
-            )
-            outputs.append(moved[0])
-        return (outputs[::-1] if backwards else outputs), state
+        output = torch.stack(steps, 1 if batch_first else 0)
+        return (output, *(torch.stack(states) for states in zip(*ends, strict=True)))
 
     return run
+
+
+def _over_time(
+    cell: Cell, steps: list[Tensor], start: list[Tensor], weights: Any, backwards: bool
+) -> tuple[list[Tensor], State]:
+    state, outputs = tuple(start), []
+    for x in reversed(steps) if backwards else steps:
+        state = cell(x, state, weights)
+        outputs.append(state[0])
+    return (outputs[::-1] if backwards else outputs), state
 
 
 def _single(cell: Cell) -> Callable[..., Any]:

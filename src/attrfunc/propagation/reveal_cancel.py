@@ -33,7 +33,7 @@ def contributions(operation: Operation) -> tuple[Any, ...]:
     value, pull = gradient_rule(operation)
     change = operation.inputs[0] - operation.there.inputs[0]
     # 1 where the input has risen, 0 where it has fallen.
-    risen = torch.heaviside(change, torch.full_like(change[(0,) * change.dim()], 0.5))
+    risen = (change > 0).to(change.dtype) + (change == 0).to(change.dtype) / 2
     bias = 2 if len(operation.leaves) > 2 and isinstance(operation.leaves[2], Tensor) else None
 
     def raising(x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
     * `Opened(function)`: the function is what the operation computes, and is interpreted in its place.
 
+    A compiler shows an `autograd.Function` to no mode: where one runs, call the method outside `torch.compile`.
+
     The name of a layer in place of an operation, with a dictionary of rules, stands for rules inside that layer alone.
 
 Example:

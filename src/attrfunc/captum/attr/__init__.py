@@ -33,6 +33,16 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
+  attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
+  example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
+  share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
+  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
+  batch, as in Captum; one that returns several, not one for each example, raises.
+* `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
+* Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
     >>> from attrfunc.captum.attr import IntegratedGradients
@@ -45,6 +55,14 @@ Example:
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.deep_lift import (
+    DeepLift,
+    DeepLiftShap,
+    LayerDeepLift,
+    LayerDeepLiftShap,
+    NeuronDeepLift,
+    NeuronDeepLiftShap,
+)
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
 from attrfunc.captum.attr.layer import (
@@ -55,9 +73,22 @@ from attrfunc.captum.attr.layer import (
 )
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    FeaturePermutation,
+    LayerFeatureAblation,
+    LayerFeaturePermutation,
+    NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+)
 
 __all__ = [
     "Attribution",
+    "DeepLift",
+    "DeepLiftShap",
+    "FeatureAblation",
+    "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
     "InputXGradient",
@@ -66,15 +97,24 @@ __all__ = [
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
+    "LayerDeepLift",
+    "LayerDeepLiftShap",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
     "LayerGradCam",
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronDeepLift",
+    "NeuronDeepLiftShap",
+    "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
+    "Occlusion",
+    "PerturbationAttribution",
     "Saliency",
 ]

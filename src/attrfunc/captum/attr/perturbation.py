@@ -1,0 +1,333 @@
+"""The classes that replace features and look at the score.
+
+This is where the arguments that they share are documented.
+
+feature_mask: The groups of features, a tensor or a tuple as `inputs` is; see `attrfunc.perturbation.feature_groups`.
+layer_mask: The same for a layer's activation.
+perturbations_per_eval: How many perturbations of the batch are evaluated at once. With the default of 1 the library
+    chooses.
+show_progress: Show a bar (needs tqdm).
+
+A model that returns one number for the whole batch, and takes no target, gets attributions with 1 in dimension 0.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn
+
+import torch
+from torch import Tensor
+from torch.futures import Future
+from torch.utils import _pytree as pytree
+
+import attrfunc as af
+from attrfunc.captum.attr.attribution import Attribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call, only
+from attrfunc.captum.attr.neuron import Selector
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.quadrature import positive
+from attrfunc.core.target import Target
+
+__all__ = [
+    "FeatureAblation",
+    "FeaturePermutation",
+    "LayerFeatureAblation",
+    "LayerFeaturePermutation",
+    "NeuronFeatureAblation",
+    "Occlusion",
+    "PerturbationAttribution",
+]
+
+Mask = None | Tensor | tuple[Tensor, ...]
+PermFunc = Callable[[Tensor, Tensor], Tensor]
+
+
+class PerturbationAttribution(Attribution):
+    """Base of the classes that replace features."""
+
+    _multiply_by_inputs = True
+    _names: ClassVar[dict[str, str]] = {
+        "chunk_size": "perturbations_per_eval",
+        "progress": "show_progress",
+        "window": "sliding_window_shapes",
+        "stride": "strides",
+    }
+
+    def _options(
+        self,
+        inputs: Inputs,
+        target: Target,
+        additional_forward_args: Any,
+        perturbations_per_eval: int,
+        show_progress: bool = False,
+    ) -> dict[str, Any]:
+        """What all functions of this kind take."""
+        at_once = positive("chunk_size", perturbations_per_eval)
+        rows = pytree.tree_leaves(inputs)[0].shape[0]
+        args = as_args(additional_forward_args)
+        if target is None and _is_of_the_batch(self._output(inputs, args), rows):
+            target = af.batch_score()
+        chunk_size = None if at_once == 1 else at_once * rows
+        return {"target": target, "args": args, "chunk_size": chunk_size, "progress": show_progress}
+
+    def _output(self, inputs: Inputs, args: tuple[Any, ...]) -> Any:
+        return self.forward_func(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
+
+
+def _is_of_the_batch(output: Any, rows: int) -> bool:
+    """Whether an output is one number for the whole batch."""
+    if isinstance(output, Tensor):
+        return output.numel() == 1 and (output.dim() == 0 or rows > 1)
+    return isinstance(output, int | float)
+
+
+class _Futures(PerturbationAttribution):
+    """Base of the classes whose `attribute` can wait for a model that returns futures."""
+
+    def _future(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """What `attribute` gives with a model that returns futures, as a future; a thread waits for the model."""
+        waiting = object.__new__(type(self))
+        waiting.__dict__.update(self.__dict__)
+        waiting.forward_func = _awaited(self.forward_func)
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(waiting.attribute(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        return future
+
+
+def _awaited(forward_func: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        future = forward_func(*args)
+        if not isinstance(future, torch._C.Future):
+            raise ArgumentError(
+                "forward_func",
+                f"a model that returns {describe(future)}",
+                "one that returns a torch.futures.Future",
+                "Call attribute.",
+            )
+        return future.wait()
+
+    return call
+
+
+class FeatureAblation(_Futures):
+    """Feature ablation; see `attrfunc.feature_ablation`.
+
+    Args:
+        forward_func: The model.
+    """
+
+    @captum_call
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Mask = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
+        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
+        mask, baseline = as_baseline(feature_mask, inputs), as_baseline(baselines, inputs)
+        return af.feature_ablation(self.forward_func, inputs, baseline=baseline, feature_mask=mask, **options)
+
+    def attribute_future(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Mask = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> Future[Any]:
+        """The same for a model that returns a `torch.futures.Future`, as a future."""
+        arguments = (target, additional_forward_args, feature_mask, perturbations_per_eval, show_progress)
+        return self._future(inputs, baselines, *arguments)
+
+
+class Occlusion(FeatureAblation):
+    """Occlusion; see `attrfunc.occlusion`.
+
+    Args:
+        forward_func: The model.
+    """
+
+    @captum_call
+    def attribute(  # type: ignore[override]  # as in Captum
+        self,
+        inputs: Inputs,
+        sliding_window_shapes: tuple[Any, ...],
+        strides: int | tuple[Any, ...] | None = None,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+    ) -> Any:
+        """Attribute to the inputs, a tensor or a tuple as `inputs` is.
+
+        Args:
+            inputs: The inputs.
+            sliding_window_shapes: The extent of the window along each dimension of an example; a tuple of these for
+                several inputs.
+            strides: Its steps, likewise, or one number for all dimensions.
+            baselines: What stands in the window.
+            target: The target.
+            additional_forward_args: Further arguments of the model.
+            perturbations_per_eval: How many windows are evaluated at once.
+            show_progress: Show a bar.
+        """
+        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
+        window, stride = sliding_window_shapes, strides
+        if len(pytree.tree_leaves(inputs)) == 1:
+            window = window[0] if isinstance(window[0], tuple) else window
+            stride = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
+        baseline = as_baseline(baselines, inputs)
+        return af.occlusion(self.forward_func, inputs, window=window, stride=stride, baseline=baseline, **options)
+
+    def attribute_future(self) -> NoReturn:  # type: ignore[override]
+        """Not offered, as in Captum."""
+        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
+
+
+def _permute_feature(x: Tensor, feature_mask: Tensor) -> Tensor:
+    """What stands for a random permutation; the library draws its own."""
+    return torch.where(feature_mask, x[torch.randperm(len(x))], x)
+
+
+class FeaturePermutation(FeatureAblation):
+    """Feature permutation; see `attrfunc.feature_permutation`.
+
+    Args:
+        forward_func: The model.
+        perm_func: A function of the inputs and a mask that permutes what is under the mask.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], perm_func: PermFunc = _permute_feature) -> None:
+        super().__init__(forward_func)
+        self.perm_func = perm_func
+
+    @captum_call
+    def attribute(  # type: ignore[override]  # as in Captum
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Mask = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
+        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
+        return self._permuted(self.forward_func, inputs, as_baseline(feature_mask, inputs), options)
+
+    def attribute_future(  # type: ignore[override]  # as in Captum
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Mask = None,
+        perturbations_per_eval: int = 1,
+        show_progress: bool = False,
+        **kwargs: Any,
+    ) -> Future[Any]:
+        """The same for a model that returns a `torch.futures.Future`, as a future."""
+        return self._future(inputs, target, additional_forward_args, feature_mask, perturbations_per_eval)
+
+    def _permuted(self, model: Callable[..., Any], inputs: Inputs, mask: Any, options: dict[str, Any]) -> Any:
+        own = self.perm_func is _permute_feature
+        perm_func = None if own else self.perm_func
+        return af.feature_permutation(model, inputs, feature_mask=mask, perm_func=perm_func, **options)
+
+
+class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
+    """Feature ablation of a layer's activation; see `attrfunc.feature_ablation` and `attrfunc.layer`."""
+
+    _names: ClassVar[dict[str, str]] = {
+        **PerturbationAttribution._names,
+        "feature_mask": "layer_mask",
+        "baseline": "layer_baselines",
+    }
+
+    @captum_call
+    def attribute(
+        self,
+        inputs: Inputs,
+        layer_baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        layer_mask: Mask = None,
+        attribute_to_layer_input: bool = False,
+        perturbations_per_eval: int = 1,
+    ) -> Any:
+        """Attribute to the layer; `layer_baselines` are those of its activation, zeros by default."""
+        self._single()
+        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
+        baseline = af.activation_baseline(lambda activation: as_baseline(layer_baselines, activation))
+        view = self._view(attribute_to_layer_input)
+        result = af.feature_ablation(view, inputs, baseline=baseline, feature_mask=only(layer_mask), **options)
+        return self._mirrored(result)
+
+
+class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
+    """Feature permutation of a layer's activation; see `attrfunc.feature_permutation` and `attrfunc.layer`."""
+
+    _names: ClassVar[dict[str, str]] = {**PerturbationAttribution._names, "feature_mask": "layer_mask"}
+
+    def __init__(self, forward_func: Callable[..., Any], layer: Any, device_ids: list[int] | None = None) -> None:
+        LayerAttribution.__init__(self, forward_func, layer, device_ids)
+        self.perm_func = _permute_feature
+
+    @captum_call
+    def attribute(  # type: ignore[override]  # as in Captum
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        layer_mask: Mask = None,
+        perturbations_per_eval: int = 1,
+    ) -> Any:
+        """Attribute to the layer's output."""
+        self._single()
+        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
+        return self._mirrored(self._permuted(self._view(), inputs, only(layer_mask), options))
+
+
+class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
+    """Feature ablation that explains a neuron; see `attrfunc.feature_ablation` and `attrfunc.neuron`."""
+
+    @captum_call
+    def attribute(
+        self,
+        inputs: Inputs,
+        neuron_selector: Selector,
+        baselines: Baselines = None,
+        additional_forward_args: Any = None,
+        feature_mask: Mask = None,
+        attribute_to_neuron_input: bool = False,
+        perturbations_per_eval: int = 1,
+    ) -> Any:
+        """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
+        at_once, rows = positive("chunk_size", perturbations_per_eval), pytree.tree_leaves(inputs)[0].shape[0]
+        return af.feature_ablation(
+            self._view(neuron_selector, attribute_to_neuron_input),
+            inputs,
+            baseline=as_baseline(baselines, inputs),
+            args=as_args(additional_forward_args),
+            feature_mask=as_baseline(feature_mask, inputs),
+            chunk_size=None if at_once == 1 else at_once * rows,
+        )

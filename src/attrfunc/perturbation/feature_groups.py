@@ -1,0 +1,155 @@
+"""Feature groups: which elements of a point are present or replaced together.
+
+This is where `feature_mask` is documented; every method refers here.
+
+feature_mask: A tensor of group numbers, integers from 0 on, that broadcasts to the input: `(1, *S)` groups alike in all
+    examples, `(B, *S)` groups of each example's own, and a dimension of size 1 makes one group of all that lies along
+    it (the channels of a pixel, say). For an input that is a structure, the same structure of these; a number that
+    stands in several tensors is one group. Numbers may be left out. `None` makes a group of every element. At a layer
+    the mask is one of the activation. `grid_mask` and `superpixels` make masks. `number_groups` counts the groups of a
+    mask beforehand, which saves time in loops, and which `torch.compile` needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.trees import Restore, at_places
+
+__all__ = ["FeatureMask", "Groups", "NumberedMask", "number_groups"]
+
+
+@dataclass(frozen=True)
+class NumberedMask:
+    """A mask whose groups are numbered from 0 to `count - 1`; made by `number_groups`."""
+
+    ids: Any
+    count: int
+
+
+FeatureMask = None | Tensor | tuple[Any, ...] | list[Any] | dict[Any, Any] | NumberedMask
+
+
+def number_groups(feature_mask: Any) -> NumberedMask:
+    """Count the groups of a mask and number them consecutively.
+
+    Args:
+        feature_mask: A mask, as this module documents it.
+
+    Returns:
+        What `feature_mask` takes in place of the mask; `count` is the number of groups.
+
+    Raises:
+        ArgumentError: If it holds anything but integers from 0 on.
+
+    Example:
+        >>> af.number_groups(torch.tensor([[7, 7, 2]]))
+        NumberedMask(ids=tensor([[1, 1, 0]]), count=2)
+    """
+    try:
+        return _numbered(feature_mask)
+    except ArgumentError as error:
+        raise error.within("number_groups")  # noqa: B904  # the same error, now with its name
+
+
+def _numbered(mask: Any) -> NumberedMask:
+    masks, spec = pytree.tree_flatten(mask)
+    for part in masks:
+        _require_integers(part)
+    device = masks[0].device
+    flat = torch.cat([part.flatten().to(device, torch.long) for part in masks])
+    numbers, places = torch.unique(flat, return_inverse=True)
+    if numbers[0] < 0:
+        raise ArgumentError(
+            "feature_mask",
+            f"the group number {int(numbers[0])}",
+            "numbers from 0 on",
+            "Give what is to be left alone a group of its own.",
+        )
+    parts = zip(places.split([part.numel() for part in masks]), masks, strict=True)
+    return NumberedMask(pytree.tree_unflatten([part.view_as(like) for part, like in parts], spec), len(numbers))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of a point.
+
+    Attributes:
+        ids: For each tensor of the point, numbers from 0 to `count - 1` that broadcast to it and have as many
+            dimensions.
+        count: Number of groups, n.
+    """
+
+    ids: list[Tensor]
+    count: int
+
+    @classmethod
+    def elements(cls, point: Sequence[Tensor], *, alike: bool) -> Groups:
+        """A group for every element, or, if groups are to be alike in all examples, for every element of an example."""
+        ids, start = [], 0
+        for leaf in point:
+            shape = torch.Size((1, *leaf.shape[1:])) if alike else leaf.shape
+            ids.append(torch.arange(start, start + shape.numel(), device=leaf.device).view(shape))
+            start += shape.numel()
+        return cls(ids, start)
+
+    @classmethod
+    def masked(cls, mask: Any, point: Sequence[Tensor], restore: Restore, *, alike: bool) -> Groups:
+        """The groups that a mask makes.
+
+        Args:
+            mask: The mask, as this module documents it.
+            point: The point's tensors.
+            restore: Gives them the structure that the mask has to have.
+            alike: Whether groups must be alike in all examples: dimension 0 of the mask is then 1.
+
+        Returns:
+            The groups.
+
+        Raises:
+            ArgumentError: If the mask does not fit the point, or holds anything but integers from 0 on.
+        """
+        numbered = mask if isinstance(mask, NumberedMask) else _numbered(mask)
+        single = len(point) == 1 and isinstance(numbered.ids, Tensor)
+        masks = [numbered.ids] if single else at_places("feature_mask", numbered.ids, restore, point)
+        for part in masks:
+            _require_integers(part)
+        return cls([_aligned(part, leaf, alike) for part, leaf in zip(masks, point, strict=True)], numbered.count)
+
+
+def _require_integers(mask: Any) -> None:
+    if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool:
+        raise ArgumentError(
+            "feature_mask", describe(mask), "a tensor of integers, numbers of groups", "Convert it: mask.long()."
+        )
+
+
+def _aligned(mask: Tensor, leaf: Tensor, alike: bool) -> Tensor:
+    """A mask with as many dimensions as its tensor, and on its device."""
+    try:
+        fits = torch.broadcast_shapes(mask.shape, leaf.shape) == leaf.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ArgumentError(
+            "feature_mask",
+            describe(mask),
+            f"a shape that broadcasts to {tuple(leaf.shape)}",
+            "Pass one mask for all examples (1, *S) or one for each (B, *S).",
+        )
+    mask = mask.view(*[1] * (leaf.dim() - mask.dim()), *mask.shape).to(leaf.device)
+    if alike and mask.dim() and mask.shape[0] > 1:
+        raise ArgumentError(
+            "feature_mask",
+            f"groups of each example's own, {describe(mask)}",
+            "groups that are alike in all examples (1, *S)",
+            "Pass one mask for all.",
+        )
+    return mask
