@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
@@ -45,18 +46,23 @@ class _Reader(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         key = key_of(func, args, kwargs)
+        if in_place(func, kwargs):
+            self._overwritten(args[0])
         if key in PASSIVE:
             result = self._passive(func, args, kwargs)
             if key in COPIES:
                 self._trail.copied(args[0], result)
             return result
-        rule = self._book.find(key, self._layers)
+        rule = self._book.find(key, self._layers, getattr(func, "_attrfunc_operation", None))
         if isinstance(rule, Opened):
             with self:
                 result = rule.function(*args, **kwargs)
                 return args[0].copy_(result) if in_place(func, kwargs) else result
         self._trail.begin(key, rule, args, kwargs)
         return self._trail.end(self._ruled(key, rule, func, args, kwargs))
+
+    def _overwritten(self, target: Tensor) -> None:
+        """A tensor is about to be overwritten."""
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
@@ -89,8 +95,7 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            kept = [below(leaf) for leaf in leaves] if needed else []
-            self.record.append((key, kept, self._trail.call))
+            self.record.append((key, [below(leaf) for leaf in leaves] if needed else [], self._trail.call))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)
@@ -125,6 +130,17 @@ class Interpreter(_Reader):
         super().__init__(book, layers, parameters)
         self._at_baseline, self._at_point = at_baseline, at_point
         self._count = self._number = 0
+        self._held: dict[int, list[tuple[weakref.ref[Operation], int]]] = {}  # by where in memory inputs lie
+
+    def _overwritten(self, target: Tensor) -> None:
+        """Rules may read the inputs of their operations later: keep them as they were."""
+        if torch.compiler.is_compiling():
+            return
+        for reference, place in self._held.pop(_address(target), ()):
+            operation = reference()
+            if operation is not None:
+                with lowered():
+                    operation.leaves[place] = operation.leaves[place].clone()
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is natural:
@@ -167,6 +183,9 @@ class Interpreter(_Reader):
         operation = Operation(
             key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
         )
+        if point is None:
+            for place in places:
+                self._held.setdefault(_address(constants[place]), []).append((weakref.ref(operation), place))
         inputs = [leaves[place] for place in places]
         apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
         assert callable(apply)
@@ -234,7 +253,11 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors lie in the same memory."""
     if torch.compiler.is_compiling():
         return True
-    return _deepest(one).untyped_storage().data_ptr() == _deepest(other).untyped_storage().data_ptr()
+    return _address(one) == _address(other)
+
+
+def _address(tensor: Tensor) -> int:
+    return _deepest(tensor).untyped_storage().data_ptr()
 
 
 def _deepest(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attrfunc.propagation import opened
 from attrfunc.propagation.affine import PRODUCTS
-from attrfunc.propagation.lrp_rules import RuleFunction, identity, shared
+from attrfunc.propagation.lrp_rules import RuleFunction, identity, shared, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
 
@@ -75,15 +75,14 @@ def last_takes_all(rule: RuleFunction) -> RuleFunction:
 
 def softmax(operation: Operation) -> Ruled:
     """Softmax to first order, `x (R - p sum R)`; the rest is a bias's share (Achtibat et al. 2024, proposition 3.1)."""
-    (x,) = operation.inputs
-    value: Tensor = operation.value()
     dim = operation.argument(1, "dim")
-    x = torch.where(x.isfinite(), x, 0)  # what is masked
 
     def back(relevance: Tensor) -> list[Tensor]:
-        return [x * (relevance - value * relevance.sum(dim, keepdim=True)).to(x.dtype)]
+        (x,) = operation.inputs
+        rest = relevance - operation.value() * relevance.sum(dim, keepdim=True)
+        return [torch.where(x.isfinite(), x, 0) * rest.to(x.dtype)]  # but for what is masked
 
-    return value, back
+    return operation.value(), back
 
 
 def taylor(size: float) -> RuleFunction:
@@ -98,7 +97,8 @@ def taylor(size: float) -> RuleFunction:
 
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
-        return value, lambda relevance: shared(operation.inputs, value, pull, relevance, size)
+        y = stabilized(value, size)
+        return value, lambda relevance: shared(operation.inputs, y, pull, relevance)
 
     return rule
 
@@ -116,7 +116,7 @@ def normalization(size: float, bias: bool) -> RuleFunction:
 
     def rule(operation: Operation) -> Ruled:
         operation.require(1)
-        (x,) = operation.inputs
+        x = operation.inputs[0]
         function = _NORMS[operation.key]
         args = operation.args[1:]
         kwargs = {name: value for name, value in operation.kwargs.items() if name != "input"}
@@ -125,8 +125,8 @@ def normalization(size: float, bias: bool) -> RuleFunction:
             return function(at, *args, **kwargs, spread_of=x)
 
         z, pull = torch.func.vjp(linear, x)  # type: ignore[misc]
-        z = z if bias else z - linear(torch.zeros_like(x))
-        return operation.value(), lambda relevance: shared([x], z, pull, relevance, size)
+        z = stabilized(z if bias else z - linear(torch.zeros_like(x)), size)
+        return operation.value(), lambda relevance: shared(operation.inputs, z, pull, relevance)
 
     return rule
 

@@ -33,6 +33,7 @@ __all__ = [
     "identity",
     "reweighted",
     "shared",
+    "stabilized",
     "w_square",
     "z_box",
     "z_plus",
@@ -63,14 +64,15 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
         several = len(operation.places) if operation.key in PRODUCTS else 1
+        z = value if bias else value - _constant(operation)
+        denominator = stabilized(several * z if several > 1 else z, epsilon)
 
         def back(relevance: Tensor) -> Sequence[Tensor]:
             layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
             if layer is not None:
                 own = layer.bias if bias else None
                 return [_shared(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
-            z = value if bias else value - _constant(operation)
-            return shared(operation.inputs, several * z, pull, relevance, epsilon)
+            return shared(operation.inputs, denominator, pull, relevance)
 
         return value, back
 
@@ -279,18 +281,22 @@ def first(rule: RuleFunction, otherwise: RuleFunction, among: frozenset[Any]) ->
     return chosen
 
 
-def shared(inputs: Sequence[Tensor], z: Any, pull: Pull, relevance: Tensor, size: float) -> list[Tensor]:
+def stabilized(z: Any, size: float) -> Tensor:
+    """A denominator, moved away from zero."""
+    result: Tensor = z + torch.copysign(torch.as_tensor(size, dtype=z.dtype, device=z.device), z)
+    return result
+
+
+def shared(inputs: Sequence[Tensor], denominator: Tensor, pull: Pull, relevance: Tensor) -> list[Tensor]:
     """Relevance shared out to some inputs in proportion to their contributions.
 
     Args:
         inputs: The inputs.
-        z: The value that they contribute to.
-        pull: Its gradient.
-        relevance: The relevance of the value.
-        size: What is added to the size of the denominator.
+        denominator: What their contributions are divided by.
+        pull: The gradient of what they contribute to.
+        relevance: The relevance of that.
     """
-    scaled = relevance / (z + size * torch.where(z >= 0, 1, -1).to(z.dtype))
-    return [x * part for x, part in zip(inputs, pull(scaled), strict=True)]
+    return [x * part for x, part in zip(inputs, pull(relevance / denominator), strict=True)]
 
 
 def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: bool) -> RuleFunction:
@@ -326,8 +332,8 @@ def _signed(layer: Affine, bias: Tensor | None, positive: bool) -> list[Term]:
 def _shared(layer: Affine, terms: Sequence[Term], relevance: Tensor, size: float) -> Tensor:
     """Relevance shared out in proportion to the contributions of all terms together."""
     values, pulls = zip(*(_linear(layer, *term) for term in terms), strict=True)
-    z = sum(values)
-    found: Any = sum(shared([x], z, pull, relevance, size)[0] for (x, _, _), pull in zip(terms, pulls, strict=True))
+    z = stabilized(sum(values), size)
+    found: Any = sum(shared([x], z, pull, relevance)[0] for (x, _, _), pull in zip(terms, pulls, strict=True))
     return found
 
 

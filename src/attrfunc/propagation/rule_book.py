@@ -128,13 +128,18 @@ class RuleBook:
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
         return replace(base, layers=base.layers | inner)
 
-    def find(self, key: Key, places: Sequence[str] = ()) -> Rule | None:
-        """The rule for an operation inside these layers, the innermost last."""
+    def find(self, key: Key, places: Sequence[str] = (), body: Callable[..., Any] | None = None) -> Rule | None:
+        """The rule for an operation.
+
+        Args:
+            key: The operation.
+            places: The layers that it runs in, the innermost last.
+            body: What an operation of the user's computes, which is interpreted where no rule is for it.
+        """
         book = next((self.layers[place] for place in reversed(places) if place in self.layers), self)
         rule = book.rules.get(key)
         if rule is not None:
             return rule
-        body = getattr(key, "_attrfunc_operation", None)
         return book.default if body is None else Opened(body)
 
     @property
