@@ -39,8 +39,18 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = ("pytest", "pytest-xdist", "captum", "transformers", "matplotlib", "scikit-learn", "scikit-image")
-    install(session, "-e", ".[progress,testing]", *packages, "tiktoken", alone=(*CLASSIFIER, *DETECTOR))
+    packages = (
+        "pytest",
+        "pytest-xdist",
+        "captum",
+        "tangermeme",
+        "transformers",
+        "matplotlib",
+        "scikit-learn",
+        "scikit-image",
+        "tiktoken",
+    )
+    install(session, "-e", ".[progress,testing]", *packages, alone=(*CLASSIFIER, *DETECTOR))
     session.run("pytest", "-n", "2", *session.posargs)
 
 
@@ -62,5 +72,6 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
-    install(session, "-e", ".[progress]", "captum", "transformers", "scikit-image", "scikit-learn", alone=CLASSIFIER)
+    packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
+    install(session, "-e", ".[progress]", *packages, alone=CLASSIFIER)
     session.run("python", "-m", "benchmarks", *session.posargs)
