@@ -35,7 +35,16 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = ("pytest", "pytest-xdist", "captum", "transformers", "matplotlib", "scikit-learn", "scikit-image")
+    packages = (
+        "pytest",
+        "pytest-xdist",
+        "captum",
+        "tangermeme",
+        "transformers",
+        "matplotlib",
+        "scikit-learn",
+        "scikit-image",
+    )
     install(session, "-e", ".[progress,testing]", *packages, classifier=True)
     session.run("pytest", "-n", "2", *session.posargs)
 
@@ -58,5 +67,6 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
-    install(session, "-e", ".[progress]", "captum", "transformers", "scikit-image", "scikit-learn", classifier=True)
+    packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
+    install(session, "-e", ".[progress]", *packages, classifier=True)
     session.run("python", "-m", "benchmarks", *session.posargs)

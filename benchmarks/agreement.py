@@ -34,6 +34,8 @@ def runs_of(ways: Method, task: Task, rows: Rows) -> dict[str, Run]:
         runs["tuned"] = partial(ways.captum, task, rows.get("tuned"))
     if ways.bare:
         runs["bare"] = partial(ways.bare, task, rows.get("bare"))
+    if ways.other:
+        runs["other"] = partial(ways.other, task, None)
     return runs
 
 

@@ -71,6 +71,30 @@ def cnn() -> Loaded:
     return model.eval(), torch.randn(4, 3, 64, 64), torch.tensor([0, 17, 42, 99])
 
 
+def plain() -> Loaded:
+    """Six convolutions with batch norm and a module for each ReLU, on four 64 x 64 images, 100 classes."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    channels = 3
+    for out, stride in ((16, 1), (16, 2), (32, 1), (32, 2), (64, 1), (64, 2)):
+        layers += [nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+        channels = out
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 100))
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(16, 3, 64, 64))
+    return model.eval(), torch.randn(4, 3, 64, 64), torch.tensor([0, 17, 42, 99])
+
+
+def sequences() -> Loaded:
+    """Two convolutions and two linear layers on eight sequences of 200 one-hot letters, as genomics has them."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv1d(4, 32, 9), nn.ReLU(), nn.Conv1d(32, 32, 9, 4), nn.ReLU(), nn.Flatten()]
+    model = nn.Sequential(*convolutions, nn.Linear(32 * 46, 64), nn.ReLU(), nn.Linear(64, 10))
+    letters = torch.randint(4, (8, 200))
+    return model.eval(), nn.functional.one_hot(letters, 4).mT.float(), torch.zeros(8, dtype=torch.long)
+
+
 def transformer() -> Loaded:
     """Four encoder layers of width 128 on four sequences of 32 steps."""
     torch.manual_seed(0)
@@ -107,6 +131,8 @@ def efficientnet() -> Loaded:
 
 NETWORKS: dict[str, Callable[[], Loaded]] = {
     "cnn": cnn,
+    "plain": plain,
+    "sequences": sequences,
     "transformer": transformer,
     "mlp": mlp,
     "mlp100": lambda: mlp(100),

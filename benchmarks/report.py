@@ -15,10 +15,17 @@ import torch
 from benchmarks.measure import Plan, Row
 from benchmarks.why import why
 
-HEAD = ("case", "ours", "Captum", "tuned", "by hand", "÷ Captum", "÷ tuned", "÷ by hand", "agree to")
-MEMORY_HEAD = ("case", "ours", "Captum", "tuned", "by hand", "Captum ÷ ours")
-PEERS = ("ours", "captum", "tuned", "bare")
-LABELS = {"captum": "Captum", "tuned": "Captum tuned", "bare": "by hand", "memory": "Captum's memory"}
+SHOWN = ("ours", "Captum", "tuned", "by hand", "other")
+HEAD = ("case", *SHOWN, *(f"÷ {name}" for name in SHOWN[1:]), "agree to")
+MEMORY_HEAD = ("case", *SHOWN, "Captum ÷ ours")
+PEERS = ("ours", "captum", "tuned", "bare", "other")
+LABELS = {
+    "captum": "Captum",
+    "tuned": "Captum tuned",
+    "bare": "by hand",
+    "other": "the other library",
+    "memory": "Captum's memory",
+}
 
 INTRO = """\
 # Gradient methods beside their peers
@@ -71,7 +78,23 @@ reached, `≈` the goal lies between the quartiles of the rounds (undecided), `�
 difference to any peer relative to the largest attribution, in float64 besides where it is beyond 1e-5.
 """
 
-INTROS = {"gradient": INTRO, "perturbation": PERTURBATION}
+PROPAGATION = """\
+# Methods with backward rules beside their peers
+
+{setup}
+
+*Captum*: called with its defaults. *other*: the library that the cell names, likewise. *by hand*: what its file in
+`benchmarks/peers` says. All peers take turns in one process; the networks run each activation as a module of its own,
+since Captum is inexact or raises elsewhere. With 100 classes attrfunc maps over the classes, 16 at a time, and the
+others are called once for each.
+
+Seconds are medians of wall time; a ratio (peer ÷ attrfunc, above 1: attrfunc is faster) is the median over the rounds
+of the ratio of {clock}. In the cells: `✓` the goal in brackets is reached, `≈` the goal lies between the quartiles of
+the rounds (undecided), `✗` it is missed. *agree to* is the largest difference to any peer relative to the largest
+attribution, in float64 besides where it is beyond 1e-5.
+"""
+
+INTROS = {"gradient": INTRO, "propagation": PROPAGATION, "perturbation": PERTURBATION}
 """What a family's report begins with."""
 
 MEMORY = """\
@@ -123,10 +146,13 @@ def cell(row: Row, peer: str) -> str:
 
 
 def time_cells(row: Row) -> list[str]:
+    library = row.case.method.library
+
     def seconds(peer: str) -> str:
         if peer not in row.wall:
             return ""
-        return f"{row.wall[peer]:.4f}" + (f" [{row.rows[peer]}]" if peer in row.rows else "")
+        remark = f" [{row.rows[peer]}]" if peer in row.rows else (f" [{library}]" if peer == "other" else "")
+        return f"{row.wall[peer]:.4f}{remark}"
 
     agreement = row.agreement.text if row.agreement.holds else f"**DIFFERS** {row.agreement.text}"
     return [row.case.name, *map(seconds, PEERS), *(cell(row, peer) for peer in PEERS[1:]), agreement]

@@ -98,6 +98,8 @@ class Method:
         tunable: Whether Captum has a number of rows to choose.
         chunked: Whether the way by hand has.
         check: How agreement is checked; a name in `benchmarks.agreement`.
+        other: Another library's.
+        library: The name of that library.
     """
 
     ours: Callable[[Task], Result]
@@ -106,6 +108,8 @@ class Method:
     tunable: bool = True
     chunked: bool = True
     check: str = "same"
+    other: Peer | None = None
+    library: str = ""
 
     def for_all_classes(self) -> Method:
         """Every class: by `vmap` in attrfunc, a loop of calls in Captum, and by hand a loop of backward passes.
@@ -120,4 +124,8 @@ class Method:
         def captum(task: Task, rows: int | None) -> Tensor:
             return torch.stack([self.captum(replace(task, target=c), rows) for c in range(task.classes)])
 
-        return replace(self, ours=ours, captum=captum)
+        def other(task: Task, rows: int | None) -> Tensor:
+            assert self.other is not None
+            return torch.stack([self.other(replace(task, target=c), rows) for c in range(task.classes)])
+
+        return replace(self, ours=ours, captum=captum, other=self.other and other)

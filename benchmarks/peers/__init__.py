@@ -2,6 +2,7 @@
 
 import warnings
 
+from benchmarks.peers.deep_lift import DEEP_LIFT, DEEP_LIFT_SHAP, HYPOTHETICAL
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.perturbation import ablation, occlusion
@@ -9,8 +10,11 @@ from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
 
 __all__ = [
     "CONDUCTANCE",
+    "DEEP_LIFT",
+    "DEEP_LIFT_SHAP",
     "GRADIENT_SHAP",
     "GRAD_CAM",
+    "HYPOTHETICAL",
     "IG",
     "INTERNAL_INFLUENCE",
     "NEURON_CONDUCTANCE",
@@ -21,5 +25,6 @@ __all__ = [
     "occlusion",
 ]
 
+warnings.filterwarnings("ignore", "Setting forward, backward hooks", module="captum")
 warnings.filterwarnings("ignore", "Input Tensor 0 did not already require gradients", module="captum")
 warnings.filterwarnings("ignore", "This method computes finite differences", module="captum")

@@ -20,8 +20,11 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
 Example:
     >>> import attrfunc as af
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
-    >>> straight = lambda operation: (operation.value(), lambda gradient: [gradient])
-    >>> af.deep_lift(model, torch.ones(5, 3), target=0, rules={torch.relu: straight}).shape
+    >>> def slopes(operation):
+    ...     change = operation.inputs[0] - operation.there.inputs[0]
+    ...     slope = (operation.value() - operation.there.value()) / change
+    ...     return operation.value(), lambda gradient: [gradient * slope]
+    >>> af.deep_lift(model, torch.ones(5, 3), target=0, rules={torch.relu: slopes}).shape
     torch.Size([5, 3])
 """
 
