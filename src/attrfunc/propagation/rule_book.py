@@ -164,7 +164,7 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
         return base
     if not isinstance(rules, Mapping | RuleBook):
         raise ArgumentError("rules", describe(rules), "a RuleBook, or a dictionary from operations to rules", _FORMS)
-    for rule in pytree.tree_leaves(dict(rules) if isinstance(rules, Mapping) else rules.rules):
+    for rule in rules.rules.values() if isinstance(rules, RuleBook) else pytree.tree_leaves(dict(rules)):
         if not (callable(rule) or isinstance(rule, Opened | Linear | Nonlinear | _Natural | RuleBook)):
             raise ArgumentError("rules", describe(rule), "a rule for each operation", _FORMS)
     book = rules if isinstance(rules, RuleBook) else base | rules
