@@ -30,6 +30,7 @@ from gallery import Page, Panel, Superpixels, draw_overview, draw_page, draw_sup
 LAYERS = {"_blocks.10": "IG at block 11 of 16", "_blocks.15": "IG at the last block"}
 FEATURES = "_avg_pooling"  # its input is what the final linear layer averages: 1280 features on 7 x 7 positions
 PREACTIVATION = "_bn1"  # the same features before their ReLU6, which has no gradient once it saturates
+COMPOSITE = af.rules.epsilon_gamma_box(-1.0, 1.0)  # inputs reach from -1 to 1
 SAMPLES, NOISE = 24, 0.15  # of SmoothGrad; inputs reach from -1 to 1
 SEGMENTS, COALITIONS, PERMUTATIONS = 20, 200, 16  # superpixels, about; samples of LIME; of Shapley values
 
@@ -71,7 +72,7 @@ class Explainer:
     def explain(self) -> Page:
         """Run all methods."""
         patches, of_patches = self._of_superpixels()
-        panels = [*self._at_input(), *self._at_layers(), *self._of_neuron(), *of_patches]
+        panels = [*self._at_input(), *self._by_rules(), *self._at_layers(), *self._of_neuron(), *of_patches]
         title = f"{self.photo.name}: {self.photo.label}, probability {self.probability:.2f}"
         return Page(self.photo.name, title, self.image, blurred(self.image), panels, patches)
 
@@ -88,6 +89,22 @@ class Explainer:
             Panel("saliency", "size of the gradient", slope, "nats per unit of input"),
             Panel("SmoothGrad", f"saliency, mean of {SAMPLES} samples", smooth, "nats per unit of input"),
             Panel("input x gradient, size", "either sign", product, "nats per pixel"),
+        ]
+
+    def _by_rules(self) -> list[Panel]:
+        """What goes back under other rules than the derivative's."""
+        product = lambda *args, **o: af.guided_grad_cam(  # noqa: E731
+            *args, layer=FEATURES, side="input", interpolate_mode="bilinear", **o
+        )
+        differences = self._compare("DeepLIFT", af.deep_lift)
+        # Relevance is a share of the score itself, and the logarithm of a probability near 1 is nearly nothing.
+        logit = lambda logits: logits[:, list(self.photo.classes)].amax(1)  # noqa: E731
+        relevance = self._differentiate("LRP", lambda model, x, target: af.lrp(model, x, target=logit, rules=COMPOSITE))
+        guided = self._differentiate("guided Grad-CAM", product, points=2)
+        return [
+            Panel("DeepLIFT", "for (red) and against (blue)", differences, "nats per pixel", signed=True),
+            Panel("LRP", "epsilon-gamma-box, of the logit", relevance, "logits per pixel", signed=True),
+            Panel("guided Grad-CAM", "size", guided, "no unit"),
         ]
 
     def _at_layers(self) -> list[Panel]:
@@ -175,6 +192,17 @@ class Explainer:
         self._record(method, abs((attributions.sum() - change) / change).item(), seconds, steps)
         return attributions
 
+    def _compare(self, method: str, function: Callable[..., Tensor]) -> Tensor:
+        """What a method that compares with the baseline gives, in two runs."""
+        self.bar.set_postfix_str(f"{self.photo.name}, {method}")
+        options, start = {"baseline": self.baseline, "target": self.target}, time.perf_counter()
+        attributions = function(self.model, self.x, **options)
+        seconds = time.perf_counter() - start
+        change = af.score_change(self.model, self.x, **options)
+        self._record(method, abs((attributions.sum() - change) / change).item(), seconds, 2)
+        self.bar.update(2)
+        return attributions
+
     def _differentiate(self, method: str, function: Callable[..., Tensor], points: int = 1) -> Tensor:
         self.bar.set_postfix_str(f"{self.photo.name}, {method}")
         start = time.perf_counter()
@@ -245,7 +273,8 @@ def main() -> None:
     print(f"What does EfficientNet-Lite0 see in {len(photos)} photograph(s)?")
     model = load_classifier()
     rows, pages, warnings = [], [], []
-    points = 2 * options.steps + (len(LAYERS) + 1) * (options.steps // 2) + SAMPLES + 3 + COALITIONS + 2 * PERMUTATIONS
+    steps = 2 * options.steps + (len(LAYERS) + 1) * (options.steps // 2)
+    points = steps + SAMPLES + 8 + COALITIONS + 2 * PERMUTATIONS
     with tqdm(total=points * len(photos), unit="point", smoothing=0.05) as bar:
         for photo in photos:
             explainer = Explainer(model, photo, options.steps, bar)

@@ -3,6 +3,7 @@
 A new method adds one row to METHODS.
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.perturbation.feature_groups import NumberedMask
+from attrfunc.propagation.rectifiers import deconvolved, guided
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ def at_head(function):
     return call
 
 
+def by_rules(book, *bounds):
+    """LRP with a book. A large epsilon keeps it from being steep where a sum of contributions is nearly zero."""
+    rules = book(*bounds, epsilon=0.1, **({} if book in (af.rules.attn_lrp, af.rules.cp_lrp) else {"stabilizer": 0.1}))
+    call = functools.partial(af.lrp, rules=rules)
+    call.__name__ = f"lrp_{book.__name__}"
+    return call
+
+
 def background(x):
     """A distribution of three baselines."""
     samples = torch.linspace(-0.5, 0.5, 3)
@@ -97,6 +107,14 @@ def in_groups(function, most=3):
     return call
 
 
+class Activations(dict):
+    """A rule for the activations of the network, which has no rectifier, since those have kinks."""
+
+    def __init__(self, rule, names=("tanh", "sigmoid", "sin")):
+        super().__init__(dict.fromkeys(names, rule))
+        self.__name__ = "rules"
+
+
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
 SOME = ("input", "layer")  # enough for a variant of a method that has a row for all views
 
@@ -118,6 +136,10 @@ METHODS = [
     Method(af.deep_lift, baseline=True),
     Method(af.deep_lift, {"rules": af.REVEAL_CANCEL}, baseline=True),
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
+    Method(af.guided_backprop, {"rules": Activations(guided)}),
+    # Where all activations had the rule, nothing would depend on the input.
+    Method(af.deconvolution, {"rules": Activations(deconvolved, ("sigmoid",))}),
+    Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
     Method(af.feature_ablation, baseline=True, chunks=True),
     Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
     Method(af.feature_permutation, chunks=True, random=True),
@@ -163,6 +185,11 @@ METHODS = [
         random=True,
         exact=False,
     ),
+    Method(by_rules(af.rules.attn_lrp)),
+    Method(by_rules(af.rules.cp_lrp)),
+    Method(by_rules(af.rules.epsilon_plus)),
+    Method(by_rules(af.rules.epsilon_gamma_box, -4, 4)),
+    Method(by_rules(af.rules.epsilon_alpha2_beta1_flat)),
 ]
 
 

@@ -7,11 +7,13 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.activation import activation
 from attrfunc.core.baseline import activation_baseline
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.target import batch_score
 from attrfunc.core.views import View, bind, layer, neuron
+from attrfunc.core.visible import operation
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
 from attrfunc.gradient.grad_cam import grad_cam
@@ -40,17 +42,22 @@ from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
 from attrfunc.perturbation.shapley_values import shapley_values
 from attrfunc.perturbation.similarity import exponential_kernel
+from attrfunc.propagation import rules
+from attrfunc.propagation.deconvolution import deconvolution
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
+from attrfunc.propagation.guided_backprop import guided_backprop
+from attrfunc.propagation.lrp import lrp, relevance_gap
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
-from attrfunc.propagation.rule_book import Opened, RuleBook, natural, operation
+from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
 
 __all__ = [
     "REVEAL_CANCEL",
     "ArgumentError",
     "AttributionError",
     "ModelError",
+    "Nonlinear",
     "Opened",
     "Operation",
     "RuleBook",
@@ -63,6 +70,7 @@ __all__ = [
     "completeness_gap",
     "conductance",
     "dataset_ablation",
+    "deconvolution",
     "deep_lift",
     "deep_lift_shap",
     "exponential_kernel",
@@ -72,6 +80,8 @@ __all__ = [
     "gradient_shap",
     "gradient_shap_gap",
     "grid_mask",
+    "guided_backprop",
+    "guided_grad_cam",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
@@ -83,6 +93,7 @@ __all__ = [
     "least_squares",
     "lime",
     "local_surrogate",
+    "lrp",
     "natural",
     "neuron",
     "neuron_conductance",
@@ -90,7 +101,9 @@ __all__ = [
     "occlusion",
     "operation",
     "owen_values",
+    "relevance_gap",
     "ridge",
+    "rules",
     "saliency",
     "scikit_learn",
     "score_change",

@@ -98,7 +98,17 @@ def test_multiplies_by_inputs(name, multiply):
 
 
 @pytest.mark.parametrize(
-    "name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel", "Lime"]
+    "name",
+    [
+        "Deconvolution",
+        "GradientShap",
+        "GuidedBackprop",
+        "IntegratedGradients",
+        "InputXGradient",
+        "Saliency",
+        "NoiseTunnel",
+        "Lime",
+    ],
 )
 def test_no_futures(name):
     inner = shim_attr.Saliency(nn.Identity()) if name == "NoiseTunnel" else nn.Identity()

@@ -21,6 +21,7 @@ from attrfunc.core.stateless import Twin
 from attrfunc.core.transforms import differentiated, inside, known, pullback, require_finite
 from attrfunc.core.trees import Restore, floats
 from attrfunc.core.views import View
+from attrfunc.core.visible import shifted
 
 __all__ = ["LayerProblem"]
 
@@ -73,6 +74,11 @@ class LayerProblem(Problem):
         """A point in the structure of the layers' activations."""
         parts = [restore(point[places]) for places, restore in self._structure]
         return parts if self.view.several else parts[0]
+
+    def structured_as(self, other: Problem) -> None:
+        """Give points the structure that another problem of the same view has seen."""
+        assert isinstance(other, LayerProblem)
+        self._structure = other._structure
 
     def name(self, number: int) -> str:
         """The layer that a tensor of the point belongs to."""
@@ -160,7 +166,7 @@ class LayerProblem(Problem):
                 shifts = shift[self._structure[number][0]]
             else:
                 shifts = [shift.to(leaf) for leaf in tensors]
-            point[number] = [leaf + delta for leaf, delta in zip(tensors, shifts, strict=True)]
+            point[number] = [shifted(leaf, delta) for leaf, delta in zip(tensors, shifts, strict=True)]
             return [leaf.clone() for leaf in point[number]]  # what goes on may be changed in place
 
         scores, restores = self._run(self.inputs.fresh(), add)

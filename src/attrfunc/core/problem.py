@@ -25,6 +25,7 @@ from attrfunc.core.target import BatchScore, select
 from attrfunc.core.transforms import pullback, require_finite, transformed
 from attrfunc.core.trees import Restore, Rows, floats, map_rows
 from attrfunc.core.views import View
+from attrfunc.core.visible import scored
 
 __all__ = ["Held", "Mode", "Problem"]
 
@@ -85,6 +86,9 @@ class Problem:
     def restore(self, point: list[Tensor]) -> Any:
         """A point in the structure of the input."""
         return pytree.tree_unflatten(point, pytree.tree_structure(self.inputs.x))
+
+    def structured_as(self, other: Problem) -> None:
+        """Give points the structure that another problem of the same view has seen."""
 
     def name(self, number: int) -> str:
         """The layer that a tensor of the point belongs to; empty at the input."""
@@ -162,7 +166,7 @@ class Problem:
         name = "selector" if self.view.output else "target"
         with self._mode():
             output, restores = self._outputs(inputs, visit, given=given)
-            scores = select(output, inputs.target, inputs.rows, name)
+            scores = scored(select(output, inputs.target, inputs.rows, name))
         if self.view.differentiated and not scores.is_floating_point():
             raise ModelError(
                 f"the score has dtype {scores.dtype}, which has no gradient. Attribute to a floating-point output."

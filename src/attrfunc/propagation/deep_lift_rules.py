@@ -44,7 +44,7 @@ LINEAR = words(
     add sub rsub neg sum nansum mean nanmean cumsum diff trace avg_pool1d avg_pool2d avg_pool3d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear
     upsample_nearest batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
-    native_dropout scatter_add scatter_reduce index_add embedding embedding_bag
+    native_dropout fold scatter_add scatter_reduce index_add embedding embedding_bag
     """
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,10 +17,11 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ModelError
 from attrfunc.core.transforms import inside
 from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
-from attrfunc.propagation.node import below, lowered, replayed, tracked, with_pull
+from attrfunc.propagation.node import below, compiled, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Operation, UnknownOperationError
-from attrfunc.propagation.passive import PASSIVE
-from attrfunc.propagation.rule_book import Linear, Opened, Rule, RuleBook, natural
+from attrfunc.propagation.passive import COPIES, PASSIVE
+from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
+from attrfunc.propagation.trail import Call, Trail
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 
@@ -27,8 +29,8 @@ __all__ = ["Interpreter", "Record", "Recorder", "shown"]
 PART = "_attrfunc_part"
 """The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
-Record = list[tuple[Key, list[Any]]]
-"""The operations that have rules, in the order of a run: what they are, and their arguments, flat."""
+Record = list[tuple[Key, list[Any], Call | None]]
+"""The operations that have rules, in the order of a run: what they are, their arguments, flat, and what is next."""
 
 
 class _Reader(TorchFunctionMode):
@@ -37,23 +39,30 @@ class _Reader(TorchFunctionMode):
     def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
         super().__init__()
         self._book, self._layers, self._parameters = book, layers, parameters
+        self._trail = Trail()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         key = key_of(func, args, kwargs)
+        if in_place(func, kwargs):
+            self._overwritten(args[0])
         if key in PASSIVE:
-            return self._passive(func, args, kwargs)
-        rule = self._book.find(key, self._layers)
-        body = rule.function if isinstance(rule, Opened) else None
-        if rule is None:
-            body = getattr(func, "_attrfunc_operation", None)
-        if body is not None:
+            result = self._passive(func, args, kwargs)
+            if key in COPIES:
+                self._trail.copied(args[0], result)
+            return result
+        rule = self._book.find(key, self._layers, getattr(func, "_attrfunc_operation", None))
+        if isinstance(rule, Opened):
             with self:
-                result = body(*args, **kwargs)
+                result = rule.function(*args, **kwargs)
                 return args[0].copy_(result) if in_place(func, kwargs) else result
-        return self._ruled(key, rule, func, args, kwargs)
+        self._trail.begin(key, rule, args, kwargs)
+        return self._trail.end(self._ruled(key, rule, func, args, kwargs))
+
+    def _overwritten(self, target: Tensor) -> None:
+        """A tensor is about to be overwritten."""
 
     def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
@@ -86,14 +95,14 @@ class Recorder(_Reader):
         if rule is not None and rule is not natural:
             leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
             needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, [below(leaf) for leaf in leaves] if needed else []))
+            self.record.append((key, [below(leaf) for leaf in leaves] if needed else [], self._trail.call))
         if in_place(func, kwargs):
             self._rescue(args[0])
         return func(*args, **kwargs)
 
     def _rescue(self, target: Tensor) -> None:
         """Copy what was kept and is about to be overwritten."""
-        for _, leaves in self.record:
+        for _, leaves, _ in self.record:
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor) and _overlap(leaf, target):
                     leaves[i] = leaf.clone()
@@ -121,6 +130,17 @@ class Interpreter(_Reader):
         super().__init__(book, layers, parameters)
         self._at_baseline, self._at_point = at_baseline, at_point
         self._count = self._number = 0
+        self._held: dict[int, list[tuple[weakref.ref[Operation], int]]] = {}  # by where in memory inputs lie
+
+    def _overwritten(self, target: Tensor) -> None:
+        """Rules may read the inputs of their operations later: keep them as they were."""
+        if torch.compiler.is_compiling():
+            return
+        for reference, place in self._held.pop(_address(target), ()):
+            operation = reference()
+            if operation is not None:
+                with lowered():
+                    operation.leaves[place] = operation.leaves[place].clone()
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is natural:
@@ -152,26 +172,32 @@ class Interpreter(_Reader):
         recorded: tuple[list[Any] | None, list[Any] | None],
     ) -> Any:
         baseline, point = recorded
+        lower = lowered if point is None else nullcontext
         constants = [below(leaf) for leaf in leaves] if point is None else point
         args, kwargs = pytree.tree_unflatten(constants, spec)
         if in_place(func, kwargs):
             func, kwargs = out_of_place(func, kwargs)
             constants, spec = pytree.tree_flatten((args, kwargs))
-            constants[0] = constants[0].clone()  # the rule may keep it
+            with lower():
+                constants[0] = constants[0].clone()  # the rule may keep it
         operation = Operation(
-            key, func, constants, spec, places, baseline, number=self._number - 1, layers=tuple(self._layers)
+            key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
         )
+        if point is None:
+            for place in places:
+                self._held.setdefault(_address(constants[place]), []).append((weakref.ref(operation), place))
         inputs = [leaves[place] for place in places]
-        apply = rule.rule if isinstance(rule, Linear) else rule
+        apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
         assert callable(apply)
         part = getattr(inputs[0], PART, None)
         if part is not None:
             inputs.append(part[0])
             operation = replace(operation, part=part[1])
-        with nullcontext() if point is not None else lowered():
+        with lower():
             value, pull, *apart = apply(operation)
         own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
-        put = with_pull if point is None else partial(replayed, constants=own)
+        replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=own)
+        put = with_pull if point is None else replay
         result = put(value, pull, inputs)
         if apart:
             part_value, part_pull = apart
@@ -205,7 +231,7 @@ class Interpreter(_Reader):
             if record is None:
                 found.append(None)
                 continue
-            there, kept = record[number] if number < len(record) else (None, [])
+            there, kept, call = record[number] if number < len(record) else (None, [], None)
             kept = [_as_many(then, now) for then, now in zip(kept, leaves, strict=bool(kept))]
             if there != key or [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves[: len(kept)]]:
                 raise ModelError(
@@ -213,8 +239,10 @@ class Interpreter(_Reader):
                     f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
                 )
             found.append(kept)
+            if record is self._at_point:
+                self._trail.call = call
             if record is self._at_baseline:
-                record[number] = (key, [])  # what has been compared need not be kept
+                record[number] = (key, [], None)  # what has been compared need not be kept
         return found[0], found[1]
 
 
@@ -232,7 +260,11 @@ def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors lie in the same memory."""
     if torch.compiler.is_compiling():
         return True
-    return _deepest(one).untyped_storage().data_ptr() == _deepest(other).untyped_storage().data_ptr()
+    return _address(one) == _address(other)
+
+
+def _address(tensor: Tensor) -> int:
+    return _deepest(tensor).untyped_storage().data_ptr()
 
 
 def _deepest(tensor: Tensor) -> Tensor:

@@ -75,8 +75,9 @@ def named_key(operation: Key) -> Key:
         return _plain(name) if namespace == "aten" else packet
     if isinstance(operation, str):
         return _plain(operation)
-    if getattr(operation, "_attrfunc_operation", False):
-        return operation
+    own = getattr(operation, "_attrfunc_key", None)
+    if own is not None:
+        return str(own)
     name = getattr(operation, "__name__", None)
     return _plain(name) if name else operation
 

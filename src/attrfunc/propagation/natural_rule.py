@@ -21,7 +21,7 @@ def pull_of(operation: Operation, at: Sequence[Tensor]) -> tuple[Any, Pull]:
 
     def function(*inputs: Tensor) -> tuple[Tensor, Any]:
         result = operation.value(inputs)
-        (value,), _ = floats(result)
+        value = result if isinstance(result, Tensor) else floats(result)[0][0]
         return value, result
 
     _, pull, result = torch.func.vjp(function, *at, has_aux=True)  # type: ignore[misc]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from attrfunc.core.attention import plain_attention
 from attrfunc.propagation.names import Key
-from attrfunc.propagation.recurrent import RECURRENT
+from attrfunc.propagation.recurrent import RECURRENT, gated
 from attrfunc.propagation.rule_book import Opened, Rule
 
 __all__ = ["OPENED", "from_source"]
@@ -38,9 +38,10 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    spread_of: Tensor | None = None,
 ) -> Tensor:
-    """`torch.nn.functional.layer_norm`."""
-    return _affine(_standardized(input, tuple(range(-len(normalized_shape), 0)), eps), weight, bias)
+    """`torch.nn.functional.layer_norm`; `spread_of` is what the spread is taken of, if not the input."""
+    return _affine(_standardized(input, tuple(range(-len(normalized_shape), 0)), eps, spread_of), weight, bias)
 
 
 def rms_norm(
@@ -48,9 +49,11 @@ def rms_norm(
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
+    spread_of: Tensor | None = None,
 ) -> Tensor:
-    """`torch.nn.functional.rms_norm`."""
-    power = (input * input).mean(tuple(range(-len(normalized_shape), 0)), keepdim=True)
+    """`torch.nn.functional.rms_norm`, likewise."""
+    spread_of = input if spread_of is None else spread_of
+    power = (spread_of * spread_of).mean(tuple(range(-len(normalized_shape), 0)), keepdim=True)
     eps = torch.finfo(input.dtype).eps if eps is None else eps
     return _affine(input * torch.rsqrt(power + eps), weight, None)
 
@@ -61,10 +64,12 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    spread_of: Tensor | None = None,
 ) -> Tensor:
-    """`torch.nn.functional.group_norm`."""
+    """`torch.nn.functional.group_norm`, likewise."""
     groups = input.unflatten(1, (num_groups, -1))
-    normal = _standardized(groups, tuple(range(2, groups.dim())), eps).flatten(1, 2)
+    spread_of = None if spread_of is None else spread_of.unflatten(1, (num_groups, -1))
+    normal = _standardized(groups, tuple(range(2, groups.dim())), eps, spread_of).flatten(1, 2)
     return _affine(normal, *(_by_channel(p, input) for p in (weight, bias)))
 
 
@@ -77,10 +82,11 @@ def instance_norm(
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    spread_of: Tensor | None = None,
 ) -> Tensor:
-    """`torch.nn.functional.instance_norm`."""
+    """`torch.nn.functional.instance_norm`, likewise."""
     if use_input_stats:
-        normal = _standardized(input, tuple(range(2, input.dim())), eps)
+        normal = _standardized(input, tuple(range(2, input.dim())), eps, spread_of)
     else:
         assert running_mean is not None
         assert running_var is not None
@@ -88,9 +94,10 @@ def instance_norm(
     return _affine(normal, *(_by_channel(p, input) for p in (weight, bias)))
 
 
-def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+def _standardized(x: Tensor, dims: tuple[int, ...], eps: float, spread_of: Tensor | None = None) -> Tensor:
     centred = x - x.mean(dims, keepdim=True)
-    return centred * torch.rsqrt((centred * centred).mean(dims, keepdim=True) + eps)
+    other = centred if spread_of is None else spread_of - spread_of.mean(dims, keepdim=True)
+    return centred * torch.rsqrt((other * other).mean(dims, keepdim=True) + eps)
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -138,7 +145,7 @@ def _prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: An
 
 def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
     a, b = input.chunk(2, dim)
-    return a * torch.sigmoid(b)
+    return gated(torch.sigmoid(b), a)
 
 
 def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:  # noqa: A002

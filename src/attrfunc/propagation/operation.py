@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.propagation.names import Key
+from attrfunc.propagation.trail import Call
 
 __all__ = ["Operation", "UnknownOperationError"]
 
@@ -41,6 +42,7 @@ class Operation:
         part: A summand of the first input, where a rule has told it apart; see `attrfunc.propagation.rule_book`.
         number: How many operations that depend on the point ran before.
         layers: The names of the layers that it runs in, the innermost last, where rules are given by layer.
+        call: What ran before and will run after it.
     """
 
     key: Key
@@ -52,6 +54,7 @@ class Operation:
     part: Tensor | None = None
     number: int = 0
     layers: tuple[str, ...] = ()
+    call: Call | None = None
 
     def require(self, count: int) -> None:
         """Raise if more inputs than these depend on the point."""
@@ -77,6 +80,10 @@ class Operation:
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments."""
         return pytree.tree_unflatten(self.leaves, self.spec)[1]
+
+    def argument(self, place: int, name: str, default: Any = None) -> Any:
+        """An argument that may be given by its place or its name."""
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
 
     def value(self, inputs: Sequence[Tensor] | None = None) -> Any:
         """What the operation gives for these inputs; by default for its own."""

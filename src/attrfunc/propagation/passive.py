@@ -3,9 +3,10 @@
 The gradient of a rearrangement puts whatever comes back, a gradient or a relevance, where it belongs.
 """
 
-from attrfunc.propagation.names import words
+from attrfunc.core.visible import shifted
+from attrfunc.propagation.names import Key, named_key, words
 
-__all__ = ["PASSIVE"]
+__all__ = ["COPIES", "PASSIVE"]
 
 # Reading: sizes, types, comparisons. What they give has no gradient.
 _READING = """
@@ -33,11 +34,14 @@ _REARRANGING = """
     getitem setitem copy select narrow index_select gather take take_along_dim masked_select diagonal diag diag_embed
     split chunk unbind unsafe_split unsafe_chunk split_with_sizes tensor_split hsplit vsplit dsplit
     cat stack hstack vstack dstack column_stack row_stack block_diag
-    flip fliplr flipud roll rot90 pad tril triu as_strided unfold fold pixel_shuffle pixel_unshuffle channel_shuffle
+    flip fliplr flipud roll rot90 pad tril triu as_strided unfold pixel_shuffle pixel_unshuffle channel_shuffle
     view_as_real view_as_complex real imag fill zero scatter slice_scatter select_scatter index_copy index_put
     index_fill resolve_conj resolve_neg refine_names rename lift_fresh detach detach_ data numpy_T H T conj
     _pad_circular _pack_padded_sequence
     max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
 """
 
-PASSIVE = frozenset(words(_READING + _REARRANGING))
+PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), named_key(shifted)])
+
+COPIES: frozenset[Key] = frozenset(["clone", "contiguous", named_key(shifted)])
+"""Those whose result is the operand."""

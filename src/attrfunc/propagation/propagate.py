@@ -71,9 +71,15 @@ def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Ten
     """
     at_point = None
     if torch.compiler.is_compiling():
-        _, at_point = _recorded(problem, book, lambda part: part.observe())
+        # As `gradient` does: the first run at a layer is whole, a later one ends at a neuron.
+        _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
     with _explained(problem):
-        return _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point)).gradient()
+        interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point))
+        point, gradient = interpreted.gradient()
+    problem.structured_as(interpreted)
+    if torch.compiler.is_compiling() and not book.linear:
+        gradient = [leaf.detach() for leaf in gradient]  # whose graph would give wrong derivatives
+    return point, gradient
 
 
 def layer_names(problem: Problem) -> list[str]:

@@ -10,18 +10,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attrfunc.core.errors import ModelError
+from attrfunc.core.visible import operation
 
-__all__ = ["RECURRENT"]
+__all__ = ["RECURRENT", "gated"]
 
 State = tuple[Tensor, ...]
 Cell = Callable[[Tensor, State, Sequence[Tensor]], State]
 
 
+@operation
+def gated(gate: Tensor, signal: Tensor) -> Tensor:
+    """A gate times what it lets through, as an operation of its own: rule books may tell the two apart."""
+    return gate * signal
+
+
 def _lstm_cell(x: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     hidden, memory = state
     into, keep, new, out = _gates(x, hidden, weights).chunk(4, -1)
-    memory = torch.sigmoid(keep) * memory + torch.sigmoid(into) * torch.tanh(new)
-    hidden = torch.sigmoid(out) * torch.tanh(memory)
+    memory = gated(torch.sigmoid(keep), memory) + gated(torch.sigmoid(into), torch.tanh(new))
+    hidden = gated(torch.sigmoid(out), torch.tanh(memory))
     projected = len(weights) in (3, 5)
     return F.linear(hidden, weights[-1]) if projected else hidden, memory
 
@@ -31,8 +38,8 @@ def _gru_cell(x: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     biases = weights[2:] or (None, None)
     reset, update, new = F.linear(x, weights[0], biases[0]).chunk(3, -1)
     reset_h, update_h, new_h = F.linear(hidden, weights[1], biases[1]).chunk(3, -1)
-    new = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
-    return (new + torch.sigmoid(update + update_h) * (hidden - new),)
+    new = torch.tanh(new + gated(torch.sigmoid(reset + reset_h), new_h))
+    return (new + gated(torch.sigmoid(update + update_h), hidden - new),)
 
 
 def _simple_cell(activation: Callable[[Tensor], Tensor]) -> Cell:

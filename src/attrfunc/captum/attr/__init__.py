@@ -34,6 +34,11 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* Guided backpropagation and deconvolution change what goes back through ReLU in whatever form a model writes it, and
+  through its relatives (`attrfunc.propagation.rectifiers`), and take any callable. Captum changes `nn.ReLU` modules
+  alone: with `F.relu` or GELU it gives the plain gradient.
+* `GuidedGradCam` raises where the map does not fit an input, as for a table beside an image. Captum warns, and gives an
+  empty tensor for that input.
 * `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
@@ -76,6 +81,13 @@ from attrfunc.captum.attr.deep_lift import (
 )
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
+from attrfunc.captum.attr.guided import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+)
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
@@ -105,12 +117,15 @@ __all__ = [
     "CommonStats",
     "Count",
     "DataLoaderAttribution",
+    "Deconvolution",
     "DeepLift",
     "DeepLiftShap",
     "FeatureAblation",
     "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
+    "GuidedBackprop",
+    "GuidedGradCam",
     "InputRole",
     "InputXGradient",
     "IntegratedGradients",
@@ -134,11 +149,13 @@ __all__ = [
     "Min",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronDeconvolution",
     "NeuronDeepLift",
     "NeuronDeepLiftShap",
     "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
+    "NeuronGuidedBackprop",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
     "Occlusion",

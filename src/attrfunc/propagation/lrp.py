@@ -1,0 +1,127 @@
+"""Layer-wise relevance propagation (Bach et al. 2015), by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, ModelError
+from attrfunc.core.method import method, open_problem
+from attrfunc.core.target import Target
+from attrfunc.core.transforms import known
+from attrfunc.core.trees import floats
+from attrfunc.core.views import Model, as_view
+from attrfunc.propagation.lrp_books import DEFAULT, SCORE, SEED
+from attrfunc.propagation.propagate import layer_names, propagated
+from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
+
+__all__ = ["lrp", "relevance_gap"]
+
+
+@method
+def lrp(
+    model: Model,
+    x: Any,
+    *,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    rules: RuleBook | Rules | None = None,
+) -> Any:
+    """The score, handed back from operation to operation to the inputs that contributed: relevance.
+
+    `R_i = sum_j x_i w_ij R_j / sum_i x_i w_ij` for a layer with weights `w`, or another rule.
+
+    Args:
+        model: A module, any callable, or a view of one.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+        rules: A rule book of `attrfunc.rules`, or rules that are laid over the default, `attn_lrp()`; see
+            `attrfunc.propagation.lrp_rules` and `attrfunc.propagation.rule_book`.
+
+    Returns:
+        Relevance in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list
+        of layers, a list, from one forward and one backward pass). *Conservation*: it sums to the score, less the
+        shares of biases and `epsilon`; `relevance_gap` measures these.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: If an operation has no rule, or the score or the relevance is not finite.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> x = torch.ones(5, 3)
+        >>> relevance = af.lrp(model, x, target=1, rules=af.rules.attn_lrp(bias=False))
+        >>> af.relevance_gap(model, x, relevance, target=1).abs().max() < 1e-4
+        tensor(True)
+
+    Reference:
+        Bach et al.: On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation,
+        2015.
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    book = laid_over(DEFAULT, rules, layer_names(problem))
+    book = book if book.find(SCORE) else book | SEED
+    _, relevance = propagated(problem, book)
+    total = torch.stack([part.sum() for part in relevance]).sum()
+    if known(total.isfinite()) is False:
+        raise ModelError(
+            f"the relevance is not finite (its sum is {float(total)}): a rule divides by zero or overflows. Give the "
+            "rules an epsilon above 0, or attribute at a layer to find where it begins."
+        )
+    return problem.restore(relevance)
+
+
+@method
+def relevance_gap(
+    model: Model,
+    x: Any,
+    relevance: Any,
+    *,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """What the relevance of each example sums to, less the score: the shares of biases and `epsilon`, negated.
+
+    Args:
+        model: The model or view that was attributed.
+        x: The input.
+        relevance: What `lrp` returned for them.
+        target: The target that was used; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+
+    Returns:
+        Signed gaps `(B,)` in units of the score; for a list of layers, a list of them. What flows around a layer is in
+        its gap.
+
+    Raises:
+        ArgumentError: If the relevance does not have the examples in dimension 0.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 2, bias=False)
+        >>> x = torch.ones(5, 3)
+        >>> af.relevance_gap(model, x, af.lrp(model, x, target=0), target=0).shape
+        torch.Size([5])
+    """
+    view = as_view(model)
+    problem = open_problem(view, x, target, args, kwargs)
+    _, scores = problem.observe()
+    if view.several and not view.joint:
+        return [_total(part, len(scores)) - scores for part in relevance]
+    return _total(relevance, len(scores)) - scores
+
+
+def _total(relevance: Any, rows: int) -> Tensor:
+    parts, _ = floats(relevance)
+    if not parts or any(part.dim() == 0 or part.shape[0] != rows for part in parts):
+        shapes = [tuple(part.shape) for part in parts]
+        fix = "Pass what lrp returned, with the same model, view and input."
+        raise ArgumentError("relevance", f"shapes {shapes}", f"the {rows} examples in dimension 0", fix)
+    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)

@@ -1,0 +1,352 @@
+"""The rules of layer-wise relevance propagation. This is where they, and their arguments, are documented.
+
+What goes back through a model is relevance, in units of the score. A layer `z = sum x w + b` passes the relevance `R`
+of its outputs on to its inputs in proportion to their contributions: `x w R / z`, or with changed `x`, `w` and `b`.
+Every rule takes an operation that is linear in its inputs; those that change weights do at operations that have none
+(sums, means, pooling, residual connections) what `epsilon` does.
+
+epsilon: What is added to the size of each denominator. It takes a share of the relevance itself.
+bias: Whether biases, and constants that are added, take the shares of relevance that are theirs; these are lost to the
+    inputs, as in the papers. `False` leaves all relevance to the inputs, and so conserves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.transforms import known
+from attrfunc.propagation.affine import PRODUCTS, Affine, Folded, affine
+from attrfunc.propagation.natural_rule import pull_of
+from attrfunc.propagation.operation import Operation
+
+__all__ = [
+    "alpha_beta",
+    "epsilon",
+    "first",
+    "flat",
+    "gamma",
+    "identity",
+    "reweighted",
+    "shared",
+    "stabilized",
+    "w_square",
+    "z_box",
+    "z_plus",
+]
+
+Pull = Callable[[Tensor], Sequence[Tensor]]
+Ruled = tuple[Any, Pull]
+RuleFunction = Callable[[Operation], Ruled]
+Term = tuple[Tensor, Tensor, Tensor | None]
+"""An input, a weight and a bias."""
+
+
+def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
+    """LRP-epsilon: `x w R / (z + epsilon sign z)` (Bach et al. 2015).
+
+    For a product of several values that depend on the point, each gets the same share of the relevance (Achtibat et
+    al. 2024).
+
+    Args:
+        epsilon: See above; 0 is LRP-0.
+        bias: See above.
+
+    Returns:
+        A rule.
+    """
+    _require_size("epsilon", epsilon)
+
+    def rule(operation: Operation) -> Ruled:
+        value, pull = pull_of(operation, operation.inputs)
+        several = len(operation.places) if operation.key in PRODUCTS else 1
+        z = value if bias else value - _constant(operation)
+        denominator = stabilized(several * z if several > 1 else z, epsilon)
+
+        def back(relevance: Tensor) -> Sequence[Tensor]:
+            layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
+            if layer is not None:
+                own = layer.bias if bias else None
+                return [_shared(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
+            return shared(operation.inputs, denominator, pull, relevance)
+
+        return value, back
+
+    return rule
+
+
+def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
+    """LRP-gamma: contributions of an output's own sign weigh `1 + gamma` times as much (Montavon et al. 2019).
+
+    With negative inputs too, as by Andéol et al. (2021): for `z > 0` the positive contributions count more, for `z < 0`
+    the negative ones. For ReLU networks that is `x (w + gamma max(w, 0)) R / z'`.
+
+    Args:
+        gamma: How much more.
+        epsilon: See above.
+        bias: See above.
+
+    Returns:
+        A rule.
+    """
+    _require_size("gamma", gamma)
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        sign = layer.value(layer.x, layer.weight, layer.bias)
+        own = layer.bias if bias else None
+        total: Any = 0
+        for positive, there in ((True, sign > 0), (False, sign < 0)):
+            part = relevance * there
+            if known((part != 0).any()) is False:
+                continue  # behind a ReLU nothing comes back where z < 0
+            terms = _signed(layer, own, positive)
+            raised = [
+                (x, layer.weight + gamma * w, None if own is None or b is None else own + gamma * b)
+                for x, w, b in terms
+            ]
+            total = total + _shared(layer, raised, part, epsilon)
+        return total if isinstance(total, Tensor) else torch.zeros_like(layer.x)
+
+    return _weighted(pulled, epsilon, bias)
+
+
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
+    """LRP-alpha-beta: positive and negative contributions apart, weighing `alpha` and `-beta` (Bach et al. 2015).
+
+    `alpha (x w)+ R / z+  -  beta (x w)- R / z-`
+
+    Args:
+        alpha: The weight of positive contributions.
+        beta: That of negative ones; `alpha - beta = 1`.
+        epsilon: See above.
+        bias: See above.
+
+    Returns:
+        A rule.
+
+    Raises:
+        ArgumentError: If `alpha - beta` is not 1, or one of them is negative.
+    """
+    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-6:
+        raise ArgumentError(
+            "alpha",
+            f"alpha={alpha!r} and beta={beta!r}",
+            "numbers of at least 0 with alpha - beta = 1",
+            "Relevance is conserved only then: for example alpha=2, beta=1.",
+        ).within("alpha_beta")
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        own = layer.bias if bias else None
+        found: Any = alpha * _shared(layer, _signed(layer, own, True), relevance, epsilon)
+        return found - beta * _shared(layer, _signed(layer, own, False), relevance, epsilon) if beta else found
+
+    return _weighted(pulled, epsilon, bias)
+
+
+def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
+    """The z-plus rule: `(x w)+ R / z+`, positive contributions alone (Montavon et al. 2017).
+
+    Args:
+        epsilon: See above.
+        bias: See above.
+
+    Returns:
+        A rule: `alpha_beta(1, 0)`.
+    """
+    return alpha_beta(1.0, 0.0, epsilon=epsilon, bias=bias)
+
+
+def z_box(
+    low: Tensor | float | None = None, high: Tensor | float | None = None, *, epsilon: float = 1e-6
+) -> RuleFunction:
+    """The z-box rule, for pixels: `(x w - low w+ - high w-) R / z'` (Montavon et al. 2017). Biases take no share.
+
+    Args:
+        low: The least values that an input can have, a number or a tensor that broadcasts.
+        high: The greatest.
+        epsilon: See above.
+
+    Returns:
+        A rule.
+
+    Raises:
+        ArgumentError: If a bound is missing.
+    """
+    for name, bound in (("low", low), ("high", high)):
+        if bound is None:
+            fix = "Images that are normalised have (0 - mean) / std and (1 - mean) / std, of shape (1, 3, 1, 1)."
+            raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix).within("z_box")
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        x = layer.x
+        ends = [torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in (low, high)]
+        weights = [layer.weight.clamp(min=0), layer.weight.clamp(max=0)]
+        terms = [(x, layer.weight, None), *((end, -weight, None) for end, weight in zip(ends, weights, strict=True))]
+        return _shared(layer, terms, relevance, epsilon)
+
+    return _weighted(pulled, epsilon, bias=True)
+
+
+def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
+    """The w-square rule: `w^2 R / sum w^2`, whatever the inputs are (Montavon et al. 2017).
+
+    Args:
+        epsilon: See above.
+        bias: See above; a bias counts by its square.
+
+    Returns:
+        A rule.
+    """
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        own = layer.bias.square() if bias and layer.bias is not None else None
+        return _shared(layer, [(torch.ones_like(layer.x), layer.weight.square(), own)], relevance, epsilon)
+
+    return _weighted(pulled, epsilon, bias)
+
+
+def flat(*, epsilon: float = 1e-6) -> RuleFunction:
+    """The flat rule: relevance is spread evenly (Lapuschkin et al. 2019). Biases take no share.
+
+    Args:
+        epsilon: See above.
+
+    Returns:
+        A rule.
+    """
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        return _shared(layer, [(torch.ones_like(layer.x), torch.ones_like(layer.weight), None)], relevance, epsilon)
+
+    return _weighted(pulled, epsilon, bias=False)
+
+
+def reweighted(
+    weight: Callable[[Tensor], Tensor],
+    bias: Callable[[Tensor], Tensor | None] = lambda bias: bias,
+    *,
+    epsilon: float = 1e-6,
+) -> RuleFunction:
+    """LRP with changed weights: `x rho(w) R / (z' + epsilon sign z')` (Montavon et al. 2019, equation 10).
+
+    Args:
+        weight: The function `rho` of a weight.
+        bias: That of a bias; it may give None for no bias.
+        epsilon: See above.
+
+    Returns:
+        A rule.
+    """
+
+    def pulled(layer: Affine, relevance: Tensor) -> Tensor:
+        own = None if layer.bias is None else bias(layer.bias)
+        return _shared(layer, [(layer.x, weight(layer.weight), own)], relevance, epsilon)
+
+    return _weighted(pulled, epsilon, bias=True)
+
+
+def identity(operation: Operation) -> Ruled:
+    """Relevance goes through as it is: elementwise functions, and products with constants.
+
+    Where several inputs depend on the point, each gets the same share.
+    """
+    shapes = [x.shape for x in operation.inputs]
+
+    def back(relevance: Tensor) -> Sequence[Tensor]:
+        return [(relevance / len(shapes) if len(shapes) > 1 else relevance).sum_to_size(shape) for shape in shapes]
+
+    return operation.value(), back
+
+
+def first(rule: RuleFunction, otherwise: RuleFunction, among: frozenset[Any]) -> RuleFunction:
+    """One rule for the first of some operations that a model runs, another for the later ones.
+
+    Args:
+        rule: The rule for the first.
+        otherwise: The rule for the others.
+        among: The operations that count.
+
+    Returns:
+        A rule.
+    """
+
+    def chosen(operation: Operation) -> Ruled:
+        earlier = operation.call.earlier if operation.call is not None else frozenset()
+        return (otherwise if earlier & among else rule)(operation)
+
+    return chosen
+
+
+def stabilized(z: Any, size: float) -> Tensor:
+    """A denominator, moved away from zero."""
+    result: Tensor = z + torch.copysign(torch.as_tensor(size, dtype=z.dtype, device=z.device), z)
+    return result
+
+
+def shared(inputs: Sequence[Tensor], denominator: Tensor, pull: Pull, relevance: Tensor) -> list[Tensor]:
+    """Relevance shared out to some inputs in proportion to their contributions.
+
+    Args:
+        inputs: The inputs.
+        denominator: What their contributions are divided by.
+        pull: The gradient of what they contribute to.
+        relevance: The relevance of that.
+    """
+    return [x * part for x, part in zip(inputs, pull(relevance / denominator), strict=True)]
+
+
+def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: bool) -> RuleFunction:
+    """A rule for layers with weights, from what it makes of a layer and the relevance of its output."""
+    _require_size("epsilon", size)
+    otherwise = epsilon(size, bias=bias)
+
+    def rule(operation: Operation) -> Ruled:
+        # What comes next, a batch norm say, is known when the relevance comes back.
+        if affine(operation) is None:
+            return otherwise(operation)
+        return operation.value(), lambda relevance: [pulled(_required(affine(operation)), relevance)]
+
+    return rule
+
+
+def _required(layer: Affine | None) -> Affine:
+    assert layer is not None
+    return layer
+
+
+def _signed(layer: Affine, bias: Tensor | None, positive: bool) -> list[Term]:
+    """The inputs and weights whose products are the positive, or the negative, contributions."""
+    low, high = (0, None) if positive else (None, 0)
+    terms: list[Term] = [
+        (layer.x.clamp(min=0), layer.weight.clamp(low, high), None if bias is None else bias.clamp(low, high))
+    ]
+    if known((layer.x >= 0).all()) is not True:
+        terms.append((layer.x.clamp(max=0), layer.weight.clamp(high, low), None))
+    return terms
+
+
+def _shared(layer: Affine, terms: Sequence[Term], relevance: Tensor, size: float) -> Tensor:
+    """Relevance shared out in proportion to the contributions of all terms together."""
+    values, pulls = zip(*(_linear(layer, *term) for term in terms), strict=True)
+    z = stabilized(sum(values), size)
+    found: Any = sum(shared([x], z, pull, relevance)[0] for (x, _, _), pull in zip(terms, pulls, strict=True))
+    return found
+
+
+def _linear(layer: Affine, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Pull]:
+    return torch.func.vjp(lambda x: layer.value(x, weight, bias), x)  # type: ignore[return-value]
+
+
+def _constant(operation: Operation) -> Tensor:
+    """What an operation gives without its inputs: biases, and constants that are added."""
+    result: Tensor = operation.value([torch.zeros_like(x) for x in operation.inputs])
+    return result
+
+
+def _require_size(name: str, size: Any) -> None:
+    if not isinstance(size, int | float) or not 0 <= size < float("inf"):
+        raise ArgumentError(name, describe(size), "a number of at least 0", f"For example {name}=0.25.")
