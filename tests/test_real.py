@@ -46,6 +46,16 @@ def test_completeness(model, coffee):
     assert af.completeness_gap(view, coffee, attributions, **options).abs() < 0.01 * change
 
 
+@pytest.mark.parametrize("book", [None, af.REVEAL_CANCEL], ids=["rescale", "reveal cancel"])
+def test_deep_lift_is_complete(model, coffee, book):
+    """Its activation modules run twice in many places, as functions, and swish is a product."""
+    options = {"baseline": -1, "target": ESPRESSO}
+    for view in (model, af.layer(model, "_blocks.10")):
+        change = af.score_change(view, coffee, **options)
+        attributions = af.deep_lift(view, coffee, rules=book, **options)
+        assert af.completeness_gap(view, coffee, attributions, **options).abs() < 1e-4 * change.abs()
+
+
 def test_the_object_lights_up(model, coffee):
     """The cup stands in rows 20 to 130 and columns 40 to 175: in cells 1 to 3 and 1 to 5 of the last blocks."""
     attributions = af.ig(af.layer(model, "_blocks.14"), coffee, baseline=-1, target=ESPRESSO).sum(1)[0]

@@ -206,6 +206,12 @@ FUNCTIONS = {
     "pairwise distance": lambda x: F.pairwise_distance(x[:, 0], x[:, 1]),
     "attention": lambda x: F.scaled_dot_product_attention(x, x.flip(1), x, is_causal=True),
     "weights that depend on the input": lambda x: torch.stack([F.linear(one, one.tanh()) for one in x]),
+    "weights of embeddings": lambda x: F.embedding_bag(
+        torch.arange(24).expand(len(x), 24) % 5,
+        WEIGHTS[:30].view(5, 6),
+        per_sample_weights=x.tanh().flatten(1),
+        mode="sum",
+    ),
     "concatenated": lambda x: torch.cat([x.tanh(), x, x.relu()], 1)[:, ::2],
     "written into": lambda x: torch.zeros_like(x).index_copy(2, torch.tensor([1, 3]), x[:, :, :2].tanh()),
     "overwritten after it was read": lambda x: _overwritten(x),

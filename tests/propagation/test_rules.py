@@ -196,6 +196,11 @@ def test_a_score_that_is_not_finite():
         af.deep_lift(lambda x: (x - x).log().sum(1), X)
 
 
+def test_a_multiplier_that_is_not_finite():
+    with raises("deep_lift:", "multipliers are not finite", "Choose another baseline"):
+        af.deep_lift(lambda x: x.sqrt().sum(1), torch.zeros(2, 3))
+
+
 def test_the_model_is_untouched_by_what_fails():
     model = Network(lambda x: torch.cumprod(x, 1)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}

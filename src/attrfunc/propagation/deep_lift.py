@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.baseline import Baseline, one_for_all
-from attrfunc.core.errors import warn
+from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.problem import Problem
 from attrfunc.core.target import Target
@@ -56,7 +56,8 @@ def deep_lift(
 
     Raises:
         ArgumentError: If an argument cannot be right.
-        ModelError: If an operation has no rule, the model runs others at the baseline, or the score is not finite.
+        ModelError: If an operation has no rule, the model runs others at the baseline, or the score or a multiplier is
+            not finite.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GELU(), torch.nn.Linear(4, 2))
@@ -83,9 +84,14 @@ def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: 
 
 
 def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor) -> None:
-    """Warn where something in the model depends on the point in a way that no operation shows."""
+    """Raise where multipliers are not finite; warn where the model depends on the point in a way that none shows."""
     change, eps = high - low, torch.finfo(high.dtype).eps
     gap = torch.stack([part.sum() for part in attributions]).sum() - change
+    if known(gap.isfinite()) is False:
+        raise ModelError(
+            "the multipliers are not finite: an operation has an infinite slope between the baseline and the input (a "
+            "root or a logarithm at 0, say). Choose another baseline, or give the operation a rule."
+        )
     scale = torch.stack([part.abs().sum() for part in attributions]).sum() + change.abs()
     # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
     if known(gap.abs() > eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())):
