@@ -37,6 +37,11 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
   share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* `LRP` goes by operation, too, and takes reused modules and any operation of `attrfunc.lrp`. `module.rule` holds inside
+  the module, is read, and stays; Captum deletes it. `GammaRule` and `Alpha1_Beta0_Rule` leave a batch norm to
+  `EpsilonRule`. Rules of one's own define `as_rule`. `LayerLRP` gives the relevance of activations and, with
+  `layer=None`, of all modules without parts. The rules are here, and in `attrfunc.captum.attr._utils.lrp_rules`
+  as in Captum.
 * `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
   score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
   batch, as in Captum; one that returns several, not one for each example, raises.
@@ -53,6 +58,10 @@ Example:
     (torch.Size([5, 3]), torch.Size([5]))
 """
 
+from attrfunc.captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule as Alpha1_Beta0_Rule
+from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule as EpsilonRule
+from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
+from attrfunc.captum.attr._utils.lrp_rules import IdentityRule as IdentityRule
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.deep_lift import (
@@ -71,6 +80,7 @@ from attrfunc.captum.attr.layer import (
     LayerGradientXActivation,
     LayerIntegratedGradients,
 )
+from attrfunc.captum.attr.lrp import LRP, LayerLRP
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 from attrfunc.captum.attr.perturbation import (
@@ -84,6 +94,7 @@ from attrfunc.captum.attr.perturbation import (
 )
 
 __all__ = [
+    "LRP",
     "Attribution",
     "DeepLift",
     "DeepLiftShap",
@@ -105,6 +116,7 @@ __all__ = [
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
+    "LayerLRP",
     "NeuronAttribution",
     "NeuronConductance",
     "NeuronDeepLift",
