@@ -13,12 +13,13 @@ bias: Whether biases, and constants that are added, take the shares of relevance
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.method import named
 from attrfunc.core.transforms import known
 from attrfunc.propagation.affine import PRODUCTS, Affine, Folded, affine
 from attrfunc.propagation.natural_rule import pull_of
@@ -42,10 +43,17 @@ __all__ = [
 Pull = Callable[[Tensor], Sequence[Tensor]]
 Ruled = tuple[Any, Pull]
 RuleFunction = Callable[[Operation], Ruled]
+P = ParamSpec("P")
 Term = tuple[Tensor, Tensor, Tensor | None]
 """An input, a weight and a bias."""
 
 
+def _named(factory: Callable[P, RuleFunction]) -> Callable[P, RuleFunction]:
+    """Let errors name the rule."""
+    return named(factory.__name__, factory)
+
+
+@_named
 def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     """LRP-epsilon: `x w R / (z + epsilon sign z)` (Bach et al. 2015).
 
@@ -79,6 +87,7 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     return rule
 
 
+@_named
 def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """LRP-gamma: contributions of an output's own sign weigh `1 + gamma` times as much (Montavon et al. 2019).
 
@@ -114,6 +123,7 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> R
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """LRP-alpha-beta: positive and negative contributions apart, weighing `alpha` and `-beta` (Bach et al. 2015).
 
@@ -137,7 +147,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
             f"alpha={alpha!r} and beta={beta!r}",
             "numbers of at least 0 with alpha - beta = 1",
             "Relevance is conserved only then: for example alpha=2, beta=1.",
-        ).within("alpha_beta")
+        )
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         own = layer.bias if bias else None
@@ -147,6 +157,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """The z-plus rule: `(x w)+ R / z+`, positive contributions alone (Montavon et al. 2017).
 
@@ -160,6 +171,7 @@ def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     return alpha_beta(1.0, 0.0, epsilon=epsilon, bias=bias)
 
 
+@_named
 def z_box(
     low: Tensor | float | None = None, high: Tensor | float | None = None, *, epsilon: float = 1e-6
 ) -> RuleFunction:
@@ -179,7 +191,7 @@ def z_box(
     for name, bound in (("low", low), ("high", high)):
         if bound is None:
             fix = "Images that are normalised have (0 - mean) / std and (1 - mean) / std, of shape (1, 3, 1, 1)."
-            raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix).within("z_box")
+            raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix)
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         x = layer.x
@@ -191,6 +203,7 @@ def z_box(
     return _weighted(pulled, epsilon, bias=True)
 
 
+@_named
 def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """The w-square rule: `w^2 R / sum w^2`, whatever the inputs are (Montavon et al. 2017).
 
@@ -209,6 +222,7 @@ def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def flat(*, epsilon: float = 1e-6) -> RuleFunction:
     """The flat rule: relevance is spread evenly (Lapuschkin et al. 2019). Biases take no share.
 
@@ -225,6 +239,7 @@ def flat(*, epsilon: float = 1e-6) -> RuleFunction:
     return _weighted(pulled, epsilon, bias=False)
 
 
+@_named
 def reweighted(
     weight: Callable[[Tensor], Tensor],
     bias: Callable[[Tensor], Tensor | None] = lambda bias: bias,
