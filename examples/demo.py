@@ -6,6 +6,8 @@ What is explained is the *log-probability* of the class: unlike the logit it fal
 classes share drops out. The path starts from a *blurred* copy of the photograph. A single colour as baseline would give
 zero to everything of that colour (a black tripod, for black; zeros in the normalised input are grey), and the score
 changes so abruptly where an image first departs from a single colour that the integral would need many more points.
+Superpixels, patches of similar colour, are replaced by their blurred copies, some at a time: LIME and Shapley values of
+them take scores only, no gradients.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from tqdm import tqdm
 
 import attrfunc as af
 from classifier import PHOTOS, Photo, blurred, load_classifier, log_probability, to_input
-from gallery import Page, Panel, draw_overview, draw_page
+from gallery import Page, Panel, Superpixels, draw_overview, draw_page, draw_superpixels
 
 LAYERS = {"_blocks.10": "IG at block 11 of 16", "_blocks.15": "IG at the last block"}
 FEATURES = "_avg_pooling"  # its input is what the final linear layer averages: 1280 features on 7 x 7 positions
 PREACTIVATION = "_bn1"  # the same features before their ReLU6, which has no gradient once it saturates
+COMPOSITE = af.rules.epsilon_gamma_box(-1.0, 1.0)  # inputs reach from -1 to 1
 SAMPLES, NOISE = 24, 0.15  # of SmoothGrad; inputs reach from -1 to 1
+SEGMENTS, COALITIONS, PERMUTATIONS = 20, 200, 16  # superpixels, about; samples of LIME; of Shapley values
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,10 @@ class Explainer:
 
     def explain(self) -> Page:
         """Run all methods."""
-        panels = [*self._at_input(), *self._at_layers(), *self._of_neuron()]
+        patches, of_patches = self._of_superpixels()
+        panels = [*self._at_input(), *self._by_rules(), *self._at_layers(), *self._of_neuron(), *of_patches]
         title = f"{self.photo.name}: {self.photo.label}, probability {self.probability:.2f}"
-        return Page(self.photo.name, title, self.image, blurred(self.image), panels)
+        return Page(self.photo.name, title, self.image, blurred(self.image), panels, patches)
 
     def _at_input(self) -> list[Panel]:
         along_path = self._integrate("integrated gradients", self.model, self.steps, target=self.target)
@@ -84,6 +89,22 @@ class Explainer:
             Panel("saliency", "size of the gradient", slope, "nats per unit of input"),
             Panel("SmoothGrad", f"saliency, mean of {SAMPLES} samples", smooth, "nats per unit of input"),
             Panel("input x gradient, size", "either sign", product, "nats per pixel"),
+        ]
+
+    def _by_rules(self) -> list[Panel]:
+        """What goes back under other rules than the derivative's."""
+        product = lambda *args, **o: af.guided_grad_cam(  # noqa: E731
+            *args, layer=FEATURES, side="input", interpolate_mode="bilinear", **o
+        )
+        differences = self._compare("DeepLIFT", af.deep_lift)
+        # Relevance is a share of the score itself, and the logarithm of a probability near 1 is nearly nothing.
+        logit = lambda logits: logits[:, list(self.photo.classes)].amax(1)  # noqa: E731
+        relevance = self._differentiate("LRP", lambda model, x, target: af.lrp(model, x, target=logit, rules=COMPOSITE))
+        guided = self._differentiate("guided Grad-CAM", product, points=2)
+        return [
+            Panel("DeepLIFT", "for (red) and against (blue)", differences, "nats per pixel", signed=True),
+            Panel("LRP", "epsilon-gamma-box, of the logit", relevance, "logits per pixel", signed=True),
+            Panel("guided Grad-CAM", "size", guided, "no unit"),
         ]
 
     def _at_layers(self) -> list[Panel]:
@@ -114,6 +135,37 @@ class Explainer:
             Panel("IG of a neuron, size", note, drivers, unit, cell=cell),
         ]
 
+    def _of_superpixels(self) -> tuple[Superpixels, list[Panel]]:
+        """What each patch of the photograph is worth, by scores of photographs with some patches blurred."""
+        mask = af.superpixels(self.x, n_segments=SEGMENTS)
+        options = {"baseline": self.baseline, "target": self.target, "feature_mask": mask}
+        seeded = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+        draws = {"n_samples": PERMUTATIONS, **options}
+        lime = self._patches("LIME", af.lime, COALITIONS, n_samples=COALITIONS, generator=seeded(), **options)
+        shapley = self._patches("Shapley values", af.shapley_sampling, PERMUTATIONS, generator=seeded(), **draws)
+        error = self._patches("their errors", af.shapley_sampling_error, PERMUTATIONS, generator=seeded(), **draws)
+        values = [of_groups(one, mask) for one in (shapley, error, lime)]
+        note, unit = f"{len(values[0])} patches", "nats per patch"
+        panels = [
+            Panel("Shapley values of superpixels", note, shapley[:, :1], unit, signed=True, patches=True),
+            Panel("LIME of superpixels", note, lime[:, :1], unit, signed=True, patches=True),
+        ]
+        return Superpixels(mask[0, 0], *values), panels
+
+    def _patches(self, method: str, function: Callable[..., Tensor], points: int, **options: Any) -> Tensor:
+        self.bar.set_postfix_str(f"{self.photo.name}, {method}")
+        start = time.perf_counter()
+        attributions = function(self.model, self.x, **options)
+        seconds = time.perf_counter() - start
+        if method == "Shapley values":
+            change = af.score_change(self.model, self.x, baseline=self.baseline, target=self.target)
+            total = of_groups(attributions, options["feature_mask"]).sum()
+            self._record(f"{method} of superpixels", abs((total - change) / change).item(), seconds, points)
+        elif method == "LIME":
+            self._record(f"{method} of superpixels", None, seconds, points)
+        self.bar.update(points)
+        return attributions
+
     def _integrate(self, method: str, view: nn.Module | af.View, steps: int, **target: Any) -> Tensor:
         return self._along(method, steps, lambda **options: af.ig(view, self.x, **options), view, **target)
 
@@ -140,6 +192,17 @@ class Explainer:
         self._record(method, abs((attributions.sum() - change) / change).item(), seconds, steps)
         return attributions
 
+    def _compare(self, method: str, function: Callable[..., Tensor]) -> Tensor:
+        """What a method that compares with the baseline gives, in two runs."""
+        self.bar.set_postfix_str(f"{self.photo.name}, {method}")
+        options, start = {"baseline": self.baseline, "target": self.target}, time.perf_counter()
+        attributions = function(self.model, self.x, **options)
+        seconds = time.perf_counter() - start
+        change = af.score_change(self.model, self.x, **options)
+        self._record(method, abs((attributions.sum() - change) / change).item(), seconds, 2)
+        self.bar.update(2)
+        return attributions
+
     def _differentiate(self, method: str, function: Callable[..., Tensor], points: int = 1) -> Tensor:
         self.bar.set_postfix_str(f"{self.photo.name}, {method}")
         start = time.perf_counter()
@@ -150,6 +213,12 @@ class Explainer:
 
     def _record(self, method: str, gap: float | None, seconds: float, points: int) -> None:
         self.rows.append(Row(self.photo.name, self.photo.label, self.probability, method, gap, seconds, points))
+
+
+def of_groups(attributions: Tensor, mask: Tensor) -> Tensor:
+    """The number that each group's elements have, which is the same for all of them."""
+    groups, values = mask.flatten(), attributions[:, :1].flatten()
+    return torch.zeros(int(groups.max()) + 1).scatter_reduce(0, groups, values, "mean", include_self=False)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -204,7 +273,8 @@ def main() -> None:
     print(f"What does EfficientNet-Lite0 see in {len(photos)} photograph(s)?")
     model = load_classifier()
     rows, pages, warnings = [], [], []
-    points = 2 * options.steps + (len(LAYERS) + 1) * (options.steps // 2) + SAMPLES + 3
+    steps = 2 * options.steps + (len(LAYERS) + 1) * (options.steps // 2)
+    points = steps + SAMPLES + 8 + COALITIONS + 2 * PERMUTATIONS
     with tqdm(total=points * len(photos), unit="point", smoothing=0.05) as bar:
         for photo in photos:
             explainer = Explainer(model, photo, options.steps, bar)
@@ -213,16 +283,17 @@ def main() -> None:
             if not explainer.expected:
                 warnings.append(f"The classifier's first choice for {photo.name} is not {photo.label}.")
         bar.set_postfix_str("drawing")
-        files = [draw_page(page, options.output) for page in pages]
+        files = [draw(page, options.output) for page in pages for draw in (draw_page, draw_superpixels)]
     overview = draw_overview(pages, options.output)
     text = table(rows)
     (options.output / "table.txt").write_text(text + "\n")
     print(f"\n{text}\n")
     print("gap: how far the attributions are from summing to the change of the score between baseline and photograph,")
-    print("relative to that change; a dash where the method promises no such thing. points: gradients evaluated.")
+    print("relative to that change; a dash where the method promises no such thing. points: gradients evaluated;")
+    print("coalitions of superpixels (LIME), or permutations of them (Shapley values).")
     for warning in warnings:
         print(f"Warning: {warning}")
-    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at {overview} first; then, one page a photograph:")
+    print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at {overview} first; then, two pages a photograph:")
     for file in files:
         print(f"  {file}")
     print(f"The table is in {options.output / 'table.txt'}.")

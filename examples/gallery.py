@@ -14,7 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from skimage.filters import gaussian
+from skimage.segmentation import mark_boundaries
 from torch import Tensor
 
 matplotlib.use("Agg")
@@ -35,6 +37,7 @@ class Panel:
         unit: Unit of the colour bar.
         signed: Show what speaks for (red) and against (blue); otherwise how much each place matters.
         cell: A position `(row, column)` on a 7 x 7 grid to be framed.
+        patches: Values of whole patches, drawn as they are.
     """
 
     title: str
@@ -43,6 +46,24 @@ class Panel:
     unit: str
     signed: bool = False
     cell: tuple[int, int] | None = None
+    patches: bool = False
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """What the patches of a photograph are worth.
+
+    Attributes:
+        mask: The number of each pixel's patch `(H, W)`.
+        shapley: The Shapley value of each patch.
+        error: Its standard error.
+        lime: The coefficient of LIME.
+    """
+
+    mask: Tensor
+    shapley: Tensor
+    error: Tensor
+    lime: Tensor
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,7 @@ class Page:
         photo: The photograph.
         baseline: The baseline.
         panels: The attributions.
+        superpixels: What its patches are worth.
     """
 
     name: str
@@ -62,12 +84,15 @@ class Page:
     photo: Image.Image
     baseline: Image.Image
     panels: Sequence[Panel]
+    superpixels: Superpixels
 
 
 def heat_map(panel: Panel, size: int) -> np.ndarray:
     """One number for each pixel: the sum over channels, smoothed at the input and interpolated at a layer."""
     values = panel.attributions if panel.signed else panel.attributions.abs()
     values = values.sum(1, keepdim=True)
+    if panel.patches:
+        return values[0, 0].numpy()
     if values.shape[-1] == size:
         # A network's gradient is noise at the scale of single pixels; a person can read its average over some.
         return gaussian(values[0, 0].numpy(), SIGMA)
@@ -114,6 +139,38 @@ def draw_page(page: Page, folder: Path) -> Path:
         draw_panel(axes, panel, page.photo, bar=True)
         axes.set_title(f"{panel.title}\n{panel.note}", fontsize=9)
     path = folder / f"{page.name}.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def draw_superpixels(page: Page, folder: Path) -> Path:
+    """Write what the patches of one photograph are worth: where they are, and how sure that is."""
+    found, shown = page.superpixels, 12
+    order = found.shapley.abs().argsort(descending=True)[:shown]
+    order = order[found.shapley[order].argsort(descending=True)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 5.2), layout="constrained", width_ratios=[1, 1.1])
+    figure.suptitle(page.title, fontsize=12)
+    left.imshow(mark_boundaries(np.asarray(page.photo), found.mask.numpy(), color=(1, 1, 0)))
+    left.axis("off")
+    for name in order.tolist():
+        depth = distance_transform_edt(np.pad(found.mask.numpy() == name, 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)  # well inside the patch
+        box = {"boxstyle": "round,pad=0.2", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
+        left.text(column, row, str(name), color="white", fontsize=9, ha="center", va="center", bbox=box)
+    places, values = np.arange(len(order)), found.shapley[order].numpy()
+    colours = ["#b2182b" if value > 0 else "#2166ac" for value in values]
+    bars = right.barh(places, values, color=colours, alpha=0.75)
+    errors = right.errorbar(values, places, xerr=2 * found.error[order].numpy(), fmt="none", ecolor="black", capsize=3)
+    dots = right.scatter(found.lime[order].numpy(), places, marker="D", s=24, color="black", facecolor="gold", zorder=3)
+    right.axvline(0, color="black", linewidth=0.8)
+    right.set_yticks(places, [f"patch {name}" for name in order.tolist()])
+    right.invert_yaxis()
+    right.set_xlabel("nats: how much sharpening the patch raises the log-probability")
+    labels = ["Shapley value", "two standard errors", "LIME"]
+    right.legend([bars, errors, dots], labels, loc="lower right", fontsize=9)
+    right.set_title(f"the {len(order)} patches of {len(found.shapley)} that matter most", fontsize=10)
+    path = folder / f"{page.name}-superpixels.png"
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.perturbation.feature_groups import NumberedMask
+from attrfunc.propagation.rectifiers import deconvolved, guided
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Method:
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
+    exact: bool = True  # what does not matter gets zero; a fit to samples leaves something
+    mirrors: bool = True  # gives the structure of the input; otherwise tensors over groups of features
+    fitted: bool = False  # what is not used gets zero but for rounding
 
     def __call__(self, model, x, **kwargs):
         seeded = {"generator": torch.Generator().manual_seed(0)} if self.random and "generator" not in kwargs else {}
@@ -82,7 +87,36 @@ def smoothed(method, **smoothing):
     return call
 
 
+def in_groups(function, most=3):
+    """A method of the game, with so many groups in each tensor: their coalitions are few."""
+
+    def call(model, x, **kwargs):
+        ids, count = torch.arange(6) % most, most
+        if not (isinstance(model, af.View) and model.sites):
+            count, leaves = 0, []
+            for leaf in pytree.tree_leaves(x):
+                groups = min(leaf.shape[-1], most) if leaf.dim() > 1 else 1
+                leaves.append(count + torch.arange(leaf.shape[-1] if leaf.dim() > 1 else 1) % groups)
+                count += groups
+            ids = pytree.tree_unflatten(leaves, pytree.tree_structure(x))
+        if function is af.owen_values:
+            kwargs["nesting"] = [[0, 1], list(range(2, count))]
+        return function(model, x, feature_mask=NumberedMask(ids, count), **kwargs)
+
+    call.__name__ = function.__name__
+    return call
+
+
+class Activations(dict):
+    """A rule for the activations of the network, which has no rectifier, since those have kinks."""
+
+    def __init__(self, rule, names=("tanh", "sigmoid", "sin")):
+        super().__init__(dict.fromkeys(names, rule))
+        self.__name__ = "rules"
+
+
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
+SOME = ("input", "layer")  # enough for a variant of a method that has a row for all views
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
@@ -102,14 +136,55 @@ METHODS = [
     Method(af.deep_lift, baseline=True),
     Method(af.deep_lift, {"rules": af.REVEAL_CANCEL}, baseline=True),
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
+    Method(af.guided_backprop, {"rules": Activations(guided)}),
+    # Where all activations had the rule, nothing would depend on the input.
+    Method(af.deconvolution, {"rules": Activations(deconvolved, ("sigmoid",))}),
+    Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
     Method(af.feature_ablation, baseline=True, chunks=True),
     Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
     Method(af.feature_permutation, chunks=True, random=True),
+    Method(in_groups(af.shapley_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True, views=SOME),
+    Method(in_groups(af.banzhaf_values), baseline=True, chunks=True),
+    Method(in_groups(af.owen_values), baseline=True, chunks=True),
+    Method(in_groups(af.shapley_interactions), baseline=True, chunks=True, mirrors=False),
+    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False, views=SOME),
+    Method(
+        in_groups(af.banzhaf_values, 6),
+        {"n_samples": 30},
+        baseline=True,
+        chunks=True,
+        random=True,
+        fitted=True,
+        loss=0.1,
+    ),
+    Method(
+        in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1
+    ),
+    Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, chunks=True, random=True, views=SOME),
+    # The spread of small differences between rounded scores.
+    Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, chunks=True, random=True, loss=0.4),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE),
+    # More groups than samples, and fewer.
+    Method(af.lime, {"n_samples": 10}, baseline=True, chunks=True, random=True, exact=False),
+    Method(
+        af.lime,
+        {
+            "n_samples": 60,
+            "linear_model": af.least_squares(),
+            "similarity": af.exponential_kernel(width=1.0, space="input"),
+        },
+        baseline=True,
+        chunks=True,
+        random=True,
+        exact=False,
+    ),
     Method(by_rules(af.rules.attn_lrp)),
     Method(by_rules(af.rules.cp_lrp)),
     Method(by_rules(af.rules.epsilon_plus)),
@@ -177,7 +252,7 @@ def targeted(view, model, target=1):
 
 
 def flat(result):
-    return torch.cat([leaf.reshape(-1) for leaf in (result if isinstance(result, list) else [result])])
+    return torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(result)])
 
 
 def numeric_gradient(function, point, step=1e-6):

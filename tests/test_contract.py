@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jacfwd, jacrev, stack_module_state, vmap
+from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from contract_table import VIEWS, Net, every_free_method, every_method, every_view, flat, numeric_gradient, targeted
@@ -40,6 +41,8 @@ def test_shapes_dtypes_and_no_graph(method, view, net, x):
 
 @every_free_method
 def test_structures_are_mirrored(method):
+    if not method.mirrors:
+        return
     x = {"a": torch.ones(2, 3), "b": [torch.ones(2, 4), torch.ones(2)]}
     result = method(lambda d: d["a"].prod(1) + d["b"][0].prod(1) * d["b"][1], x)
     assert result["a"].shape == (2, 3)
@@ -56,7 +59,7 @@ def test_examples_are_independent(method, view, net, x):
     model, options = targeted(view, net)
     whole = method(model, x, **options)
     single = method(model, x[1:2], **options)
-    for batch, one in zip(*(r if isinstance(r, list) else [r] for r in (whole, single)), strict=True):
+    for batch, one in zip(*map(pytree.tree_leaves, (whole, single)), strict=True):
         torch.testing.assert_close(batch[1:2], one)
 
 
@@ -145,7 +148,7 @@ def test_gradients_through_functional_call_and_vmap(method, net, x):
 
     def loss(parameters):
         model = lambda x: functional_call(net, parameters, (x,))
-        return vmap(lambda t: method(model, x, target=t))(torch.arange(3)).square().sum()
+        return vmap(lambda t: flat(method(model, x, target=t)))(torch.arange(3)).square().sum()
 
     expected = numeric_gradient(lambda p: loss({**parameters, "mix.bias": p}), parameters["mix.bias"])
     torch.testing.assert_close(grad(loss)(parameters)["mix.bias"], expected, rtol=1e-6, atol=1e-7)
@@ -269,8 +272,8 @@ def test_two_threads_on_one_model(method, view, closure, net, x):
 
 @every_method
 def test_low_precision(method, net, x):
-    exact = method(net, x, target=1)
-    result = method(copy.deepcopy(net).bfloat16(), x.bfloat16(), target=1)
+    exact = flat(method(net, x, target=1))
+    result = flat(method(copy.deepcopy(net).bfloat16(), x.bfloat16(), target=1))
     assert result.dtype == torch.bfloat16
     assert (result - exact).norm() < method.loss * exact.norm()
 
@@ -278,6 +281,9 @@ def test_low_precision(method, net, x):
 @every_free_method
 @every_view
 def test_unused_inputs_and_layers_get_zeros(method, view, net, x):
+    if not method.mirrors or not method.exact:
+        return
+
     class Unused(nn.Module):
         def __init__(self):
             super().__init__()
@@ -291,16 +297,16 @@ def test_unused_inputs_and_layers_get_zeros(method, view, net, x):
     assert result.shape == (4, 4, 6)
     assert not result.any()
     unused, used = method(lambda x, y: y.square().sum((1, 2)), (x, x))
-    assert not unused.any()
     assert used.any()
+    assert unused.abs().max() <= (1e-12 * used.abs().max() if method.fitted else 0)
 
 
 @every_free_method
 def test_gradients_to_a_closure_are_kept(method, net, x):
     """A plain callable is an ordinary differentiable function: what it closes over is not cut off."""
-    method(lambda x: net(x), x, target=1).square().sum().backward()
+    flat(method(lambda x: net(x), x, target=1)).square().sum().backward()
     bias = net.mix.bias.detach()
-    loss = lambda b: method(af.bind(net, {"mix.bias": b}), x, target=1).square().sum()
+    loss = lambda b: flat(method(af.bind(net, {"mix.bias": b}), x, target=1)).square().sum()
     torch.testing.assert_close(net.mix.bias.grad, numeric_gradient(loss, bias), rtol=1e-6, atol=1e-7)
     with torch.no_grad():
-        assert not method(lambda x: net(x), x, target=1).requires_grad
+        assert not flat(method(lambda x: net(x), x, target=1)).requires_grad

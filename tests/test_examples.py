@@ -4,6 +4,7 @@ import pytest
 
 import attribution_prior
 import ensemble
+import shapley_tabular
 
 
 def test_the_prior_keeps_the_network_off_the_stamp(tmp_path, capsys):
@@ -27,6 +28,20 @@ def test_the_ensemble_in_one_call_equals_a_loop(tmp_path, capsys):
     assert not result.attributions[0].equal(result.attributions[1])
     assert "agree on the sign" in capsys.readouterr().out
     assert (tmp_path / "ensemble.png").stat().st_size > 10_000
+
+
+def test_shapley_estimates_converge(tmp_path, capsys):
+    result = shapley_tabular.main(["--output", str(tmp_path), "--seeds", "4"])
+    for errors in result.errors.values():
+        assert errors[-1] < 0.4 * errors[0]
+    random, antithetic = (result.errors[f"permutations, {name}"] for name in ("random", "antithetic"))
+    assert (result.errors["kernel SHAP"] < antithetic).all()
+    assert (antithetic[2:] < random[2:]).all()
+    assert (result.reported / antithetic[1:] - 1).abs().max() < 0.5
+    assert result.gap < 1e-4
+    assert "error after 120 evaluations" in capsys.readouterr().out
+    for name in ("convergence", "interactions"):
+        assert (tmp_path / f"shapley_{name}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(("example", "option"), [(attribution_prior, "--seeds"), (ensemble, "--members")])

@@ -163,7 +163,11 @@ def fail(*_):
 
 
 @pytest.mark.parametrize("closure", [False, True])
-@pytest.mark.parametrize("options", [{"reshape": fail}, {"weighting": fail}, {"target": fail}, {}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"reshape": fail}, {"weighting": fail}, {"target": fail}, {}],
+    ids=lambda options: " ".join(options) or "none",
+)
 def test_nothing_is_left_after_an_exception(net, x, options, closure):
     if not options:
         net.head.forward = fail

@@ -17,6 +17,7 @@ from zoo import ROWS, Case
 
 TOLERANCE = 1e-5
 _CAPTUM_WARNS = (
+    "You are providing multiple inputs for Lime",
     "Input Tensor .* did not already require gradients",
     "Multiple layers provided",
     "The neuron_selector provided is a callable",

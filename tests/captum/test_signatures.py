@@ -11,7 +11,9 @@ from torch import nn
 
 import attrfunc.captum.attr as shim_attr
 
-NAMES = shim_attr.__all__
+# Captum does not export InputRole.
+CLASSES = [name for name in shim_attr.__all__ if isinstance(getattr(shim_attr, name), type) and name != "InputRole"]
+NAMES = [name for name in CLASSES if issubclass(getattr(shim_attr, name), shim_attr.Attribution)]
 METHODS = [
     "__init__",
     "attribute",
@@ -37,6 +39,15 @@ def test_signatures(name, method):
         assert parameters(getattr(ours, method)) == parameters(getattr(theirs, method))
 
 
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - set(NAMES)))
+def test_signatures_of_other_classes(name):
+    ours, theirs = getattr(shim_attr, name), getattr(captum_attr, name)
+    for method in ("__init__", "update", "get", "sample", "__call__"):
+        assert hasattr(ours, method) == hasattr(theirs, method)
+        if hasattr(theirs, method):
+            assert parameters(getattr(ours, method)) == parameters(getattr(theirs, method))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_family(name):
     def ancestors(module):
@@ -51,12 +62,15 @@ def test_what_an_object_says_of_itself(name):
     values = []
     for module in (shim_attr, captum_attr):
         kind = getattr(module, name)
-        if name == "NoiseTunnel":
-            explainer = kind(module.IntegratedGradients(model))
-        else:
-            takes = inspect.signature(kind).parameters
-            layer = [model[0]] if "layer" in takes else []
-            explainer = kind(model, *layer, *([[0]] if layer and "device_ids" in takes else []))
+        arguments = {
+            "NoiseTunnel": lambda module: (module.IntegratedGradients(model),),
+            "DataLoaderAttribution": lambda module: (module.FeatureAblation(model),),
+            "LimeBase": lambda module: (model, None, None, None, True, print, None),
+        }
+        takes = inspect.signature(kind).parameters
+        layer = [model[0]] if "layer" in takes else []
+        layer += [[0]] if layer and "device_ids" in takes else []
+        explainer = kind(*arguments[name](module)) if name in arguments else kind(model, *layer)
         ids = getattr(explainer, "device_ids", None)
         values.append((kind.get_name(), explainer.has_convergence_delta(), explainer.multiplies_by_inputs, ids))
         assert explainer.forward_func is model
@@ -83,7 +97,19 @@ def test_multiplies_by_inputs(name, multiply):
     assert getattr(shim_attr, name)(nn.Identity(), *layer, multiply_by_inputs=multiply).multiplies_by_inputs is multiply
 
 
-@pytest.mark.parametrize("name", ["GradientShap", "IntegratedGradients", "Saliency", "InputXGradient", "NoiseTunnel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Deconvolution",
+        "GradientShap",
+        "GuidedBackprop",
+        "IntegratedGradients",
+        "InputXGradient",
+        "Saliency",
+        "NoiseTunnel",
+        "Lime",
+    ],
+)
 def test_no_futures(name):
     inner = shim_attr.Saliency(nn.Identity()) if name == "NoiseTunnel" else nn.Identity()
     with pytest.raises(NotImplementedError, match=name):

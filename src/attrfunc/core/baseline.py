@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "resolve_baseline"]
+__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "one_for_all", "resolve_baseline"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,16 @@ def resolve_baseline(baseline: Any, x: Any) -> Any:
                 "Give one baseline for each input tensor, nested as the inputs are.",
             )
     return pytree.tree_unflatten([_expand(value, leaf) for value, leaf in zip(values, leaves, strict=True)], spec)
+
+
+def one_for_all(baseline: Any, x: Any) -> bool:
+    """Whether a baseline is the same for all examples, as far as can be told."""
+    if callable(baseline):
+        return False
+    values = pytree.tree_leaves(baseline)
+    dims = [leaf.dim() for leaf in pytree.tree_leaves(x)]
+    tensors = zip(values, dims, strict=False)
+    return all(not isinstance(value, Tensor) or value.dim() < dim or value.shape[0] == 1 for value, dim in tensors)
 
 
 def _expand(value: Any, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from attrfunc.core.sites import Site, Taps, Visit
 from attrfunc.core.stateless import Twin
 from attrfunc.core.target import BatchScore, select
 from attrfunc.core.transforms import pullback, require_finite, transformed
-from attrfunc.core.trees import Restore, Rows, floats
+from attrfunc.core.trees import Restore, Rows, floats, map_rows
 from attrfunc.core.views import View
 from attrfunc.core.visible import scored
 
@@ -136,6 +136,21 @@ class Problem:
             return torch.stack([self._run(replace(self.inputs, x=self.restore(part)))[0] for part in parts])
         inputs, _ = self.folded(points)
         return self._run(inputs)[0].view(points[0].shape[0], self.inputs.rows)
+
+    def shared_scores(self, point: list[Tensor]) -> Tensor:
+        """Scores `(B,)` of all examples at one point `(1, *S)`, at which the network runs once."""
+        rows, one = self.inputs.rows, self.at(slice(0, 1))
+        with self._mode():
+            output, _ = one._outputs(replace(one.inputs, x=self.restore(point)))
+            output = map_rows(lambda leaf: leaf.expand(rows, *leaf.shape[1:]), output, 1)
+            return select(output, self.inputs.target, rows, "selector" if self.view.output else "target")
+
+    def shares_runs(self) -> bool:
+        """Whether nothing but the point tells the runs of two examples apart."""
+        others = pytree.tree_leaves((self.inputs.args, self.inputs.kwargs))
+        rows = self.inputs.rows
+        batched = any(isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows for leaf in others)
+        return rows > 1 and not (batched or self.view.sites or self.whole or torch.compiler.is_compiling())
 
     def gradient(self) -> tuple[list[Tensor], list[Tensor]]:
         """The point at the input, and the gradient of the score there, from one forward pass."""

@@ -16,7 +16,7 @@ generator: Where all randomness comes from; `None` is torch's default generator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from numbers import Real
 from typing import Any
@@ -29,6 +29,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.evaluate import cache_rows, to_measure
 from attrfunc.core.inputs import Inputs
 from attrfunc.core.meter import Meter
+from attrfunc.core.moments import Moment, with_samples
 from attrfunc.core.progress import Progress, reporter
 from attrfunc.core.quadrature import positive
 
@@ -75,13 +76,22 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
+    def shared(self, draw: Callable[..., Tensor], *shape: int) -> Tensor:
+        """Numbers that are the same for all examples, in double precision; `draw` is `torch.rand`, say."""
+        return self._drawn(draw, shape, torch.float64, "cpu")
+
     def _random(self, draw: Callable[..., Tensor], like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries. In one
-        # precision: the same generator gives the same noise to a model in any.
+        # In one precision: the same generator gives the same noise to a model in any.
+        return self._drawn(draw, like.shape, dtype, like.device)
+
+    def _drawn(
+        self, draw: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype, device: torch.device | str
+    ) -> Tensor:
+        # Below all transforms: vmap would refuse to draw, although what is drawn is the same for all entries.
         outside = nullcontext() if torch.compiler.is_compiling() else torch._C._DisableFuncTorch()
-        device = self._generator.device if self._generator is not None else like.device
+        source = self._generator.device if self._generator is not None else device
         with outside:
-            return draw(like.shape, generator=self._generator, dtype=dtype, device=device).to(like.device)
+            return draw(shape, generator=self._generator, dtype=dtype, device=source).to(device)
 
 
 def sampled(
@@ -136,46 +146,48 @@ def unfolded(leaf: Tensor, count: int) -> Tensor:
 
 
 class Moments:
-    """Running mean, and sum of squared distances from it, of samples in dimension 0 (Chan et al. 1979).
+    """Running moments of several quantities, whose samples are in dimension 0.
 
     Args:
         second: Whether the squares are wanted.
-
-    Attributes:
-        mean: The means so far.
-        squares: The sums of squared distances so far.
     """
 
     def __init__(self, *, second: bool) -> None:
-        self._second, self._count = second, 0
-        self.mean: list[Tensor] = []
-        self.squares: list[Tensor] = []
+        self._second = second
+        self._known: list[Moment] = []
         self._dtypes: list[torch.dtype] = []
 
     def take(self, samples: list[Tensor]) -> None:
         """Add samples `(K, *S)`, one tensor for each quantity."""
-        before, count = self._count, samples[0].shape[0]
-        self._count = after = before + count
+        known: Sequence[Moment | None] = self._known or [None] * len(samples)
+        self._known = [with_samples(old, leaf, second=self._second) for old, leaf in zip(known, samples, strict=True)]
         self._dtypes = [leaf.dtype for leaf in samples]
-        wide = [leaf.to(torch.promote_types(leaf.dtype, torch.float32)) for leaf in samples]
-        means = [leaf.mean(0) for leaf in wide]
-        steps = [mean - old for mean, old in zip(means, self.mean, strict=True)] if before else means
-        if self._second:
-            spread = [(leaf - mean).square().sum(0) for leaf, mean in zip(wide, means, strict=True)]
-            moved = [part + step.square() * (before * count / after) for part, step in zip(spread, steps, strict=True)]
-            self.squares = [old + new for old, new in zip(self.squares, moved, strict=True)] if before else spread
-        self.mean = (
-            [old + step * (count / after) for old, step in zip(self.mean, steps, strict=True)] if before else means
-        )
 
     def result(self, kind: str) -> list[Tensor]:
         """The mean (`smoothgrad`), the mean of the squares (`smoothgrad_sq`) or the variance (`vargrad`)."""
-        found = self.mean
-        if kind != "smoothgrad":
-            found = [leaf / self._count for leaf in self.squares]
-        if kind == "smoothgrad_sq":
-            found = [variance + mean.square() for variance, mean in zip(found, self.mean, strict=True)]
-        return [leaf.to(dtype) for leaf, dtype in zip(found, self._dtypes, strict=True)]
+        return [_result(moment, kind).to(dtype) for moment, dtype in zip(self._known, self._dtypes, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """Number of samples so far."""
+        return self._known[0].count if self._known else 0
+
+    @property
+    def mean(self) -> list[Tensor]:
+        """The means so far."""
+        return [moment.mean for moment in self._known]
+
+    def standard_errors(self) -> list[Tensor]:
+        """Those of the means, if there are two samples and more."""
+        return [moment.standard_error() for moment in self._known]
+
+
+def _result(moment: Moment, kind: str) -> Tensor:
+    if kind == "smoothgrad":
+        return moment.mean
+    assert moment.squares is not None
+    variance = moment.squares / moment.count
+    return variance + moment.mean.square() if kind == "smoothgrad_sq" else variance
 
 
 def _stdevs(stdev: Any, x: Any) -> list[float]:

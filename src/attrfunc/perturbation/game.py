@@ -119,21 +119,29 @@ class Game:
         return self._scores(prefix.problem, self.players + 1, points, **options)
 
     def evaluate(
-        self, count: int, present: Present, *, chunk_size: int | None = None, progress: Progress = False
+        self,
+        count: int,
+        present: Present,
+        *,
+        starts: Callable[[slice], list[Tensor]] | None = None,
+        chunk_size: int | None = None,
+        progress: Progress = False,
     ) -> Tensor:
         """Scores `(K, rows)` of K coalitions of elements; see `values`.
 
         Args:
             count: Number of coalitions, K.
             present: What is present in some of them.
+            starts: Points `(K, *point)` that replace what is not, if each of some coalitions has its own.
             chunk_size: Rows evaluated at once.
             progress: Whether and how to report.
         """
 
         def points(rows: slice, chosen: slice) -> list[Tensor]:
             masks = [mask if mask.shape[1] == 1 else mask[:, rows] for mask in present(chosen)]
-            ends = zip(masks, self.end, self.start, strict=True)
-            return [torch.where(mask, end[rows], start[rows]) for mask, end, start in ends]
+            replacing = [leaf[:, rows] for leaf in starts(chosen)] if starts else [leaf[rows] for leaf in self.start]
+            ends = zip(masks, self.end, replacing, strict=True)
+            return [torch.where(mask, end[rows], start) for mask, end, start in ends]
 
         return self._scores(self.problem, count, points, chunk_size=chunk_size, progress=progress)
 
@@ -188,6 +196,20 @@ class Game:
                 f"and {float(scores[-1, -1]):.6g} among others. Many perturbations are evaluated as one larger batch, "
                 "so examples must be independent; a score of the whole batch is a target of its own: af.batch_score."
             )
+
+    def points(self, coalitions: Tensor) -> list[Tensor]:
+        """The point in coalitions `(K, n)`: tensors `(K, *point)`."""
+        masks = [coalitions.to(ids.device)[:, ids] for ids in self.ids]
+        ends = zip(masks, self.end, self.start, strict=True)
+        return [torch.where(mask, end, start) for mask, end, start in ends]
+
+    def group_sums(self, parts: Sequence[Tensor]) -> Tensor:
+        """Sums `(rows, n)` over the elements of each group of tensors with the shapes of the point's."""
+        sums = torch.zeros(self.rows, self.players, dtype=parts[0].dtype, device=parts[0].device)
+        for ids, part in zip(self.ids, parts, strict=True):
+            groups = ids.expand(part.shape).reshape(self.rows, -1)
+            sums = sums.scatter_add(1, groups, part.reshape(self.rows, -1))
+        return sums
 
     def spread(self, per_group: Tensor) -> Any:
         """Give every element the number of its group.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
+from attrfunc.core.baseline import Baseline, one_for_all
 from attrfunc.core.errors import warn
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.problem import Problem
@@ -76,7 +76,7 @@ def deep_lift(
 def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
     """What `deep_lift` attributes to a problem's point."""
     start, end = problem.ends(baseline, measure=False)
-    scores, found = multipliers(problem, book, start, end)
+    scores, found = multipliers(problem, book, start, end, shared=one_for_all(baseline, problem.inputs.x))
     attributions = [slope * (last - first) for slope, first, last in zip(found, start, end, strict=True)]
     _require_complete(problem, attributions, *scores)
     return attributions if multiply_by_inputs else found

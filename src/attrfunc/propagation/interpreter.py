@@ -17,10 +17,10 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ModelError
 from attrfunc.core.transforms import inside
 from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
-from attrfunc.propagation.node import below, lowered, replayed, tracked, with_pull
+from attrfunc.propagation.node import below, compiled, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Operation, UnknownOperationError
 from attrfunc.propagation.passive import COPIES, PASSIVE
-from attrfunc.propagation.rule_book import Linear, Opened, Rule, RuleBook, natural
+from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
 from attrfunc.propagation.trail import Call, Trail
 
 __all__ = ["Interpreter", "Record", "Recorder", "shown"]
@@ -53,13 +53,10 @@ class _Reader(TorchFunctionMode):
             if key in COPIES:
                 self._trail.copied(args[0], result)
             return result
-        rule = self._book.find(key, self._layers)
-        body = rule.function if isinstance(rule, Opened) else None
-        if rule is None:
-            body = getattr(func, "_attrfunc_operation", None)
-        if body is not None:
+        rule = self._book.find(key, self._layers, getattr(func, "_attrfunc_operation", None))
+        if isinstance(rule, Opened):
             with self:
-                result = body(*args, **kwargs)
+                result = rule.function(*args, **kwargs)
                 return args[0].copy_(result) if in_place(func, kwargs) else result
         self._trail.begin(key, rule, args, kwargs)
         return self._trail.end(self._ruled(key, rule, func, args, kwargs))
@@ -175,12 +172,13 @@ class Interpreter(_Reader):
         recorded: tuple[list[Any] | None, list[Any] | None],
     ) -> Any:
         baseline, point = recorded
+        lower = lowered if point is None else nullcontext
         constants = [below(leaf) for leaf in leaves] if point is None else point
         args, kwargs = pytree.tree_unflatten(constants, spec)
         if in_place(func, kwargs):
             func, kwargs = out_of_place(func, kwargs)
             constants, spec = pytree.tree_flatten((args, kwargs))
-            with lowered() if point is None else nullcontext():
+            with lower():
                 constants[0] = constants[0].clone()  # the rule may keep it
         operation = Operation(
             key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
@@ -189,16 +187,17 @@ class Interpreter(_Reader):
             for place in places:
                 self._held.setdefault(_address(constants[place]), []).append((weakref.ref(operation), place))
         inputs = [leaves[place] for place in places]
-        apply = rule.rule if isinstance(rule, Linear) else rule
+        apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
         assert callable(apply)
         part = getattr(inputs[0], PART, None)
         if part is not None:
             inputs.append(part[0])
             operation = replace(operation, part=part[1])
-        with nullcontext() if point is not None else lowered():
+        with lower():
             value, pull, *apart = apply(operation)
         own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
-        put = with_pull if point is None else partial(replayed, constants=own)
+        replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=own)
+        put = with_pull if point is None else replay
         result = put(value, pull, inputs)
         if apart:
             part_value, part_pull = apart
@@ -233,7 +232,8 @@ class Interpreter(_Reader):
                 found.append(None)
                 continue
             there, kept, call = record[number] if number < len(record) else (None, [], None)
-            if there != key or (kept and [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves]):
+            kept = [_as_many(then, now) for then, now in zip(kept, leaves, strict=bool(kept))]
+            if there != key or [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves[: len(kept)]]:
                 raise ModelError(
                     f"the model does not run the same operations at the baseline as at the input (operation {number}, "
                     f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
@@ -244,6 +244,12 @@ class Interpreter(_Reader):
             if record is self._at_baseline:
                 record[number] = (key, [], None)  # what has been compared need not be kept
         return found[0], found[1]
+
+
+def _as_many(then: Any, now: Any) -> Any:
+    """What one row gave at the baseline, for all rows."""
+    one = isinstance(then, Tensor) and isinstance(now, Tensor) and then.dim() == now.dim() > 0 and then.shape[0] == 1
+    return below(then.expand(now.shape[0], *then.shape[1:])) if one else then
 
 
 def _shape(leaf: Any) -> Any:

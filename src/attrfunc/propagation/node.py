@@ -19,7 +19,7 @@ from torch.autograd.function import _SingleLevelFunction
 
 from attrfunc.core.trees import floats
 
-__all__ = ["below", "lowered", "replayed", "tracked", "with_pull"]
+__all__ = ["below", "compiled", "lowered", "replayed", "tracked", "with_pull"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
 
@@ -88,6 +88,34 @@ def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
                 )
             ]
         )
+
+
+class _Compiled(torch.autograd.Function):
+    """What a compiler traces; it holds at all levels, so that only its first derivative is right."""
+
+    @staticmethod
+    def forward(value: Tensor, pull: Pull, *inputs: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.pull = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return None, None, *ctx.pull(gradient)
+
+
+def compiled(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
+    """A result with this gradient at it, for a compiler; `pull` need not be linear, and has no derivatives.
+
+    Args:
+        result: As above.
+        pull: As above.
+        inputs: As above.
+    """
+    values, restore = floats(result)
+    return restore([_Compiled.apply(values[0], pull, *inputs)])  # type: ignore[no-untyped-call]
 
 
 def replayed(result: Any, pull: Pull, inputs: Sequence[Tensor], constants: Sequence[Tensor]) -> Any:

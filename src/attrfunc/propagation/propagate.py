@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -21,9 +22,11 @@ from attrfunc.propagation.rule_book import RuleBook
 
 __all__ = ["layer_names", "multipliers", "propagated"]
 
+log = logging.getLogger("attrfunc")
+
 
 def multipliers(
-    problem: Problem, book: RuleBook, start: list[Tensor], end: list[Tensor]
+    problem: Problem, book: RuleBook, start: list[Tensor], end: list[Tensor], *, shared: bool = False
 ) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
     """The scores at two points, and the gradients at the second one under rules that compare the two.
 
@@ -32,11 +35,23 @@ def multipliers(
         book: The rules.
         start: The point at the baseline.
         end: The point at the input.
+        shared: Whether the baseline is the same for all examples; the network then runs there once, if it can.
 
     Returns:
         The sums of all scores at both points, and one gradient for each tensor of the point.
     """
-    low, at_baseline = _recorded(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in start]))
+    if shared and problem.shares_runs():
+        try:
+            return _compared(problem, book, lambda part: part.shared_scores([leaf[:1].clone() for leaf in start]), end)
+        except Exception as error:
+            log.debug("the baseline runs for each example, since a single one runs otherwise: %s", error)
+    return _compared(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in start]), end)
+
+
+def _compared(
+    problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: list[Tensor]
+) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+    low, at_baseline = _recorded(problem, book, at_start)
     at_point = None
     if torch.compiler.is_compiling():
         _, at_point = _recorded(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in end]))
@@ -62,6 +77,8 @@ def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Ten
         interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point))
         point, gradient = interpreted.gradient()
     problem.structured_as(interpreted)
+    if torch.compiler.is_compiling() and not book.linear:
+        gradient = [leaf.detach() for leaf in gradient]  # whose graph would give wrong derivatives
     return point, gradient
 
 

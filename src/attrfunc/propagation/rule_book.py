@@ -11,6 +11,7 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
       then finds it as `operation.part`, and its `pull` gives one gradient more, for the part.
     * `natural`: the operation's own gradient;
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
+    * `Nonlinear(rule)`: a rule whose `pull` looks at the gradient itself, at its sign say.
     * `Opened(function)`: the function is what the operation computes, and is interpreted in its place.
 
     A compiler shows an `autograd.Function` to no mode: where one runs, call the method outside `torch.compile`.
@@ -31,7 +32,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -41,7 +42,7 @@ from attrfunc.core.errors import ArgumentError, describe, near
 from attrfunc.propagation.names import Key, named_key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["Linear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
+__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
 
@@ -70,6 +71,20 @@ class Linear:
     rule: Callable[[Operation], tuple[Any, Pull]]
 
 
+@dataclass(frozen=True)
+class Nonlinear:
+    """A rule whose `pull` is not a linear function of the gradient.
+
+    Only compilers need to be told. What they replay a linear `pull` with, its transpose, has the right derivatives;
+    what they replay this one with has none, so under `torch.compile` attributions have no graph.
+
+    Attributes:
+        rule: The rule.
+    """
+
+    rule: Callable[[Operation], tuple[Any, Pull]]
+
+
 class _Natural:
     def __repr__(self) -> str:
         return "natural"
@@ -78,7 +93,7 @@ class _Natural:
 natural = _Natural()
 """The rule of operations whose own gradient is right: those that are linear in what depends on the point."""
 
-Rule = Callable[[Operation], tuple[Any, ...]] | Opened | Linear | _Natural
+Rule = Callable[[Operation], tuple[Any, ...]] | Opened | Linear | Nonlinear | _Natural
 Rules = Mapping[Any, Any]
 
 
@@ -89,11 +104,13 @@ class RuleBook:
     Attributes:
         rules: By key; see `attrfunc.propagation.names`.
         layers: The books inside some layers, by name.
+        default: The rule of operations that none is named for; without one they are errors.
         parts: The natural operations, besides those that only rearrange, that keep a part of their first operand apart.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
+    default: Rule | None = None
     parts: frozenset[Key] | None = None
 
     def __repr__(self) -> str:
@@ -104,18 +121,32 @@ class RuleBook:
         """This book with other rules laid over it."""
         if isinstance(other, RuleBook):
             layers = {name: book | other for name, book in self.layers.items()} | other.layers
-            return RuleBook(self.rules | other.rules, layers, other.parts or self.parts)
+            default = self.default if other.default is None else other.default
+            return RuleBook(self.rules | other.rules, layers, default, other.parts or self.parts)
         own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
-        base = RuleBook(self.rules | own, {name: book | own for name, book in self.layers.items()}, self.parts)
+        base = replace(self, rules=self.rules | own, layers={name: book | own for name, book in self.layers.items()})
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
-        return RuleBook(base.rules, base.layers | inner, base.parts)
+        return replace(base, layers=base.layers | inner)
 
-    def find(self, key: Key, places: Sequence[str] = ()) -> Rule | None:
-        """The rule for an operation inside these layers, the innermost last."""
-        for place in reversed(places):
-            if place in self.layers:
-                return self.layers[place].rules.get(key)
-        return self.rules.get(key)
+    def find(self, key: Key, places: Sequence[str] = (), body: Callable[..., Any] | None = None) -> Rule | None:
+        """The rule for an operation.
+
+        Args:
+            key: The operation.
+            places: The layers that it runs in, the innermost last.
+            body: What an operation of the user's computes, which is interpreted where no rule is for it.
+        """
+        book = next((self.layers[place] for place in reversed(places) if place in self.layers), self)
+        rule = book.rules.get(key)
+        if rule is not None:
+            return rule
+        return book.default if body is None else Opened(body)
+
+    @property
+    def linear(self) -> bool:
+        """Whether all rules are linear in the gradient, so that a compiler can replay them with their derivatives."""
+        books = [self, *self.layers.values()]
+        return not any(isinstance(rule, Nonlinear) for book in books for rule in (book.default, *book.rules.values()))
 
 
 def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[str]) -> RuleBook:
@@ -134,7 +165,7 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
     if not isinstance(rules, Mapping | RuleBook):
         raise ArgumentError("rules", describe(rules), "a RuleBook, or a dictionary from operations to rules", _FORMS)
     for rule in rules.rules.values() if isinstance(rules, RuleBook) else pytree.tree_leaves(dict(rules)):
-        if not (callable(rule) or isinstance(rule, Opened | Linear | _Natural | RuleBook)):
+        if not (callable(rule) or isinstance(rule, Opened | Linear | Nonlinear | _Natural | RuleBook)):
             raise ArgumentError("rules", describe(rule), "a rule for each operation", _FORMS)
     book = rules if isinstance(rules, RuleBook) else base | rules
     for name in book.layers:

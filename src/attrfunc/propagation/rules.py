@@ -1,6 +1,7 @@
-"""`attrfunc.rules`: the rules and rule books of `attrfunc.lrp`.
+"""`attrfunc.rules`: the rules and rule books of `attrfunc.lrp`, and the rules of guided backpropagation.
 
-The rules are documented in `attrfunc.propagation.lrp_rules`, the books in `attrfunc.propagation.lrp_books`.
+The rules are documented in `attrfunc.propagation.lrp_rules` and `attrfunc.propagation.rectifiers`, the books in
+`attrfunc.propagation.lrp_books`.
 """
 
 from attrfunc.propagation.lrp_books import (
@@ -24,11 +25,13 @@ from attrfunc.propagation.lrp_rules import (
     z_box,
     z_plus,
 )
+from attrfunc.propagation.rectifiers import deconvolved, guided
 
 __all__ = [
     "alpha_beta",
     "attn_lrp",
     "cp_lrp",
+    "deconvolved",
     "epsilon",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",
@@ -38,6 +41,7 @@ __all__ = [
     "flat",
     "for_layers",
     "gamma",
+    "guided",
     "identity",
     "reweighted",
     "w_square",

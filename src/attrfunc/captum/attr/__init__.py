@@ -29,10 +29,16 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   `n_samples` points of a path, one lies in each of as many equal parts, so the variance is lower. With
   `multiply_by_inputs=False` deltas are what they are with `True`, since average gradients do not add up to anything.
 * `torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.
+* Shapley values take fewer evaluations, or have lower errors after as many; `attrfunc.captum.attr.shapley` says how.
 * Deltas of a `NoiseTunnel` stand example by example whatever `nt_samples_batch_size`; Captum's batch by batch. Without
   that argument the library chooses how many samples to take at once, where Captum takes all.
 * In a `NoiseTunnel`, gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum
   draws twice, or raises.
+* Guided backpropagation and deconvolution change what goes back through ReLU in whatever form a model writes it, and
+  through its relatives (`attrfunc.propagation.rectifiers`), and take any callable. Captum changes `nn.ReLU` modules
+  alone: with `F.relu` or GELU it gives the plain gradient.
+* `GuidedGradCam` raises where the map does not fit an input, as for a table beside an image. Captum warns, and gives an
+  empty tensor for that input.
 * `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
@@ -42,6 +48,14 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   `EpsilonRule`. Rules of one's own define `as_rule`. `LayerLRP` gives the relevance of activations and, with
   `layer=None`, of all modules without parts. The rules are here, and in `attrfunc.captum.attr._utils.lrp_rules`
   as in Captum.
+* In `Lime` one set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of them;
+  where all coalitions are no more than `n_samples`, each is taken once; gaps in the numbers of groups get zeros, and
+  are not fitted. Weights of which only one is not negligible raise.
+* A `DataLoaderAttribution` takes batches that are tuples or single tensors, of which Captum raises or takes single
+  rows; it refuses to compare single outputs between passes of a loader that shuffles.
+* A `ClassSummarizer` takes equal numbers in a tensor of labels as one class; Captum makes each a class of its own. The
+  name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
+* `ProductBaselines` draws from torch's default generator.
 * `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
   score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
   batch, as in Captum; one that returns several, not one for each example, raises.
@@ -63,7 +77,9 @@ from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule as EpsilonRule
 from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
 from attrfunc.captum.attr._utils.lrp_rules import IdentityRule as IdentityRule
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.baselines import ProductBaselines
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
+from attrfunc.captum.attr.dataloader_attr import DataLoaderAttribution, InputRole
 from attrfunc.captum.attr.deep_lift import (
     DeepLift,
     DeepLiftShap,
@@ -74,12 +90,20 @@ from attrfunc.captum.attr.deep_lift import (
 )
 from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
 from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
+from attrfunc.captum.attr.guided import (
+    Deconvolution,
+    GuidedBackprop,
+    GuidedGradCam,
+    NeuronDeconvolution,
+    NeuronGuidedBackprop,
+)
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
     LayerGradientXActivation,
     LayerIntegratedGradients,
 )
+from attrfunc.captum.attr.lime import Lime, LimeBase
 from attrfunc.captum.attr.lrp import LRP, LayerLRP
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
@@ -92,19 +116,32 @@ from attrfunc.captum.attr.perturbation import (
     Occlusion,
     PerturbationAttribution,
 )
+from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
+from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
+from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
 __all__ = [
     "LRP",
+    "MSE",
     "Attribution",
+    "ClassSummarizer",
+    "CommonStats",
+    "Count",
+    "DataLoaderAttribution",
+    "Deconvolution",
     "DeepLift",
     "DeepLiftShap",
     "FeatureAblation",
     "FeaturePermutation",
     "GradientAttribution",
     "GradientShap",
+    "GuidedBackprop",
+    "GuidedGradCam",
+    "InputRole",
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "KernelShap",
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
@@ -117,16 +154,32 @@ __all__ = [
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
     "LayerLRP",
+    "Lime",
+    "LimeBase",
+    "Max",
+    "Mean",
+    "Min",
     "NeuronAttribution",
     "NeuronConductance",
+    "NeuronDeconvolution",
     "NeuronDeepLift",
     "NeuronDeepLiftShap",
     "NeuronFeatureAblation",
     "NeuronGradient",
     "NeuronGradientShap",
+    "NeuronGuidedBackprop",
     "NeuronIntegratedGradients",
     "NoiseTunnel",
     "Occlusion",
     "PerturbationAttribution",
+    "ProductBaselines",
     "Saliency",
+    "ShapleyValueSampling",
+    "ShapleyValues",
+    "StatValue",
+    "StdDev",
+    "Sum",
+    "Summarizer",
+    "SummarizerSingleTensor",
+    "Var",
 ]

@@ -38,6 +38,7 @@ __all__ = [
     "NeuronFeatureAblation",
     "Occlusion",
     "PerturbationAttribution",
+    "WithFutures",
 ]
 
 Mask = None | Tensor | tuple[Tensor, ...]
@@ -83,7 +84,7 @@ def _is_of_the_batch(output: Any, rows: int) -> bool:
     return isinstance(output, int | float)
 
 
-class _Futures(PerturbationAttribution):
+class WithFutures(PerturbationAttribution):
     """Base of the classes whose `attribute` can wait for a model that returns futures."""
 
     def _future(self, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -118,7 +119,7 @@ def _awaited(forward_func: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-class FeatureAblation(_Futures):
+class FeatureAblation(WithFutures):
     """Feature ablation; see `attrfunc.feature_ablation`.
 
     Args:

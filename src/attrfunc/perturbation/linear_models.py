@@ -1,0 +1,209 @@
+"""Linear models of a game, fitted to the scores of some coalitions.
+
+This is where `linear_model` is documented. It is a callable `(features, scores, weights) -> coefficients`:
+
+features: `(K, n)`, or `(K, B, n)` where examples have features of their own: K samples of n numbers; booleans, too.
+scores: `(K, B)`, what is to be predicted.
+weights: `(K, B)`, or `(K, 1)` if they are alike for all examples: what each sample counts, at least 0.
+coefficients: `(B, n)`, without the intercept.
+
+`ridge` and `least_squares` are differentiable with respect to all three; what scikit-learn fits is not. Only ratios of
+weights matter: they are scaled to a mean of 1.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.core.transforms import differentiated, known, wrapped
+
+__all__ = ["LinearModel", "lasso", "least_squares", "linear_fit", "ridge", "scikit_learn"]
+
+LinearModel = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+# What is left of a feature's square once the features before it are taken out, if it is to count as its own.
+INDEPENDENT = 1e-10
+
+
+def ridge(alpha: float = 1.0, *, intercept: bool = True) -> LinearModel:
+    """A linear model with a penalty on squared coefficients.
+
+    It minimises `sum_k w_k (y_k - a - z_k . c)^2 + alpha |c|^2`, with weights w of mean 1; a is not penalised.
+
+    Args:
+        alpha: The penalty. Few samples determine any number of coefficients with it.
+        intercept: `False` leaves a out.
+
+    Returns:
+        A linear model; see `attrfunc.perturbation.linear_models`.
+
+    Raises:
+        ArgumentError: If `alpha` is not above 0.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> y = z @ torch.tensor([[3.0], [-1.0]]) + 5
+        >>> af.ridge(1.0)(z, y, torch.ones(4, 1))  # shrunk by 1 / (1 + alpha): z - mean(z) has squares that sum to 1
+        tensor([[ 1.5000, -0.5000]])
+    """
+    if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
+        raise ArgumentError(
+            "alpha", describe(alpha), "a finite number above 0", "For no penalty use af.least_squares()."
+        ).within("ridge")
+    return lambda features, scores, weights: linear_fit(features, scores, weights, alpha=alpha, intercept=intercept)
+
+
+def least_squares(*, intercept: bool = True) -> LinearModel:
+    """A linear model without a penalty.
+
+    It minimises `sum_k w_k (y_k - a - z_k . c)^2`. A score that is linear in the features is recovered exactly.
+
+    Args:
+        intercept: `False` leaves a out.
+
+    Returns:
+        A linear model, which raises `ArgumentError` if the samples do not determine it; see
+        `attrfunc.perturbation.linear_models`.
+
+    Example:
+        >>> z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> y = z @ torch.tensor([[3.0], [-1.0]]) + 5
+        >>> af.least_squares()(z, y, torch.ones(4, 1))
+        tensor([[ 3., -1.]])
+    """
+    return lambda features, scores, weights: linear_fit(features, scores, weights, alpha=0.0, intercept=intercept)
+
+
+def lasso(alpha: float = 0.01, **options: Any) -> LinearModel:
+    """A linear model with a penalty on absolute coefficients, most of which become zero; by scikit-learn.
+
+    Args:
+        alpha: The penalty of `sklearn.linear_model.Lasso`, which minimises
+            `sum_k w_k (y_k - a - z_k . c)^2 / (2 K) + alpha |c|_1`.
+        options: Its other options.
+
+    Returns:
+        A linear model that has no gradient; see `attrfunc.perturbation.linear_models`.
+
+    Raises:
+        ArgumentError: If scikit-learn is missing.
+
+    Example:
+        >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
+        >>> af.lime(model, x, target=1, linear_model=af.lasso(0.01)).shape
+        torch.Size([5, 3])
+    """
+    try:
+        from sklearn.linear_model import Lasso
+    except ImportError:
+        raise ArgumentError(
+            "linear_model",
+            "lasso without scikit-learn",
+            "scikit-learn installed",
+            "Install the extra attrfunc[sklearn].",
+        ).within("lasso") from None
+    return scikit_learn(Lasso(alpha=alpha, **options))
+
+
+def scikit_learn(estimator: Any) -> LinearModel:
+    """Any linear estimator of scikit-learn as a linear model.
+
+    Args:
+        estimator: An object with `fit(X, y, sample_weight=...)` and, after it, `coef_`; it is copied for each fit.
+
+    Returns:
+        A linear model that has no gradient; see `attrfunc.perturbation.linear_models`.
+
+    Raises:
+        ArgumentError: If it cannot fit.
+
+    Example:
+        >>> from sklearn.linear_model import HuberRegressor
+        >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
+        >>> af.lime(model, x, target=1, linear_model=af.scikit_learn(HuberRegressor())).shape
+        torch.Size([5, 3])
+    """
+    if not hasattr(estimator, "fit"):
+        raise ArgumentError(
+            "estimator", describe(estimator), "an estimator with `fit`", "Pass an object, not its class or name."
+        ).within("scikit_learn")
+
+    def fit(features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
+        require_no_gradient(type(estimator).__name__, features, scores, weights)
+        found = []
+        for row in range(scores.shape[1]):
+            own = features if features.dim() == 2 else features[:, row]
+            weight = weights[:, row if weights.shape[1] > 1 else 0]
+            numbers = [part.detach().cpu().double().numpy() for part in (own, scores[:, row], weight)]
+            fitted = copy.deepcopy(estimator).fit(numbers[0], numbers[1], sample_weight=numbers[2])
+            found.append(torch.from_numpy(fitted.coef_.reshape(-1)))
+        return torch.stack(found).to(scores.device, result_type(scores))
+
+    return fit
+
+
+def require_no_gradient(name: str, *tensors: Tensor) -> None:
+    """Raise if a transform or autograd works through what a solver outside torch is given."""
+    if any(wrapped(part) or differentiated(part) for part in tensors):
+        raise ModelError(
+            f"{name} is fitted outside torch, so no transform of torch.func and no gradient goes through it. Call it "
+            "under torch.no_grad() and without vmap, or use linear_model=af.ridge()."
+        )
+
+
+def result_type(scores: Tensor) -> torch.dtype:
+    """The dtype of coefficients: that of the scores, or the default where these are integers."""
+    return scores.dtype if scores.is_floating_point() else torch.get_default_dtype()
+
+
+def linear_fit(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: float, intercept: bool) -> Tensor:
+    """Weighted least squares with a penalty on squares, for all examples at once, in double precision.
+
+    Args:
+        features: Features, as in this module.
+        scores: Scores `(K, B)`.
+        weights: Weights `(K, B)` or `(K, 1)`.
+        alpha: The penalty; 0 is none.
+        intercept: Whether there is an intercept.
+
+    Returns:
+        Coefficients `(B, n)` in the dtype of the scores.
+
+    Raises:
+        ArgumentError: If the samples do not determine the coefficients.
+    """
+    z = (features[None] if features.dim() == 2 else features.transpose(0, 1)).double()
+    y, w = scores.T.double(), weights.T.double()
+    count, n = z.shape[1:]
+    if alpha == 0 and count < n + intercept:
+        raise too_few(f"{count} samples for {n} groups", f"at least {n + intercept}")
+    w = w / w.mean(1, keepdim=True)
+    if intercept:
+        share = w / count
+        z = z - share[:, None] @ z
+        y = y - (share * y).sum(1, keepdim=True)
+    if alpha > 0 and count < n:
+        # As many equations as samples: c = z' (w z z' + alpha)^-1 w y.
+        inner = w[:, :, None] * (z @ z.mT) + alpha * torch.eye(count, dtype=z.dtype, device=z.device)
+        coefficients = z.mT @ torch.linalg.solve(inner, (w * y)[:, :, None])
+    else:
+        weighted = w[:, :, None] * z
+        gram = weighted.mT @ z + alpha * torch.eye(n, dtype=z.dtype, device=z.device)
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        left, whole = factor.diagonal(dim1=-2, dim2=-1).square(), gram.diagonal(dim1=-2, dim2=-1)
+        if alpha == 0 and known((failed != 0).any() | ~(left > INDEPENDENT * whole).all()):
+            raise too_few(f"{count} samples that do not tell the {n} groups apart", "samples that do")
+        coefficients = torch.cholesky_solve(weighted.mT @ y[:, :, None], factor)
+    return coefficients[:, :, 0].to(result_type(scores))
+
+
+def too_few(got: str, expected: str) -> ArgumentError:
+    """The error of least squares without a unique solution."""
+    fix = "Draw more of them, make fewer groups with feature_mask, or use linear_model=af.ridge()."
+    return ArgumentError("n_samples", got, expected, fix)

@@ -1,0 +1,146 @@
+"""How much a coalition counts when a linear model is fitted around an input: similarity kernels.
+
+This is where `similarity` is documented. It is a callable `(coalitions, game) -> weights`:
+
+coalitions: Which groups are present, booleans `(K, n)`.
+game: The opened `Game`: `game.end` and `game.start` are the tensors with all groups present and all replaced,
+    `game.points(coalitions)` those of coalitions.
+weights: `(K,)`, alike for all examples, or `(K, B)`; at least 0. Only their ratios matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.transforms import known
+from attrfunc.perturbation.game import Game
+
+__all__ = ["Similarity", "checked", "exponential_kernel", "weigh"]
+
+Similarity = Callable[[Tensor, Game], Tensor]
+
+# Norms below this count as this: the cosine to the zero vector is 0.
+SMALLEST_NORM = 1e-8
+# Weights that sum to less than this part of the largest do not count.
+NEGLIGIBLE = 1e-9
+
+
+def exponential_kernel(
+    distance: Literal["cosine", "euclidean"] = "cosine",
+    *,
+    width: float = 0.25,
+    space: Literal["coalition", "input"] = "coalition",
+) -> Similarity:
+    """The similarity kernel of LIME, `exp(-d^2 / (2 width^2))`.
+
+    Args:
+        distance: d is 1 less the cosine, or the Euclidean distance.
+        width: Width of the kernel.
+        space: What is compared. `"coalition"`: the coalition, as a vector of zeros and ones, and that of all groups;
+            then weights are alike for all examples, and do not depend on the input's units. `"input"`: the perturbed
+            input (or activation) and the input itself, floating-point.
+
+    Returns:
+        A similarity kernel; see `attrfunc.perturbation.similarity`.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+
+    Example:
+        >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
+        >>> kernel = af.exponential_kernel("euclidean", width=2.0, space="input")
+        >>> af.lime(model, x, target=1, similarity=kernel).shape
+        torch.Size([5, 3])
+    """
+    _check("distance", distance, distance in ("cosine", "euclidean"), "'cosine' or 'euclidean'")
+    _check("space", space, space in ("coalition", "input"), "'coalition' or 'input'")
+    right = isinstance(width, int | float) and 0 < width < math.inf
+    _check("width", width, right, "a finite number above 0")
+
+    def kernel(coalitions: Tensor, game: Game) -> Tensor:
+        if space == "input" and not all(leaf.is_floating_point() for leaf in game.end):
+            got = "a kernel in the space of inputs that are integers"
+            fix = "Use af.exponential_kernel(space='coalition')."
+            raise ArgumentError("similarity", got, "floating-point inputs, which have distances", fix)
+        ends = _products(game, distance) if space == "input" else _units(game, distance)
+        present = coalitions.double()
+        square = _one_less_cosine(present, *ends).square() if distance == "cosine" else (1 - present) @ ends[0].T
+        return torch.exp(-square / (2 * width**2))
+
+    return kernel
+
+
+def _check(name: str, given: object, right: bool, expected: str) -> None:
+    if not right:
+        raise ArgumentError(name, describe(given), expected, "See its documentation.").within("exponential_kernel")
+
+
+def _products(game: Game, distance: str) -> tuple[Tensor, ...]:
+    """For each group `(B, n)`: `x . x`, `x . b` and `b . b`; or `(x - b) . (x - b)`.
+
+    Groups do not overlap, so that products over all elements are sums of these.
+    """
+    ends = [(end.double(), start.double()) for end, start in zip(game.end, game.start, strict=True)]
+    if distance == "euclidean":
+        return (game.group_sums([(end - start).square() for end, start in ends]),)
+    return tuple(
+        game.group_sums(products)
+        for products in zip(*[(end.square(), end * start, start.square()) for end, start in ends], strict=True)
+    )
+
+
+def _units(game: Game, distance: str) -> tuple[Tensor, ...]:
+    """The same `(1, n)` where each group is one number, 1 if it is present and else 0."""
+    ones = torch.ones(1, game.players, dtype=torch.float64, device=game.end[0].device)
+    return (ones,) if distance == "euclidean" else (ones, 0 * ones, 0 * ones)
+
+
+def _one_less_cosine(present: Tensor, ends: Tensor, mixed: Tensor, starts: Tensor) -> Tensor:
+    """`(K, B)`, from who is present and the products of each group."""
+    product = present @ ends.T + (1 - present) @ mixed.T
+    square = present @ ends.T + (1 - present) @ starts.T
+    norms = square.clamp(min=SMALLEST_NORM**2).sqrt() * ends.sum(1).clamp(min=SMALLEST_NORM**2).sqrt()
+    return 1 - product / norms
+
+
+def weigh(similarity: Similarity, coalitions: Tensor, game: Game) -> Tensor:
+    """The weights `(K, B)` or `(K, 1)` of coalitions.
+
+    Raises:
+        ArgumentError: If they cannot be right, or leave no more than one coalition.
+    """
+    given, count = similarity(coalitions, game), len(coalitions)
+    weights = given[:, None] if isinstance(given, Tensor) and given.dim() == 1 else given
+    if not isinstance(weights, Tensor) or weights.shape not in ((count, 1), (count, game.rows)):
+        raise ArgumentError(
+            "similarity",
+            f"a callable that gives {describe(given)}",
+            f"weights of shape ({count},) or ({count}, {game.rows})",
+            "Give one weight for each coalition, or one for each of these and each example.",
+        )
+    return checked(weights)
+
+
+def checked(weights: Tensor) -> Tensor:
+    """The weights `(K, B)` in double precision.
+
+    Raises:
+        ArgumentError: If they are negative or not finite, or leave no more than one sample.
+    """
+    if known((~torch.isfinite(weights) | (weights < 0)).any()):
+        raise ArgumentError("similarity", "weights that are negative or not finite", "weights of at least 0", "Clamp.")
+    weights = weights.double()
+    if len(weights) > 1 and known((weights.amax(0) >= (1 - NEGLIGIBLE) * weights.sum(0)).any()):
+        raise ArgumentError(
+            "similarity",
+            f"weights of which all but one make less than {NEGLIGIBLE} of the sum",
+            "several samples that count",
+            "Widen the kernel: similarity=af.exponential_kernel(width=...), or take distances between coalitions.",
+        )
+    return weights

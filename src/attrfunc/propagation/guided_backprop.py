@@ -1,0 +1,63 @@
+"""Guided backpropagation (Springenberg et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrfunc.core.method import method, open_problem
+from attrfunc.core.target import Target
+from attrfunc.core.views import Model
+from attrfunc.propagation.propagate import layer_names, propagated
+from attrfunc.propagation.rectifiers import GUIDED
+from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
+
+__all__ = ["guided_backprop"]
+
+
+@method
+def guided_backprop(
+    model: Model,
+    x: Any,
+    *,
+    target: Target = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    rules: RuleBook | Rules | None = None,
+) -> Any:
+    """The gradient of the score, of which only what is positive goes back through each ReLU.
+
+    `f'(z) max(g, 0)` goes back from an activation `f(z)` with the gradient `g` at its value, for ReLU and its relatives
+    in whatever form a model writes them; see `attrfunc.propagation.rectifiers`.
+
+    Args:
+        model: A module, any callable, or a view of one.
+        x: The input, a tensor `(B, *S)` or a structure of them.
+        target: Which output is attributed; see `attrfunc.core.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        kwargs: Keyword arguments of the model.
+        rules: Other rules; see `attrfunc.propagation.rule_book`.
+
+    Returns:
+        What goes back, in units of the score per unit of the point, with the structure and shapes of `x` (or of the
+        layer's activation; for a list of layers, a list, from one forward and one backward pass). *Sensitivity*: zeros
+        where the score does not depend on the point. It is a picture of what the network detects, sharp and hardly
+        dependent on the class; its values add up to nothing. Under `torch.compile` it has no derivatives.
+
+    Raises:
+        ArgumentError: If an argument cannot be right.
+        ModelError: If the score is not finite, or torch.func cannot trace the model.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> x = torch.ones(5, 3)
+        >>> open_gates = (model[0](x) > 0) * model[2].weight[1].relu()
+        >>> torch.allclose(af.guided_backprop(model, x, target=1), open_gates @ model[0].weight)
+        True
+
+    Reference:
+        Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for Simplicity, ICLR workshop 2015.
+    """
+    problem = open_problem(model, x, target, args, kwargs)
+    _, gradient = propagated(problem, laid_over(GUIDED, rules, layer_names(problem)))
+    return problem.restore(gradient)
