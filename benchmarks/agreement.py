@@ -32,7 +32,9 @@ class Agreement(NamedTuple):
 
 def runs_of(ways: Method, task: Task, rows: Rows) -> dict[str, Run]:
     """Everyone who runs this task, by name."""
-    runs: dict[str, Run] = {"ours": partial(ways.ours, task), "captum": partial(ways.captum, task, None)}
+    runs: dict[str, Run] = {"ours": partial(ways.ours, task)}
+    if ways.captum:
+        runs["captum"] = partial(ways.captum, task, None)
     if ways.tunable:
         runs["tuned"] = partial(ways.captum, task, rows.get("tuned"))
     if ways.bare:

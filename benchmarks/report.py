@@ -130,7 +130,8 @@ def verdict(row: Row, peer: str) -> str:
 
 
 def memory_ratio(row: Row) -> float:
-    return row.memory["captum"] / max(row.memory["ours"], 0.1)
+    peer = "captum" if "captum" in row.memory else "other"
+    return row.memory[peer] / max(row.memory["ours"], 0.1)
 
 
 def verdicts(row: Row) -> dict[str, str]:

@@ -93,7 +93,7 @@ class Method:
 
     Attributes:
         ours: attrfunc's.
-        captum: Captum's.
+        captum: Captum's; None where it has no such method.
         bare: By hand.
         tunable: Whether Captum has a number of rows to choose.
         chunked: Whether the way by hand has.
@@ -103,7 +103,7 @@ class Method:
     """
 
     ours: Callable[[Task], Result]
-    captum: Peer
+    captum: Peer | None
     bare: Peer | None
     tunable: bool = True
     chunked: bool = True
@@ -122,10 +122,11 @@ class Method:
             return torch.vmap(one, chunk_size=16)(torch.arange(task.classes))
 
         def captum(task: Task, rows: int | None) -> Tensor:
+            assert self.captum is not None
             return torch.stack([self.captum(replace(task, target=c), rows) for c in range(task.classes)])
 
         def other(task: Task, rows: int | None) -> Tensor:
             assert self.other is not None
             return torch.stack([self.other(replace(task, target=c), rows) for c in range(task.classes)])
 
-        return replace(self, ours=ours, captum=captum, other=self.other and other)
+        return replace(self, ours=ours, captum=self.captum and captum, other=self.other and other)

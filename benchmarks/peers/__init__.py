@@ -6,6 +6,7 @@ from benchmarks.peers.deep_lift import DEEP_LIFT, DEEP_LIFT_SHAP, HYPOTHETICAL
 from benchmarks.peers.gradients import GRAD_CAM, IG, SALIENCY
 from benchmarks.peers.guided import DECONVOLUTION, GUIDED_BACKPROP, GUIDED_GRAD_CAM
 from benchmarks.peers.lime import lime
+from benchmarks.peers.lrp import LRP_ALPHA_BETA, LRP_BOX, LRP_EPSILON, LRP_PLUS
 from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDUCTANCE
 from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
@@ -23,6 +24,10 @@ __all__ = [
     "HYPOTHETICAL",
     "IG",
     "INTERNAL_INFLUENCE",
+    "LRP_ALPHA_BETA",
+    "LRP_BOX",
+    "LRP_EPSILON",
+    "LRP_PLUS",
     "NEURON_CONDUCTANCE",
     "SALIENCY",
     "SMOOTH_IG",

@@ -1,31 +1,9 @@
-"""zennit, which asks for torchvision only to name the networks of its canonizers."""
-
-import sys
-import types
+"""zennit as LRP's peer."""
 
 import torch
+from benchmarks.zennit_alone import zennit
 
-
-def _import():
-    names = ("torchvision", "torchvision.models", "torchvision.models.resnet", "torchvision.models.vgg")
-    stubs = {name: types.ModuleType(name) for name in names if name not in sys.modules}
-    for kind in ("BasicBlock", "Bottleneck", "ResNet", "VGG"):
-        for name in ("torchvision.models.resnet", "torchvision.models.vgg"):
-            if name in stubs:
-                setattr(stubs[name], kind, type(kind, (), {}))
-    sys.modules.update(stubs)
-    try:
-        import zennit.canonizers
-        import zennit.composites
-        import zennit.rules
-        import zennit.torchvision
-    finally:
-        for name in stubs:
-            del sys.modules[name]
-    return zennit
-
-
-zennit = _import()
+__all__ = ["relevance", "zennit"]
 
 
 def relevance(composite, model, x, target):
@@ -33,7 +11,8 @@ def relevance(composite, model, x, target):
     x = x.clone().requires_grad_()
     with composite.context(model) as modified:
         out = modified(x)
+        rows = torch.arange(len(x))
         seed = torch.zeros_like(out)
-        seed[torch.arange(len(x)), target] = out.detach()[torch.arange(len(x)), target]
+        seed[rows, target] = out.detach()[rows, target]
         (found,) = torch.autograd.grad(out, x, seed)
     return found

@@ -21,7 +21,6 @@ from attrfunc.propagation.lrp_rules import (
     RuleFunction,
     alpha_beta,
     epsilon,
-    first,
     flat,
     gamma,
     identity,
@@ -169,7 +168,7 @@ def epsilon_gamma_box(
         ArgumentError: If a bound is missing.
     """
     box, later = z_box(low, high, epsilon=stabilizer), _gamma(gamma, epsilon=stabilizer, bias=bias)
-    return _book(epsilon, stabilizer, bias, first(box, later, _CONVOLUTIONS))
+    return _book(epsilon, stabilizer, bias, _first(box, later, _CONVOLUTIONS))
 
 
 def epsilon_plus_flat(epsilon: float = 1e-6, *, stabilizer: float = 1e-6, bias: bool = True) -> RuleBook:
@@ -185,9 +184,19 @@ def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, *, stabilizer: float = 1e-6
 _gamma = gamma
 
 
+def _first(rule: RuleFunction, otherwise: RuleFunction, among: frozenset[Key]) -> RuleFunction:
+    """One rule for the first of these operations that a model runs, another for the later ones."""
+
+    def chosen(operation: Operation) -> Ruled:
+        earlier = operation.call.earlier if operation.call is not None else frozenset()
+        return (otherwise if earlier & among else rule)(operation)
+
+    return chosen
+
+
 def _flat_first(book: RuleBook, stabilizer: float) -> RuleBook:
     spread = flat(epsilon=stabilizer)
-    return book | {key: first(spread, book.rules[key], WEIGHTED) for key in WEIGHTED}  # type: ignore[arg-type]
+    return book | {key: _first(spread, book.rules[key], WEIGHTED) for key in WEIGHTED}  # type: ignore[arg-type]
 
 
 def _book(dense: float, stabilizer: float, bias: bool, convolution: RuleFunction | None = None) -> RuleBook:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from attrfunc.propagation import opened
 from attrfunc.propagation.affine import PRODUCTS
-from attrfunc.propagation.lrp_rules import RuleFunction, identity, shared, stabilized
+from attrfunc.propagation.contributions import shared, stabilized
+from attrfunc.propagation.lrp_rules import RuleFunction, identity
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
 

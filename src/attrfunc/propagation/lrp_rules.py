@@ -13,39 +13,42 @@ bias: Whether biases, and constants that are added, take the shares of relevance
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.method import named
 from attrfunc.core.transforms import known
 from attrfunc.propagation.affine import PRODUCTS, Affine, Folded, affine
+from attrfunc.propagation.contributions import Pull, shared, shared_by_terms, signed, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
 
 __all__ = [
     "alpha_beta",
     "epsilon",
-    "first",
     "flat",
     "gamma",
     "identity",
     "reweighted",
-    "shared",
-    "stabilized",
     "w_square",
     "z_box",
     "z_plus",
 ]
 
-Pull = Callable[[Tensor], Sequence[Tensor]]
 Ruled = tuple[Any, Pull]
 RuleFunction = Callable[[Operation], Ruled]
-Term = tuple[Tensor, Tensor, Tensor | None]
-"""An input, a weight and a bias."""
+P = ParamSpec("P")
 
 
+def _named(factory: Callable[P, RuleFunction]) -> Callable[P, RuleFunction]:
+    """Let errors name the rule."""
+    return named(factory.__name__, factory)
+
+
+@_named
 def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     """LRP-epsilon: `x w R / (z + epsilon sign z)` (Bach et al. 2015).
 
@@ -53,8 +56,8 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     al. 2024).
 
     Args:
-        epsilon: See above; 0 is LRP-0.
-        bias: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`; 0 is LRP-0.
+        bias: See there.
 
     Returns:
         A rule.
@@ -71,7 +74,7 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
             layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
             if layer is not None:
                 own = layer.bias if bias else None
-                return [_shared(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
+                return [shared_by_terms(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
             return shared(operation.inputs, denominator, pull, relevance)
 
         return value, back
@@ -79,6 +82,7 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     return rule
 
 
+@_named
 def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """LRP-gamma: contributions of an output's own sign weigh `1 + gamma` times as much (Montavon et al. 2019).
 
@@ -87,8 +91,8 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> R
 
     Args:
         gamma: How much more.
-        epsilon: See above.
-        bias: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
+        bias: See there.
 
     Returns:
         A rule.
@@ -103,17 +107,18 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> R
             part = relevance * there
             if known((part != 0).any()) is False:
                 continue  # behind a ReLU nothing comes back where z < 0
-            terms = _signed(layer, own, positive)
+            terms = signed(layer, own, positive)
             raised = [
                 (x, layer.weight + gamma * w, None if own is None or b is None else own + gamma * b)
                 for x, w, b in terms
             ]
-            total = total + _shared(layer, raised, part, epsilon)
+            total = total + shared_by_terms(layer, raised, part, epsilon)
         return total if isinstance(total, Tensor) else torch.zeros_like(layer.x)
 
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """LRP-alpha-beta: positive and negative contributions apart, weighing `alpha` and `-beta` (Bach et al. 2015).
 
@@ -122,8 +127,8 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
     Args:
         alpha: The weight of positive contributions.
         beta: That of negative ones; `alpha - beta = 1`.
-        epsilon: See above.
-        bias: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
+        bias: See there.
 
     Returns:
         A rule.
@@ -137,22 +142,23 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
             f"alpha={alpha!r} and beta={beta!r}",
             "numbers of at least 0 with alpha - beta = 1",
             "Relevance is conserved only then: for example alpha=2, beta=1.",
-        ).within("alpha_beta")
+        )
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         own = layer.bias if bias else None
-        found: Any = alpha * _shared(layer, _signed(layer, own, True), relevance, epsilon)
-        return found - beta * _shared(layer, _signed(layer, own, False), relevance, epsilon) if beta else found
+        found: Any = alpha * shared_by_terms(layer, signed(layer, own, True), relevance, epsilon)
+        return found - beta * shared_by_terms(layer, signed(layer, own, False), relevance, epsilon) if beta else found
 
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """The z-plus rule: `(x w)+ R / z+`, positive contributions alone (Montavon et al. 2017).
 
     Args:
-        epsilon: See above.
-        bias: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
+        bias: See there.
 
     Returns:
         A rule: `alpha_beta(1, 0)`.
@@ -160,6 +166,7 @@ def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     return alpha_beta(1.0, 0.0, epsilon=epsilon, bias=bias)
 
 
+@_named
 def z_box(
     low: Tensor | float | None = None, high: Tensor | float | None = None, *, epsilon: float = 1e-6
 ) -> RuleFunction:
@@ -168,7 +175,7 @@ def z_box(
     Args:
         low: The least values that an input can have, a number or a tensor that broadcasts.
         high: The greatest.
-        epsilon: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
 
     Returns:
         A rule.
@@ -179,24 +186,25 @@ def z_box(
     for name, bound in (("low", low), ("high", high)):
         if bound is None:
             fix = "Images that are normalised have (0 - mean) / std and (1 - mean) / std, of shape (1, 3, 1, 1)."
-            raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix).within("z_box")
+            raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix)
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         x = layer.x
         ends = [torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in (low, high)]
         weights = [layer.weight.clamp(min=0), layer.weight.clamp(max=0)]
         terms = [(x, layer.weight, None), *((end, -weight, None) for end, weight in zip(ends, weights, strict=True))]
-        return _shared(layer, terms, relevance, epsilon)
+        return shared_by_terms(layer, terms, relevance, epsilon)
 
     return _weighted(pulled, epsilon, bias=True)
 
 
+@_named
 def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
     """The w-square rule: `w^2 R / sum w^2`, whatever the inputs are (Montavon et al. 2017).
 
     Args:
-        epsilon: See above.
-        bias: See above; a bias counts by its square.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
+        bias: See there; a bias counts by its square.
 
     Returns:
         A rule.
@@ -204,27 +212,31 @@ def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         own = layer.bias.square() if bias and layer.bias is not None else None
-        return _shared(layer, [(torch.ones_like(layer.x), layer.weight.square(), own)], relevance, epsilon)
+        return shared_by_terms(layer, [(torch.ones_like(layer.x), layer.weight.square(), own)], relevance, epsilon)
 
     return _weighted(pulled, epsilon, bias)
 
 
+@_named
 def flat(*, epsilon: float = 1e-6) -> RuleFunction:
     """The flat rule: relevance is spread evenly (Lapuschkin et al. 2019). Biases take no share.
 
     Args:
-        epsilon: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
 
     Returns:
         A rule.
     """
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
-        return _shared(layer, [(torch.ones_like(layer.x), torch.ones_like(layer.weight), None)], relevance, epsilon)
+        return shared_by_terms(
+            layer, [(torch.ones_like(layer.x), torch.ones_like(layer.weight), None)], relevance, epsilon
+        )
 
     return _weighted(pulled, epsilon, bias=False)
 
 
+@_named
 def reweighted(
     weight: Callable[[Tensor], Tensor],
     bias: Callable[[Tensor], Tensor | None] = lambda bias: bias,
@@ -236,7 +248,7 @@ def reweighted(
     Args:
         weight: The function `rho` of a weight.
         bias: That of a bias; it may give None for no bias.
-        epsilon: See above.
+        epsilon: See `attrfunc.propagation.lrp_rules`.
 
     Returns:
         A rule.
@@ -244,7 +256,7 @@ def reweighted(
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         own = None if layer.bias is None else bias(layer.bias)
-        return _shared(layer, [(layer.x, weight(layer.weight), own)], relevance, epsilon)
+        return shared_by_terms(layer, [(layer.x, weight(layer.weight), own)], relevance, epsilon)
 
     return _weighted(pulled, epsilon, bias=True)
 
@@ -260,43 +272,6 @@ def identity(operation: Operation) -> Ruled:
         return [(relevance / len(shapes) if len(shapes) > 1 else relevance).sum_to_size(shape) for shape in shapes]
 
     return operation.value(), back
-
-
-def first(rule: RuleFunction, otherwise: RuleFunction, among: frozenset[Any]) -> RuleFunction:
-    """One rule for the first of some operations that a model runs, another for the later ones.
-
-    Args:
-        rule: The rule for the first.
-        otherwise: The rule for the others.
-        among: The operations that count.
-
-    Returns:
-        A rule.
-    """
-
-    def chosen(operation: Operation) -> Ruled:
-        earlier = operation.call.earlier if operation.call is not None else frozenset()
-        return (otherwise if earlier & among else rule)(operation)
-
-    return chosen
-
-
-def stabilized(z: Any, size: float) -> Tensor:
-    """A denominator, moved away from zero."""
-    result: Tensor = z + torch.copysign(torch.as_tensor(size, dtype=z.dtype, device=z.device), z)
-    return result
-
-
-def shared(inputs: Sequence[Tensor], denominator: Tensor, pull: Pull, relevance: Tensor) -> list[Tensor]:
-    """Relevance shared out to some inputs in proportion to their contributions.
-
-    Args:
-        inputs: The inputs.
-        denominator: What their contributions are divided by.
-        pull: The gradient of what they contribute to.
-        relevance: The relevance of that.
-    """
-    return [x * part for x, part in zip(inputs, pull(relevance / denominator), strict=True)]
 
 
 def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: bool) -> RuleFunction:
@@ -316,29 +291,6 @@ def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: boo
 def _required(layer: Affine | None) -> Affine:
     assert layer is not None
     return layer
-
-
-def _signed(layer: Affine, bias: Tensor | None, positive: bool) -> list[Term]:
-    """The inputs and weights whose products are the positive, or the negative, contributions."""
-    low, high = (0, None) if positive else (None, 0)
-    terms: list[Term] = [
-        (layer.x.clamp(min=0), layer.weight.clamp(low, high), None if bias is None else bias.clamp(low, high))
-    ]
-    if known((layer.x >= 0).all()) is not True:
-        terms.append((layer.x.clamp(max=0), layer.weight.clamp(high, low), None))
-    return terms
-
-
-def _shared(layer: Affine, terms: Sequence[Term], relevance: Tensor, size: float) -> Tensor:
-    """Relevance shared out in proportion to the contributions of all terms together."""
-    values, pulls = zip(*(_linear(layer, *term) for term in terms), strict=True)
-    z = stabilized(sum(values), size)
-    found: Any = sum(shared([x], z, pull, relevance)[0] for (x, _, _), pull in zip(terms, pulls, strict=True))
-    return found
-
-
-def _linear(layer: Affine, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Pull]:
-    return torch.func.vjp(lambda x: layer.value(x, weight, bias), x)  # type: ignore[return-value]
 
 
 def _constant(operation: Operation) -> Tensor:

@@ -43,6 +43,11 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
   share the change, so that multipliers lie between 0 and 1; Captum gives all of it to the input's.
+* `LRP` goes by operation, too, and takes reused modules and any operation of `attrfunc.lrp`. `module.rule` holds inside
+  the module, is read, and stays; Captum deletes it. `GammaRule` and `Alpha1_Beta0_Rule` leave a batch norm to
+  `EpsilonRule`. Rules of one's own define `as_rule`. `LayerLRP` gives the relevance of activations and, with
+  `layer=None`, of all modules without parts. The rules are here, and in `attrfunc.captum.attr._utils.lrp_rules`
+  as in Captum.
 * In `Lime` one set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of them;
   where all coalitions are no more than `n_samples`, each is taken once; gaps in the numbers of groups get zeros, and
   are not fitted. Weights of which only one is not negligible raise.
@@ -67,6 +72,10 @@ Example:
     (torch.Size([5, 3]), torch.Size([5]))
 """
 
+from attrfunc.captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule as Alpha1_Beta0_Rule
+from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule as EpsilonRule
+from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
+from attrfunc.captum.attr._utils.lrp_rules import IdentityRule as IdentityRule
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.baselines import ProductBaselines
 from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
@@ -95,6 +104,7 @@ from attrfunc.captum.attr.layer import (
     LayerIntegratedGradients,
 )
 from attrfunc.captum.attr.lime import Lime, LimeBase
+from attrfunc.captum.attr.lrp import LRP, LayerLRP
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 from attrfunc.captum.attr.perturbation import (
@@ -111,6 +121,7 @@ from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, S
 from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
 __all__ = [
+    "LRP",
     "MSE",
     "Attribution",
     "ClassSummarizer",
@@ -142,6 +153,7 @@ __all__ = [
     "LayerGradientShap",
     "LayerGradientXActivation",
     "LayerIntegratedGradients",
+    "LayerLRP",
     "Lime",
     "LimeBase",
     "Max",
