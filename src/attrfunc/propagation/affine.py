@@ -57,7 +57,11 @@ class Affine:
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer gives with these instead."""
         result = self.product(x, weight)
-        return result if bias is None else result + bias.reshape(*bias.shape, *[1] * self.behind)
+        return result if bias is None else result + self.spread(bias)
+
+    def spread(self, bias: Tensor) -> Tensor:
+        """A bias, in a shape that broadcasts with the result."""
+        return bias.reshape(*bias.shape, *[1] * self.behind)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Affine:
         """The layer with its output scaled and shifted by channel."""
@@ -70,11 +74,12 @@ class Affine:
         return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
 
 
-def affine(operation: Operation) -> Affine | None:
+def affine(operation: Operation, *, fold: bool = True) -> Affine | None:
     """An operation as a layer, with the batch norm folded into it that takes its output, if one does.
 
     Args:
         operation: Any operation.
+        fold: Whether to fold.
 
     Returns:
         The layer; None if the operation has no weights, or they depend on the point.
@@ -83,7 +88,13 @@ def affine(operation: Operation) -> Affine | None:
         return None
     layer = _matrix(operation) if operation.key in _MATRICES else _layer(operation)
     call = operation.call
-    if layer is None or call is None or not isinstance(call.next, Folded) or _LAYERS.get(call.key) != call.dim:
+    if (
+        not fold
+        or layer is None
+        or call is None
+        or not isinstance(call.next, Folded)
+        or _LAYERS.get(call.key) != call.dim
+    ):
         return layer
     return layer.scaled(*_scale_and_shift(*call.next_args))
 

@@ -7,7 +7,9 @@ Every rule takes an operation that is linear in its inputs; those that change we
 
 epsilon: What is added to the size of each denominator. It takes a share of the relevance itself.
 bias: Whether biases, and constants that are added, take the shares of relevance that are theirs; these are lost to the
-    inputs, as in the papers. `False` leaves all relevance to the inputs, and so conserves it.
+    inputs, as in the papers. `False` leaves all relevance to the inputs, and so conserves it, except where no input
+    contributes. Without biases a sum may be near zero where its terms are not: in deep networks (EfficientNet, say)
+    `epsilon` then lets relevance grow out of bounds, which `z_plus` does not.
 """
 
 from __future__ import annotations
@@ -293,10 +295,12 @@ def _required(layer: Affine | None) -> Affine:
     return layer
 
 
-def _constant(operation: Operation) -> Tensor:
+def _constant(operation: Operation) -> Any:
     """What an operation gives without its inputs: biases, and constants that are added."""
-    result: Tensor = operation.value([torch.zeros_like(x) for x in operation.inputs])
-    return result
+    layer = affine(operation, fold=False)
+    if layer is None:
+        return operation.value([torch.zeros_like(x) for x in operation.inputs])
+    return 0.0 if layer.bias is None else layer.spread(layer.bias)
 
 
 def _require_size(name: str, size: Any) -> None:
