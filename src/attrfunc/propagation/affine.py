@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.propagation.names import Key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["PRODUCTS", "WEIGHTED", "Affine", "Folded", "affine"]
+__all__ = ["PRODUCTS", "WEIGHTED", "Affine", "Folded", "affine", "factors"]
 
 _LAYERS: dict[Key, int] = {
     "linear": 2,
@@ -21,7 +21,7 @@ _LAYERS: dict[Key, int] = {
 }
 """Those of `torch.nn`, and how many dimensions their result has where dimension 1 is the channel."""
 
-_MATRICES = ("matmul", "mm", "bmm", "addmm")
+_MATRICES = ("matmul", "mm", "bmm")
 
 WEIGHTED: frozenset[Key] = frozenset([*_LAYERS, *_MATRICES])
 """Operations that have weights."""
@@ -29,7 +29,7 @@ WEIGHTED: frozenset[Key] = frozenset([*_LAYERS, *_MATRICES])
 PRODUCTS: frozenset[Key] = WEIGHTED | {
     *("mv", "dot", "vdot", "inner", "outer", "ger", "tensordot", "einsum", "kron", "cross", "bilinear")
 }
-"""Operations that are linear in each operand: a product of several has no other terms."""
+"""Operations that are linear in each operand."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,16 @@ def affine(operation: Operation, *, fold: bool = True) -> Affine | None:
     return layer.scaled(*_scale_and_shift(*call.next_args))
 
 
+def factors(operation: Operation) -> list[int]:
+    """For each input, how many of the inputs are multiplied with each other there, itself included."""
+    if operation.key not in PRODUCTS:
+        return [1] * len(operation.places)
+    names = ("input1", "input2", "weight", "bias") if operation.key == "bilinear" else ("input", "weight", "bias")
+    bias = _places(operation, names).get("bias") if operation.key in (*_LAYERS, "bilinear") else None
+    count = sum(place != bias for place in operation.places)
+    return [1 if place == bias else count for place in operation.places]
+
+
 @dataclass(frozen=True)
 class Folded:
     """The rule of a batch norm: part of the layer whose output it takes.
@@ -141,20 +151,13 @@ def _layer(operation: Operation) -> Affine | None:
     return Affine(operation.inputs[0], weight, bias, product, weight.dim() - 2, int(transposed), groups)
 
 
-def _matrix(operation: Operation) -> Affine | None:
-    """A matrix product with a constant; `addmm` also has a bias."""
-    tensors = [leaf for leaf in operation.leaves if isinstance(leaf, Tensor)]
-    if operation.key == "addmm":
-        if operation.kwargs or len(tensors) != 3 or operation.leaves[operation.places[0]] is tensors[0]:
-            return None
-        bias, *tensors = tensors
-        bias = bias.expand(1, tensors[1].shape[-1])
-    else:
-        bias = None
+def _matrix(operation: Operation) -> Affine:
+    """A matrix product with a constant."""
+    first, second = (leaf for leaf in operation.leaves if isinstance(leaf, Tensor))
     (x,) = operation.inputs
-    if tensors[0] is x:
-        return Affine(x, tensors[1], bias, torch.matmul)
-    return Affine(x, tensors[0], bias, lambda x, weight: torch.matmul(weight, x))
+    if first is x:
+        return Affine(x, second, None, torch.matmul)
+    return Affine(x, first, None, lambda x, weight: torch.matmul(weight, x))
 
 
 def _places(operation: Operation, names: tuple[str, ...]) -> dict[str, int]:

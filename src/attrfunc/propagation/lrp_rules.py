@@ -23,7 +23,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.method import named
 from attrfunc.core.transforms import known
-from attrfunc.propagation.affine import PRODUCTS, Affine, Folded, affine
+from attrfunc.propagation.affine import Affine, Folded, affine, factors
 from attrfunc.propagation.contributions import Pull, shared, shared_by_terms, signed, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
@@ -68,16 +68,17 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
 
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
-        several = len(operation.places) if operation.key in PRODUCTS else 1
+        counts = factors(operation)
         z = value if bias else value - _constant(operation)
-        denominator = stabilized(several * z if several > 1 else z, epsilon)
+        denominator = stabilized(z, epsilon)
 
         def back(relevance: Tensor) -> Sequence[Tensor]:
             layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
             if layer is not None:
                 own = layer.bias if bias else None
                 return [shared_by_terms(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
-            return shared(operation.inputs, denominator, pull, relevance)
+            shares = shared(operation.inputs, denominator, pull, relevance)
+            return [share if count == 1 else share / count for share, count in zip(shares, counts, strict=True)]
 
         return value, back
 
