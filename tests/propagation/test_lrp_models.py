@@ -267,8 +267,9 @@ def test_zennit(name):
 def test_vmap_over_targets_on_a_transformer():
     (case,) = (case for case in zoo.CASES if case.name == "transformer_encoder")
     model, x, call = called(case)
-    every = torch.vmap(lambda target: af.lrp(model, x, target=target))(torch.arange(4))
-    torch.testing.assert_close(every[1], af.lrp(model, x, **call))
+    rules = af.rules.attn_lrp(0.01)
+    every = torch.vmap(lambda target: af.lrp(model, x, target=target, rules=rules))(torch.arange(4))
+    torch.testing.assert_close(every[1], af.lrp(model, x, rules=rules, **call))
 
 
 @af.operation
