@@ -180,6 +180,22 @@ WHY: list[tuple[str, str, str]] = [
         "rest is "
         "this machine's noise, and the search for the peer's best chunk, which attrfunc chooses unsearched.",
     ),
+    (
+        "CNN, LRP epsilon-plus, 100 classes",
+        "other",
+        "The forward pass and the changed layers are evaluated once for all classes. What remains for each class, the "
+        "backward convolutions and the products with inputs, is a third of what zennit takes in all.",
+    ),
+    (
+        "MLP, LRP epsilon, 100 classes",
+        "captum other",
+        "Undecided: the goal lies within the noise of this machine.",
+    ),
+    (
+        "(MLP|Sequences), LRP",
+        "captum other",
+        "On so small a network the time is that of the dispatch of torch.func, which each operation passes twice.",
+    ),
 ]
 """A pattern of cases, the peers (captum, tuned, bare, memory), and the reason."""
 

@@ -113,3 +113,18 @@ def test_neurons_of_a_layer_at_once(model, coffee):
     for number in range(3):
         alone = af.saliency(af.neuron(model, "_blocks.5", (number, slice(None), slice(None))), coffee)
         assert (together[number] - alone).abs().max() < 1e-5 * alone.max()
+
+
+def test_relevance(model, coffee):
+    """By z-plus relevance is conserved where any input contributes: behind the last block that is everywhere."""
+    score = model(coffee)[0, ESPRESSO].item()
+    book = af.rules.epsilon_plus(bias=False)
+    layers = ["_blocks.15", "_conv_head", "_bn1"]
+    relevance = af.lrp(af.layer(model, layers), coffee, target=ESPRESSO, rules=book)
+    for gap in af.relevance_gap(af.layer(model, layers), coffee, relevance, target=ESPRESSO):
+        assert abs(gap) < 1e-3 * score
+    torch.testing.assert_close(relevance[1], relevance[2])  # batch norm is folded into the convolution
+    at_pixels = af.lrp(model, coffee, target=ESPRESSO, rules=af.rules.epsilon_plus()).sum(1)[0]
+    cup = torch.zeros(224, 224, dtype=torch.bool)
+    cup[20:130, 40:175] = True
+    assert at_pixels[cup].mean() > 1.5 * at_pixels[~cup].abs().mean()

@@ -269,3 +269,27 @@ def test_vmap_over_targets_on_a_transformer():
     model, x, call = called(case)
     every = torch.vmap(lambda target: af.lrp(model, x, target=target))(torch.arange(4))
     torch.testing.assert_close(every[1], af.lrp(model, x, **call))
+
+
+@af.operation
+def halve(x):
+    return x / 2
+
+
+def test_compiled_gates_and_operations_of_ones_own():
+    """What a mode sees under a compiler: functions that are operations, and batch norms behind their layers."""
+    fc, norm = nn.Linear(4, 6).double(), nn.BatchNorm1d(6).double().eval()
+    norm.running_mean.uniform_(-1, 1)
+    nothing = lambda operation: (operation.value(), lambda relevance: [relevance * 3])
+    rules = {halve: nothing, F.linear: af.rules.z_plus()}
+    x = torch.randn(3, 4).double()
+
+    def explained(x):
+        return af.lrp(lambda x: halve(F.glu(norm(fc(x)))), x, target=1, rules=book)
+
+    book = af.rules.attn_lrp() | rules
+    torch.compiler.reset()
+    compiled = torch.compile(explained, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(compiled, explained(x))
+    tripled = af.lrp(lambda x: F.glu(norm(fc(x))) / 2, x, target=1, rules=book) * 3
+    torch.testing.assert_close(compiled, tripled)

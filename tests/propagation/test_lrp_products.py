@@ -196,3 +196,35 @@ def test_a_softmax_at_the_end_is_taken_to_first_order():
     found = af.lrp(lambda x: x.log_softmax(1), x, target=1, rules=VALUES)
     expected = [[x[n, i] * (float(i == 1) - p[n, i]) for i in range(4)] for n in range(2)]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("form", ["linear", "addmm", "bilinear", "conv1d"])
+def test_weights_and_biases_that_depend_on_the_input(form):
+    """Factors share evenly; a bias is a term of its own, with all that it contributes."""
+    x, weight, bias = randn(2, 3), randn(4, 3), randn(4)
+
+    def score(x, weight, bias):
+        if form == "linear":
+            return F.linear(x, weight, bias).sum().expand(2) / 2
+        if form == "addmm":
+            return torch.addmm(bias.expand(2, 4), x, weight.T).sum().expand(2) / 2
+        if form == "bilinear":
+            return F.bilinear(x, torch.ones(2, 1).to(x), weight[:, :, None], bias).sum().expand(2) / 2
+        return F.conv1d(x[:, :, None], weight[:, :, None], bias).sum().expand(2) / 2
+
+    def at(z):
+        return score(z[:, :3], z[0, 3:15].view(4, 3), z[0, 15:])
+
+    z = torch.cat([x, torch.cat([weight.flatten(), bias]).expand(2, 16)], 1)
+    found = af.lrp(at, z, rules=PLAIN)
+    out = x @ weight.T + bias
+    whole = out.sum() / 2  # the score of each of two examples, and so twice the sum is the relevance of all outputs
+    relevance = torch.ones_like(out) * 2 * whole * out / out.sum()
+    by_x = [
+        [sum(x[n, i] * weight[j, i] / 2 * relevance[n, j] / out[n, j] for j in range(4)) for i in range(3)]
+        for n in range(2)
+    ]
+    torch.testing.assert_close(found[:, :3], torch.tensor(by_x, dtype=torch.float64))
+    by_bias = [sum(bias[j] * relevance[n, j] / out[n, j] for n in range(2)) for j in range(4)]
+    torch.testing.assert_close(found[0, 15:], torch.stack(by_bias))
+    torch.testing.assert_close(found.sum(), 2 * whole)

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.propagation.names import Key
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["PRODUCTS", "WEIGHTED", "Affine", "Folded", "affine"]
+__all__ = ["PRODUCTS", "WEIGHTED", "Affine", "Folded", "affine", "factors"]
 
 _LAYERS: dict[Key, int] = {
     "linear": 2,
@@ -21,7 +21,7 @@ _LAYERS: dict[Key, int] = {
 }
 """Those of `torch.nn`, and how many dimensions their result has where dimension 1 is the channel."""
 
-_MATRICES = ("matmul", "mm", "bmm", "addmm")
+_MATRICES = ("matmul", "mm", "bmm")
 
 WEIGHTED: frozenset[Key] = frozenset([*_LAYERS, *_MATRICES])
 """Operations that have weights."""
@@ -29,7 +29,7 @@ WEIGHTED: frozenset[Key] = frozenset([*_LAYERS, *_MATRICES])
 PRODUCTS: frozenset[Key] = WEIGHTED | {
     *("mv", "dot", "vdot", "inner", "outer", "ger", "tensordot", "einsum", "kron", "cross", "bilinear")
 }
-"""Operations that are linear in each operand: a product of several has no other terms."""
+"""Operations that are linear in each operand."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class Affine:
     def value(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer gives with these instead."""
         result = self.product(x, weight)
-        return result if bias is None else result + bias.reshape(*bias.shape, *[1] * self.behind)
+        return result if bias is None else result + self.spread(bias)
+
+    def spread(self, bias: Tensor) -> Tensor:
+        """A bias, in a shape that broadcasts with the result."""
+        return bias.reshape(*bias.shape, *[1] * self.behind)
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Affine:
         """The layer with its output scaled and shifted by channel."""
@@ -70,11 +74,12 @@ class Affine:
         return replace(self, weight=weight, bias=shift if self.bias is None else self.bias * scale + shift)
 
 
-def affine(operation: Operation) -> Affine | None:
+def affine(operation: Operation, *, fold: bool = True) -> Affine | None:
     """An operation as a layer, with the batch norm folded into it that takes its output, if one does.
 
     Args:
         operation: Any operation.
+        fold: Whether to fold.
 
     Returns:
         The layer; None if the operation has no weights, or they depend on the point.
@@ -83,9 +88,25 @@ def affine(operation: Operation) -> Affine | None:
         return None
     layer = _matrix(operation) if operation.key in _MATRICES else _layer(operation)
     call = operation.call
-    if layer is None or call is None or not isinstance(call.next, Folded) or _LAYERS.get(call.key) != call.dim:
+    if (
+        not fold
+        or layer is None
+        or call is None
+        or not isinstance(call.next, Folded)
+        or _LAYERS.get(call.key) != call.dim
+    ):
         return layer
     return layer.scaled(*_scale_and_shift(*call.next_args))
+
+
+def factors(operation: Operation) -> list[int]:
+    """For each input, how many of the inputs are multiplied with each other there, itself included."""
+    if operation.key not in PRODUCTS:
+        return [1] * len(operation.places)
+    names = ("input1", "input2", "weight", "bias") if operation.key == "bilinear" else ("input", "weight", "bias")
+    bias = _places(operation, names).get("bias") if operation.key in (*_LAYERS, "bilinear") else None
+    count = sum(place != bias for place in operation.places)
+    return [1 if place == bias else count for place in operation.places]
 
 
 @dataclass(frozen=True)
@@ -130,20 +151,13 @@ def _layer(operation: Operation) -> Affine | None:
     return Affine(operation.inputs[0], weight, bias, product, weight.dim() - 2, int(transposed), groups)
 
 
-def _matrix(operation: Operation) -> Affine | None:
-    """A matrix product with a constant; `addmm` also has a bias."""
-    tensors = [leaf for leaf in operation.leaves if isinstance(leaf, Tensor)]
-    if operation.key == "addmm":
-        if operation.kwargs or len(tensors) != 3 or operation.leaves[operation.places[0]] is tensors[0]:
-            return None
-        bias, *tensors = tensors
-        bias = bias.expand(1, tensors[1].shape[-1])
-    else:
-        bias = None
+def _matrix(operation: Operation) -> Affine:
+    """A matrix product with a constant."""
+    first, second = (leaf for leaf in operation.leaves if isinstance(leaf, Tensor))
     (x,) = operation.inputs
-    if tensors[0] is x:
-        return Affine(x, tensors[1], bias, torch.matmul)
-    return Affine(x, tensors[0], bias, lambda x, weight: torch.matmul(weight, x))
+    if first is x:
+        return Affine(x, second, None, torch.matmul)
+    return Affine(x, first, None, lambda x, weight: torch.matmul(weight, x))
 
 
 def _places(operation: Operation, names: tuple[str, ...]) -> dict[str, int]:

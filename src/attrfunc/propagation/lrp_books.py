@@ -3,7 +3,7 @@
 In all of them: elementwise functions let relevance through, maxima give it to the largest, sums and means share it out
 by `epsilon`, a batch norm is folded into the layer with weights right before it, other normalisation holds the spread
 constant, softmax is taken to first order, products of activations share evenly, and the gates of LSTMs, GRUs and GLUs
-give all to the signal.
+give all to the signal. The first layer is the first that runs, whichever input it reads.
 """
 
 from __future__ import annotations

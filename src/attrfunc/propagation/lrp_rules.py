@@ -7,7 +7,9 @@ Every rule takes an operation that is linear in its inputs; those that change we
 
 epsilon: What is added to the size of each denominator. It takes a share of the relevance itself.
 bias: Whether biases, and constants that are added, take the shares of relevance that are theirs; these are lost to the
-    inputs, as in the papers. `False` leaves all relevance to the inputs, and so conserves it.
+    inputs, as in the papers. `False` leaves all relevance to the inputs, and so conserves it, except where no input
+    contributes. Without biases a sum may be near zero where its terms are not: in deep networks (EfficientNet, say)
+    `epsilon` then lets relevance grow out of bounds, which `z_plus` does not.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.method import named
 from attrfunc.core.transforms import known
-from attrfunc.propagation.affine import PRODUCTS, Affine, Folded, affine
+from attrfunc.propagation.affine import Affine, Folded, affine, factors
 from attrfunc.propagation.contributions import Pull, shared, shared_by_terms, signed, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
@@ -66,16 +68,17 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
 
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
-        several = len(operation.places) if operation.key in PRODUCTS else 1
+        counts = factors(operation)
         z = value if bias else value - _constant(operation)
-        denominator = stabilized(several * z if several > 1 else z, epsilon)
+        denominator = stabilized(z, epsilon)
 
         def back(relevance: Tensor) -> Sequence[Tensor]:
             layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
             if layer is not None:
                 own = layer.bias if bias else None
                 return [shared_by_terms(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
-            return shared(operation.inputs, denominator, pull, relevance)
+            shares = shared(operation.inputs, denominator, pull, relevance)
+            return [share if count == 1 else share / count for share, count in zip(shares, counts, strict=True)]
 
         return value, back
 
@@ -293,10 +296,12 @@ def _required(layer: Affine | None) -> Affine:
     return layer
 
 
-def _constant(operation: Operation) -> Tensor:
+def _constant(operation: Operation) -> Any:
     """What an operation gives without its inputs: biases, and constants that are added."""
-    result: Tensor = operation.value([torch.zeros_like(x) for x in operation.inputs])
-    return result
+    layer = affine(operation, fold=False)
+    if layer is None:
+        return operation.value([torch.zeros_like(x) for x in operation.inputs])
+    return 0.0 if layer.bias is None else layer.spread(layer.bias)
 
 
 def _require_size(name: str, size: Any) -> None:
