@@ -6,6 +6,18 @@ import re
 
 WHY: list[tuple[str, str, str]] = [
     (
+        "DeepLIFT.*, 100 classes",
+        "captum",
+        "The forward passes and the rules' multipliers are shared among the classes, the backward passes are not; they "
+        "are some two thirds of a call.",
+    ),
+    (
+        "(MLP|Sequences), DeepLIFT",
+        "captum",
+        "Networks so small that the interpreter's own time counts, about a millisecond a call whatever the size, where "
+        "Captum's hooks take less. What is left to gain is the half of its rows that need no backward pass.",
+    ),
+    (
         "MLP, conductance",
         "memory",
         "Activations and gradients at all points are kept, and the changes of the activations besides.",
