@@ -107,10 +107,16 @@ class Problem:
         """The same point with another score: what is selected from the activation at a layer."""
         return self._like(replace(self.view, output=(site, selector)), replace(self.inputs, target=selector))
 
-    def under(self, mode: Mode) -> Problem:
-        """The same problem, whose scores are evaluated under a mode: one that sees, and may change, each operation."""
+    def under(self, mode: Mode, *, opens_attention: bool = False) -> Problem:
+        """The same problem, whose scores are evaluated under a mode: one that sees, and may change, each operation.
+
+        Args:
+            mode: The mode.
+            opens_attention: Whether it writes fused attention out by itself, always in the same operations.
+        """
         part = self._like(self.view, self.inputs)
         part._mode = mode
+        part._plain_attention = part._plain_attention and not opens_attention
         return part
 
     def _like(self, view: View, inputs: Inputs) -> Problem:

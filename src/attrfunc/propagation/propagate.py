@@ -18,7 +18,7 @@ from attrfunc.core.stateless import model_root
 from attrfunc.core.transforms import pullback, require_finite
 from attrfunc.propagation.interpreter import Interpreter, Record, Recorder, shown
 from attrfunc.propagation.operation import UnknownOperationError
-from attrfunc.propagation.rule_book import RuleBook
+from attrfunc.propagation.rule_book import Opened, RuleBook
 
 __all__ = ["layer_names", "multipliers", "propagated"]
 
@@ -117,7 +117,8 @@ def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]
         with _followed(places, running), make(running, parameters):
             yield
 
-    return problem.under(mode)
+    opens = isinstance(book.find("scaled_dot_product_attention"), Opened)
+    return problem.under(mode, opens_attention=opens)
 
 
 def _twins(problem: Problem) -> Sequence[tuple[str, nn.Module]]:
