@@ -10,10 +10,12 @@ from torch import Tensor
 
 from attrfunc.core.transforms import known
 from attrfunc.propagation.affine import Affine
+from attrfunc.propagation.operation import Operation
 
-__all__ = ["Pull", "Term", "shared", "shared_by_terms", "signed", "stabilized"]
+__all__ = ["Pull", "Ruled", "Term", "identity", "shared", "shared_by_terms", "signed", "stabilized"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
+Ruled = tuple[Any, Pull]
 Term = tuple[Tensor, Tensor, Tensor | None]
 """An input, a weight and a bias."""
 
@@ -70,3 +72,16 @@ def shared_by_terms(layer: Affine, terms: Sequence[Term], relevance: Tensor, siz
 
 def _linear(layer: Affine, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Pull]:
     return torch.func.vjp(lambda x: layer.value(x, weight, bias), x)  # type: ignore[return-value]
+
+
+def identity(operation: Operation) -> Ruled:
+    """Relevance goes through as it is: elementwise functions, and products with constants.
+
+    Where several inputs depend on the point, each gets the same share.
+    """
+    shapes = [x.shape for x in operation.inputs]
+
+    def back(relevance: Tensor) -> Sequence[Tensor]:
+        return [(relevance / len(shapes) if len(shapes) > 1 else relevance).sum_to_size(shape) for shape in shapes]
+
+    return operation.value(), back

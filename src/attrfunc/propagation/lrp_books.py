@@ -14,16 +14,15 @@ from torch import Tensor
 
 from attrfunc.core.visible import scored
 from attrfunc.propagation.affine import PRODUCTS, WEIGHTED, Folded
+from attrfunc.propagation.contributions import Ruled, identity
 from attrfunc.propagation.deep_lift_rules import KINKED, SELECTIONS, SMOOTH
 from attrfunc.propagation.lrp_products import gate, last_takes_all, normalization, numerator, product, softmax, taylor
 from attrfunc.propagation.lrp_rules import (
-    Ruled,
     RuleFunction,
     alpha_beta,
     epsilon,
     flat,
     gamma,
-    identity,
     z_box,
     z_plus,
 )

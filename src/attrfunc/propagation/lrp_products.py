@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +11,12 @@ from torch import Tensor
 
 from attrfunc.propagation import opened
 from attrfunc.propagation.affine import PRODUCTS
-from attrfunc.propagation.contributions import shared, stabilized
-from attrfunc.propagation.lrp_rules import RuleFunction, identity
+from attrfunc.propagation.contributions import Ruled, identity, shared, stabilized
+from attrfunc.propagation.lrp_rules import RuleFunction
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
 
 __all__ = ["gate", "last_takes_all", "normalization", "numerator", "product", "softmax", "taylor"]
-
-Ruled = tuple[Any, Callable[[Tensor], Sequence[Tensor]]]
 
 
 def product(operation: Operation) -> Ruled:

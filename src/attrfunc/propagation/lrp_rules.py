@@ -24,7 +24,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.method import named
 from attrfunc.core.transforms import known
 from attrfunc.propagation.affine import Affine, Folded, affine, factors
-from attrfunc.propagation.contributions import Pull, shared, shared_by_terms, signed, stabilized
+from attrfunc.propagation.contributions import Ruled, shared, shared_by_terms, signed, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
 
@@ -33,14 +33,12 @@ __all__ = [
     "epsilon",
     "flat",
     "gamma",
-    "identity",
     "reweighted",
     "w_square",
     "z_box",
     "z_plus",
 ]
 
-Ruled = tuple[Any, Pull]
 RuleFunction = Callable[[Operation], Ruled]
 P = ParamSpec("P")
 
@@ -262,19 +260,6 @@ def reweighted(
         return shared_by_terms(layer, [(layer.x, weight(layer.weight), own)], relevance, epsilon)
 
     return _weighted(pulled, epsilon, bias=True)
-
-
-def identity(operation: Operation) -> Ruled:
-    """Relevance goes through as it is: elementwise functions, and products with constants.
-
-    Where several inputs depend on the point, each gets the same share.
-    """
-    shapes = [x.shape for x in operation.inputs]
-
-    def back(relevance: Tensor) -> Sequence[Tensor]:
-        return [(relevance / len(shapes) if len(shapes) > 1 else relevance).sum_to_size(shape) for shape in shapes]
-
-    return operation.value(), back
 
 
 def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: bool) -> RuleFunction:

@@ -4,6 +4,7 @@ The rules are documented in `attrfunc.propagation.lrp_rules` and `attrfunc.propa
 `attrfunc.propagation.lrp_books`.
 """
 
+from attrfunc.propagation.contributions import identity
 from attrfunc.propagation.lrp_books import (
     attn_lrp,
     cp_lrp,
@@ -19,7 +20,6 @@ from attrfunc.propagation.lrp_rules import (
     epsilon,
     flat,
     gamma,
-    identity,
     reweighted,
     w_square,
     z_box,
