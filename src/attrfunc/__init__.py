@@ -29,6 +29,7 @@ from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.gaussian_process_shap import gaussian_process_shap
 from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
@@ -50,6 +51,7 @@ __all__ = [
     "conductance",
     "feature_ablation",
     "feature_permutation",
+    "gaussian_process_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
