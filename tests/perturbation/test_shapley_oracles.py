@@ -146,17 +146,16 @@ def test_kernel_shap_solves_its_least_squares_problem(n_samples, game):
 
 
 @pytest.mark.parametrize("n_samples", [12, 20, 25])
-def test_gaussian_process_shap_is_kernel_shap_and_the_values_of_a_posterior_mean(n_samples, game):
+def test_gaussian_process_shap_is_the_values_of_a_posterior_mean(n_samples, game):
     """Textbook regression on the residuals of all evaluated coalitions, and its mean at every coalition as a game."""
     found = af.gaussian_process_shap(game, game.ones(), n_samples=n_samples, generator=seeded())[0]
-    additive = af.kernel_shap(game, game.ones(), n_samples=n_samples, generator=seeded())[0]
-    drawn_ones, _ = kernel_design(PLAYERS, n_samples, Draws(game.ones(), 0.0, seeded()))
+    drawn_ones, _ = kernel_design(PLAYERS, n_samples, Draws(game.ones(), 0.0, seeded()), even=True)
     observed = [(0,) * PLAYERS, (1,) * PLAYERS, *map(tuple, drawn_ones.long().tolist())]
     value = lambda bits: game.value([i for i in range(PLAYERS) if bits[i]])
-    everyone, relevance = set(range(PLAYERS)), torch.zeros(PLAYERS).double()
-    for i in everyone:
-        relevance[i] = (game.value([i]) - game.value([])).abs()
-        relevance[i] += (game.value(everyone) - game.value(everyone - {i})).abs()
+    everyone = set(range(PLAYERS))
+    alone = torch.stack([game.value([i]) - game.value([]) for i in range(PLAYERS)])
+    last = torch.stack([game.value(everyone) - game.value(everyone - {i}) for i in range(PLAYERS)])
+    relevance, additive = alone.abs() + last.abs(), (alone + last) / 2
     relevance = relevance + 0.1 * relevance.mean()
     relevance = relevance / relevance.sum()
 
@@ -175,7 +174,10 @@ def test_gaussian_process_shap_is_kernel_shap_and_the_values_of_a_posterior_mean
     everywhere = [tuple(row) for row in all_coalitions(PLAYERS).long().tolist()]
     mean = [sum(covariance(s, t) * d for t, d in zip(observed, dual, strict=True)) for s in everywhere]
     values = shapley_by_permutations(Table(torch.stack(mean)[:, None]))
-    torch.testing.assert_close(found, additive + values - values.mean())
+    values = values + additive
+    change = game.value(everyone) - game.value([])
+    torch.testing.assert_close(values.sum(), change, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found, values + (change - values.sum()) / PLAYERS)
 
 
 @pytest.mark.parametrize("players", [1, 2, 3, 4, 6])
@@ -197,6 +199,24 @@ def test_shapley_values_of_the_kernel(n):
     tables = torch.einsum("bn,pn,kn->kbp", rates, signs, everywhere).sinh().flatten(1)
     expected = semivalues(tables, shapley_weight).unflatten(0, (2, -1))
     torch.testing.assert_close(_sinh_shapley(signs, rates), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("players", "n_samples"), [(2, 4), (3, 6), (6, 20), (6, 40), (9, 100), (30, 200), (40, 45)])
+def test_the_even_design(players, n_samples):
+    """No coalition twice; complements; beyond the sizes that are complete, as many as there are of each."""
+    for seed in range(4):
+        draws = Draws(torch.ones(1), 0.0, seeded(seed))
+        coalitions, weights = kernel_design(players, n_samples, draws, even=True)
+        assert n_samples - 3 <= len(coalitions) <= n_samples - 2 or len(coalitions) == 2**players - 2
+        assert len(coalitions.unique(dim=0)) == len(coalitions)
+        torch.testing.assert_close(weights.sum(), torch.ones(()).double())
+        numbers = coalitions.sum(1).bincount(minlength=players + 1)[1 : players // 2 + 1].tolist()
+        counts = [math.comb(players, size) for size in range(1, players // 2 + 1)]
+        assert numbers[0] == players or n_samples < 2 * players + 2
+        drawn_ones = [pair for pair in zip(numbers, counts, strict=True) if pair[0] < pair[1]]
+        if n_samples >= 2 * players + 2 and drawn_ones:
+            share = sum(number for number, _ in drawn_ones) / sum(count for _, count in drawn_ones)
+            assert all(abs(number - share * count) <= 2 for number, count in drawn_ones)
 
 
 @pytest.mark.parametrize(("players", "n_samples"), [(2, 4), (3, 6), (6, 20), (6, 40), (9, 100), (30, 200), (40, 45)])
