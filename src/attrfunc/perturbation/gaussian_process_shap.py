@@ -49,7 +49,7 @@ def gaussian_process_shap(
     `phi = Shapley values of E[v | v(S) for evaluated S]`, in closed form. The process expects interactions of few and
     relevant groups; see `attrfunc.perturbation.gaussian_process`. Each group alone and all without it are evaluated,
     further outer sizes as far as `n_samples` goes, and others that are drawn evenly, with their complements. On small
-    networks errors are some 0.3 to 0.7 of kernel SHAP's, on games without any structure larger. Games of interactions
+    networks errors are some 0.3 to 0.8 of kernel SHAP's, on games without any structure larger. Games of interactions
     of pairs are exact, and all games if all 2^n coalitions are evaluated.
 
     Args:
