@@ -1,4 +1,4 @@
-"""Shapley values of a tabular model: exact, from permutations and by least squares, and what features do together.
+"""Shapley values of a tabular model: exact and estimated, and what features do together.
 
     python examples/shapley_tabular.py [--output examples-output] [--seeds 20]
 
@@ -80,6 +80,9 @@ def estimates(model: nn.Module, x: Tensor) -> dict[str, Estimate]:
         "kernel SHAP": lambda budget, generator: af.kernel_shap(
             model, x, n_samples=budget, feature_mask=MASK, generator=generator
         ),
+        "Gaussian process": lambda budget, generator: af.gaussian_process_shap(
+            model, x, n_samples=budget, feature_mask=MASK, generator=generator
+        ),
     }
 
 
@@ -112,6 +115,7 @@ COLORS = {
     "permutations, antithetic": "#1f77b4",
     "permutations, orthogonal": "#17a589",
     "kernel SHAP": "#d35400",
+    "Gaussian process": "#1e8449",
 }
 
 

@@ -161,6 +161,15 @@ METHODS = [
     Method(
         in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1
     ),
+    Method(
+        in_groups(af.gaussian_process_shap, 6),
+        {"n_samples": 30},
+        baseline=True,
+        chunks=True,
+        random=True,
+        fitted=True,
+        loss=0.1,
+    ),
     Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
     Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True),
     Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, chunks=True, random=True, views=SOME),

@@ -32,6 +32,7 @@ from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_groups import number_groups
 from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
+from attrfunc.perturbation.gaussian_process_shap import gaussian_process_shap
 from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.lime import lime
 from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
@@ -76,6 +77,7 @@ __all__ = [
     "exponential_kernel",
     "feature_ablation",
     "feature_permutation",
+    "gaussian_process_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",

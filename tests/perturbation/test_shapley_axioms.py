@@ -11,6 +11,7 @@ from tables import Table, drawn_table
 
 import attrfunc as af
 from attrfunc.perturbation.coalitions import all_coalitions
+from attrfunc.perturbation.gaussian_process import relevances
 
 
 def sampling(design):
@@ -29,22 +30,38 @@ def kernel(share):
     return call
 
 
+def gaussian_process(share):
+    def call(model, x):
+        n = x.shape[1]
+        n_samples = max(2 * n + 2, int(share * 2**n))
+        return af.gaussian_process_shap(model, x, n_samples=n_samples, generator=torch.Generator().manual_seed(0))
+
+    return call
+
+
 def owen(model, x):
     n = x.shape[1]
     return af.owen_values(model, x, nesting=[list(range(n // 2)), list(range(n // 2, n))])
 
 
-EXACT = {"shapley": af.shapley_values, "banzhaf": af.banzhaf_values, "owen": owen, "kernel, all": kernel(1)}
+EXACT = {
+    "shapley": af.shapley_values,
+    "banzhaf": af.banzhaf_values,
+    "owen": owen,
+    "kernel, all": kernel(1),
+    "process, all": gaussian_process(1),
+}
 EFFICIENT = {
     "shapley": af.shapley_values,
     "owen": owen,
     **{design: sampling(design) for design in ("antithetic", "orthogonal", "random")},
     "kernel, all": kernel(1),
     "kernel, half": kernel(0.5),
+    "process, half": gaussian_process(0.5),
 }
 ALL = {
     **EXACT,
-    **EFFICIENT,
+    **{name: method for name, method in EFFICIENT.items() if name != "process, half"},  # which is not linear
     "banzhaf, half": lambda m, x: af.banzhaf_values(
         m, x, n_samples=2 ** x.shape[1] // 2 + 2 * x.shape[1], generator=torch.Generator().manual_seed(0)
     ),
@@ -125,7 +142,7 @@ def test_linearity(method, table, factor):
 
 @pytest.mark.parametrize("n", [3, 6])
 def test_games_of_few_interactions_are_exact(n):
-    """Pairs of reverses are exact for pairs of players, and so is kernel SHAP with complements."""
+    """Pairs of reverses are exact for pairs of players, and so are coalitions with their complements."""
     generator = torch.Generator().manual_seed(0)
     single, pairs = torch.randn(n, generator=generator).double(), torch.randn(n, n, generator=generator).double()
     members = all_coalitions(n).double()
@@ -134,8 +151,32 @@ def test_games_of_few_interactions_are_exact(n):
     for design in ("antithetic", "orthogonal"):
         found = af.shapley_sampling(model, model.ones(), n_samples=2, design=design, generator=generator)
         torch.testing.assert_close(found, exact)
-    found = af.kernel_shap(model, model.ones(), n_samples=4 * n, generator=generator)
-    torch.testing.assert_close(found, exact)
+    for method in (af.kernel_shap, af.gaussian_process_shap):
+        found = method(model, model.ones(), n_samples=4 * n, generator=generator)
+        torch.testing.assert_close(found, exact)
     _, found = af.shapley_interactions(model, model.ones(), order=2)
     for i, j in itertools.combinations(range(n), 2):
         torch.testing.assert_close(found[0, i, j], pairs[i, j])
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-9, 1e6])
+def test_gaussian_process_shap_scales_with_the_game(factor):
+    model, scaled = Table(drawn_table(8, 0)), Table(factor * drawn_table(8, 0) + 3)
+    found, expected = gaussian_process(0.3)(scaled, model.ones()), gaussian_process(0.3)(model, model.ones())
+    torch.testing.assert_close(found / factor, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_gaussian_process_shap_of_games_whose_players_do_nothing_alone():
+    """Nobody is relevant by itself, as in a vote: then all are alike. Or nothing depends on anything."""
+    members = all_coalitions(7).double()
+    shares = torch.arange(1, 8).double()
+    vote = Table((members @ shares > shares.sum() / 2).double()[:, None])
+    nothing = torch.zeros(2, 7).double()
+    torch.testing.assert_close(relevances(nothing, nothing), torch.full((2, 7), 1 / 7).double())
+    options = {"n_samples": 70, "generator": torch.Generator().manual_seed(0)}
+    assert abs(af.gaussian_process_shap(vote, vote.ones(), **options).sum() - 1) < 1e-12
+    constant = Table(torch.ones(2**7, 1).double())
+    assert af.gaussian_process_shap(constant, constant.ones(), **options).eq(0).all()
+    parameter = torch.ones(7, dtype=torch.float64)
+    loss = lambda p: af.gaussian_process_shap(lambda x: 0 * x @ p, vote.ones(), **options).square().sum()
+    assert torch.func.grad(loss)(parameter).eq(0).all()

@@ -159,6 +159,12 @@ class TestErrors:
         with raises("shapley_sampling", "`n_samples`"):
             af.shapley_sampling(net, x, n_samples=0, target=0)
 
+    def test_gaussian_processes_take_pairs_and_not_too_many(self, net, x):
+        with raises("gaussian_process_shap", "`n_samples`", "got 11", "at least 12 coalitions for 5 groups"):
+            af.gaussian_process_shap(net, x, n_samples=11, target=0)
+        with raises("gaussian_process_shap", "`n_samples`", "got 8193", "at most 8192 coalitions", "kernel_shap"):
+            af.gaussian_process_shap(lambda x: x.sum(1), torch.ones(1, 14), n_samples=8193)
+
     def test_singular_systems(self, net, x):
         with raises("banzhaf_values", "`n_samples`", "8 drawn coalitions of 5 groups that do not determine"):
             af.banzhaf_values(net, x, n_samples=8, target=0, generator=seeded())

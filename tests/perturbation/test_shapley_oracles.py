@@ -1,6 +1,7 @@
 """The Shapley family against definitions by enumeration, on games given as tables."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from tables import INTERACTIONS, Table, admissible, banzhaf, drawn_table, shaple
 import attrfunc as af
 from attrfunc.core.samples import Draws
 from attrfunc.perturbation.coalitions import all_coalitions, of_size
+from attrfunc.perturbation.gaussian_process import _sinh_shapley
 from attrfunc.perturbation.kernel_design import kernel_design
 from attrfunc.perturbation.permutations import DESIGNS, drawn
+from attrfunc.perturbation.semivalues import semivalues, shapley_weight
 
 PLAYERS = 5
 
@@ -140,6 +143,80 @@ def test_kernel_shap_solves_its_least_squares_problem(n_samples, game):
     change = game.value(range(PLAYERS)) - game.value(())
     expected = torch.linalg.solve(normal, torch.cat([members.T @ (weights * values), change[None]]))[:PLAYERS]
     torch.testing.assert_close(found[0], expected)
+
+
+@pytest.mark.parametrize("n_samples", [12, 20, 25])
+def test_gaussian_process_shap_is_the_values_of_a_posterior_mean(n_samples, game):
+    """Textbook regression on the residuals of all evaluated coalitions, and its mean at every coalition as a game."""
+    found = af.gaussian_process_shap(game, game.ones(), n_samples=n_samples, generator=seeded())[0]
+    drawn_ones, _ = kernel_design(PLAYERS, n_samples, Draws(game.ones(), 0.0, seeded()), even=True)
+    observed = [(0,) * PLAYERS, (1,) * PLAYERS, *map(tuple, drawn_ones.long().tolist())]
+    value = lambda bits: game.value([i for i in range(PLAYERS) if bits[i]])
+    everyone = set(range(PLAYERS))
+    alone = torch.stack([game.value([i]) - game.value([]) for i in range(PLAYERS)])
+    last = torch.stack([game.value(everyone) - game.value(everyone - {i}) for i in range(PLAYERS)])
+    relevance, additive = alone.abs() + last.abs(), (alone + last) / 2
+    relevance = relevance + 0.1 * relevance.mean()
+    relevance = relevance / relevance.sum()
+
+    def covariance(one, other):
+        alike = sum(relevance[i] * (1 if one[i] == other[i] else -1) for i in range(PLAYERS))
+        return torch.sinh(4 * alike) / math.sinh(4) + 10 * alike
+
+    flipped = lambda bits: tuple(1 - bit for bit in bits)
+    # What is even does not matter: the odd part is what there is of the residuals.
+    members = lambda bits: torch.tensor(bits).double() @ additive
+    odd = [(value(s) - members(s) - value(flipped(s)) + members(flipped(s))) / 2 for s in observed]
+    gram = torch.stack([torch.stack([covariance(s, t) for t in observed]) for s in observed])
+    # The noise of a coalition and of its complement is opposite.
+    noise = [[1.0 if s == t else -1.0 if s == flipped(t) else 0.0 for t in observed] for s in observed]
+    dual = torch.linalg.pinv(gram + 1e-4 * torch.tensor(noise).double(), rtol=1e-12) @ torch.stack(odd)
+    everywhere = [tuple(row) for row in all_coalitions(PLAYERS).long().tolist()]
+    mean = [sum(covariance(s, t) * d for t, d in zip(observed, dual, strict=True)) for s in everywhere]
+    values = shapley_by_permutations(Table(torch.stack(mean)[:, None]))
+    values = values + additive
+    change = game.value(everyone) - game.value([])
+    torch.testing.assert_close(values.sum(), change, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found, values + (change - values.sum()) / PLAYERS)
+
+
+@pytest.mark.parametrize("players", [1, 2, 3, 4, 6])
+def test_gaussian_process_shap_with_all_coalitions_is_exact(players):
+    game = Table(drawn_table(players, 0, rows=2))
+    for column in range(2):
+        expected = af.shapley_values(game, game.ones(), target=column)
+        for n_samples in (2**players, 9000):
+            found = af.gaussian_process_shap(game, game.ones(), target=column, n_samples=n_samples)
+            torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("n", [2, 5, 12])
+def test_shapley_values_of_the_kernel(n):
+    """Those of sinh of a sum, by its values on all coalitions."""
+    generator = seeded(n)
+    rates, at = 4 * torch.rand(2, n, generator=generator).double(), all_coalitions(n)[:: 2**n // 4 + 1]
+    signs, everywhere = at.double() * 2 - 1, all_coalitions(n).double() * 2 - 1
+    tables = torch.einsum("bn,pn,kn->kbp", rates, signs, everywhere).sinh().flatten(1)
+    expected = semivalues(tables, shapley_weight).unflatten(0, (2, -1))
+    torch.testing.assert_close(_sinh_shapley(signs, rates), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("players", "n_samples"), [(2, 4), (3, 6), (6, 20), (6, 40), (9, 100), (30, 200), (40, 45)])
+def test_the_even_design(players, n_samples):
+    """No coalition twice; complements; beyond the sizes that are complete, as many as there are of each."""
+    for seed in range(4):
+        draws = Draws(torch.ones(1), 0.0, seeded(seed))
+        coalitions, weights = kernel_design(players, n_samples, draws, even=True)
+        assert n_samples - 3 <= len(coalitions) <= n_samples - 2 or len(coalitions) == 2**players - 2
+        assert len(coalitions.unique(dim=0)) == len(coalitions)
+        torch.testing.assert_close(weights.sum(), torch.ones(()).double())
+        numbers = coalitions.sum(1).bincount(minlength=players + 1)[1 : players // 2 + 1].tolist()
+        counts = [math.comb(players, size) for size in range(1, players // 2 + 1)]
+        assert numbers[0] == players or n_samples < 2 * players + 2
+        drawn_ones = [pair for pair in zip(numbers, counts, strict=True) if pair[0] < pair[1]]
+        if n_samples >= 2 * players + 2 and drawn_ones:
+            share = sum(number for number, _ in drawn_ones) / sum(count for _, count in drawn_ones)
+            assert all(abs(number - share * count) <= 2 for number, count in drawn_ones)
 
 
 @pytest.mark.parametrize(("players", "n_samples"), [(2, 4), (3, 6), (6, 20), (6, 40), (9, 100), (30, 200), (40, 45)])

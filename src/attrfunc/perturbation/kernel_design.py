@@ -20,7 +20,7 @@ __all__ = ["kernel_design"]
 NUMBERED = 2**16
 
 
-def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, Tensor]:
+def kernel_design(players: int, n_samples: int, draws: Draws, *, even: bool = False) -> tuple[Tensor, Tensor]:
     """Coalitions to evaluate beside the empty and the full one.
 
     All coalitions of size s together weigh `1 / (s (n - s))`. From the outer sizes to the inner ones, a size is
@@ -33,6 +33,8 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
         players: Number of players, n.
         n_samples: Number of coalitions, with the empty and the full one.
         draws: The source of randomness.
+        even: Draw the others evenly instead, so that there are most of the inner sizes. An estimator that does not need
+            weights learns more from these.
 
     Returns:
         Coalitions `(K, n)` and their weights `(K,)`, which sum to one.
@@ -58,14 +60,14 @@ def kernel_design(players: int, n_samples: int, draws: Draws) -> tuple[Tensor, T
     whole = _enumerated(counts, weights, budget)
     rest = sum(weights[whole:])
     left = budget - sum(counts[:whole])
-    drawn = _shared(weights[whole:], left)
+    drawn = _shared(counts[whole:] if even else weights[whole:], left)
     chosen, weighing = [torch.zeros(0, players, dtype=torch.bool)], [torch.zeros(0, dtype=torch.float64)]
     for place, size in enumerate(sizes):
         number = counts[place] if place < whole else drawn[place - whole]
         if number:
             mirrored = paired and alone[place]
             chosen.append(_some(players, size, counts[place], number, mirrored, draws))
-            each = weights[place] / number if place < whole else rest / left
+            each = weights[place] / number if even or place < whole else rest / left
             weighing.append(torch.full((number,), each, dtype=torch.float64))
     coalitions, weighed = torch.cat(chosen), torch.cat(weighing)
     if paired:
