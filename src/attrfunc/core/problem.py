@@ -153,10 +153,12 @@ class Problem:
 
     def shares_runs(self) -> bool:
         """Whether nothing but the point tells the runs of two examples apart."""
+        if torch.compiler.is_compiling() or len(self.view.sites) > 0 or self.whole:
+            return False
         others = pytree.tree_leaves((self.inputs.args, self.inputs.kwargs))
         rows = self.inputs.rows
         batched = any(isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows for leaf in others)
-        return rows > 1 and not (batched or self.view.sites or self.whole or torch.compiler.is_compiling())
+        return rows > 1 and not batched
 
     def gradient(self) -> tuple[list[Tensor], list[Tensor]]:
         """The point at the input, and the gradient of the score there, from one forward pass."""
