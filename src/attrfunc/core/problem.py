@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _pop_mode_temporarily
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.attention import TraceableAttention
@@ -149,7 +150,7 @@ class Problem:
         with self._mode():
             output, _ = one._outputs(replace(one.inputs, x=self.restore(point)))
             output = map_rows(lambda leaf: leaf.expand(rows, *leaf.shape[1:]), output, 1)
-            return select(output, self.inputs.target, rows, "selector" if self.view.output else "target")
+            return self._selected(output, self.inputs)
 
     def shares_runs(self) -> bool:
         """Whether nothing but the point tells the runs of two examples apart."""
@@ -171,15 +172,22 @@ class Problem:
         self, inputs: Inputs, visit: Visit | None = None, given: Mapping[int, Any] | None = None
     ) -> tuple[Tensor, list[Restore]]:
         """Scores `(rows,)` of these inputs. `visit` sees, and may change, the activations at the attributed layers."""
-        name = "selector" if self.view.output else "target"
         with self._mode():
             output, restores = self._outputs(inputs, visit, given=given)
-            scores = scored(select(output, inputs.target, inputs.rows, name))
+            scores = self._selected(output, inputs)
         if self.view.differentiated and not scores.is_floating_point():
             raise ModelError(
                 f"the score has dtype {scores.dtype}, which has no gradient. Attribute to a floating-point output."
             )
         return scores if scores.is_floating_point() else scores.to(torch.get_default_dtype()), restores
+
+    def _selected(self, output: Any, inputs: Inputs) -> Tensor:
+        """The scores. A mode sees the operations of a callable target; indices only rearrange, in some twenty."""
+        name = "selector" if self.view.output else "target"
+        seen = self._mode is nullcontext or callable(inputs.target)
+        with nullcontext() if seen else _pop_mode_temporarily():
+            scores = select(output, inputs.target, inputs.rows, name)
+        return scored(scores)
 
     def run(self, x: Any) -> None:
         """Run the network once at `x`, for what can be seen on the way."""
