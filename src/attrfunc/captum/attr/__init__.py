@@ -110,11 +110,13 @@ from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
 from attrfunc.captum.attr.perturbation import (
     FeatureAblation,
     FeaturePermutation,
+    Occlusion,
+    PerturbationAttribution,
+)
+from attrfunc.captum.attr.perturbation_inside import (
     LayerFeatureAblation,
     LayerFeaturePermutation,
     NeuronFeatureAblation,
-    Occlusion,
-    PerturbationAttribution,
 )
 from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
 from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
