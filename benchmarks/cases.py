@@ -101,7 +101,11 @@ class Case:
 def perturbed(
     name: str, network: str, method: Method, count: int, layer: str | None = None, batches: bool = True
 ) -> Iterator[Case]:
-    """The case of one example, and that of the network's batch."""
+    """The case of one example, and that of the network's batch.
+
+    At layers, Captum takes no batch with a class for each example and several perturbations at once.
+    """
+    batches = batches and not layer
     options = {"count": count, "layer": layer, "goals": PERTURBED, "family": "perturbation"}
     yield Case(f"{name}, one example" if batches else name, network, method, examples=1, **options)
     if batches:
