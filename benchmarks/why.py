@@ -6,6 +6,18 @@ import re
 
 WHY: list[tuple[str, str, str]] = [
     (
+        "(CNN|Transformer|EfficientNet), .*(ablation|occlusion|permutations|LIME)",
+        "captum tuned bare",
+        "The network's own arithmetic fills the time of either; what a good number of rows saves beside one "
+        "perturbation at a time is all there is to gain. By hand with the best number is the limit.",
+    ),
+    (
+        "(ablation|permutations|LIME|exact).*",
+        "captum tuned bare",
+        "So small a network is evaluated in a few hundredths of a second at most, of which masks and the opening of "
+        "the problem are a part; with a batch of examples Captum's calls are large enough, too.",
+    ),
+    (
         "DeepLIFT.*, 100 classes",
         "captum",
         "The forward passes and the rules' multipliers are shared among the classes, the backward passes are not; they "
