@@ -6,6 +6,12 @@ import re
 
 WHY: list[tuple[str, str, str]] = [
     (
+        "ablation of .* late",
+        "bare",
+        "The loop by hand begins at the layer's activation, which it is given; here the network runs up to the layer, "
+        "is measured, and the rest is mapped over.",
+    ),
+    (
         "(CNN|Transformer|EfficientNet), .*(ablation|occlusion|permutations|LIME)",
         "captum tuned bare",
         "The network's own arithmetic fills the time of either; what a good number of rows saves beside one "
