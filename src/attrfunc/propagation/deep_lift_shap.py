@@ -11,13 +11,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.evaluate import cache_rows, to_measure
-from attrfunc.core.meter import Meter
 from attrfunc.core.method import each_layer, method, open_problem
 from attrfunc.core.problem import Problem
-from attrfunc.core.progress import Progress, reporter
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Moments, distribution
+from attrfunc.core.progress import Progress
+from attrfunc.core.samples import Moments, distribution, sampled
 from attrfunc.core.target import Target
 from attrfunc.core.views import Model
 from attrfunc.propagation.deep_lift import lifted
@@ -83,20 +80,9 @@ def deep_lift_shap(
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
     pairs = _Pairs(problem, book, distribution(baselines, x), multiply_by_inputs)
-    moments, report = Moments(second=False), reporter(progress, pairs.count * problem.inputs.rows)
-    size = None if chunk_size is None else positive("chunk_size", chunk_size)
-    done = 0
-    if size is None and to_measure(problem.inputs, pairs.count):
-        with Meter() as meter:
-            moments.take(pairs.of(slice(0, 1)))
-        done, size = 1, cache_rows(problem.inputs, meter.weight)
-        report(problem.inputs.rows)
-    most = pairs.count if size is None else max(1, size // max(problem.inputs.rows, 1))
-    while done < pairs.count:
-        chosen = slice(done, min(done + most, pairs.count))
-        moments.take(pairs.of(chosen))
-        report((chosen.stop - done) * problem.inputs.rows)
-        done = chosen.stop
+    moments = Moments(second=False)
+    options: dict[str, Any] = {"separable": True, "chunk_size": chunk_size, "progress": progress}
+    sampled(pairs.next, pairs.count, problem.inputs, moments.take, **options)
     return problem.restore(moments.result("smoothgrad"))
 
 
@@ -105,14 +91,15 @@ class _Pairs:
 
     def __init__(self, problem: Problem, book: RuleBook, samples: list[Tensor], multiply_by_inputs: bool) -> None:
         self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
-        self._samples, self.count = samples, len(samples[0])
+        self._samples, self.count, self._taken = samples, len(samples[0]), 0
         self._spec = pytree.tree_structure(problem.inputs.x)
         # What a compiler traces has no batching rule for batch norm.
         self._mapped = not torch.compiler.is_compiling()
 
-    def of(self, chosen: slice) -> list[Tensor]:
-        """Attributions `(K, *point)` from K baselines: mapped, so that what depends on the input alone runs once."""
-        parts = [leaf[chosen] for leaf in self._samples]
+    def next(self, count: int) -> list[Tensor]:
+        """Attributions `(K, *point)` from the next K baselines: mapped, so that what all share runs once."""
+        parts = [leaf[self._taken : self._taken + count] for leaf in self._samples]
+        self._taken += count
         if len(parts[0]) > 1 and self._mapped:
             try:
                 return torch.func.vmap(self._one)(parts)

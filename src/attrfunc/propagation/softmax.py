@@ -44,10 +44,10 @@ def log_softmax_rule(operation: Operation) -> Ruled:
 def logsumexp_rule(operation: Operation) -> Ruled:
     """The logarithm of a sum of exponentials."""
     (x,), (x0,) = operation.inputs, operation.there.inputs
-    dim = _argument(operation, 1, "dim")
+    dim = operation.argument(1, "dim")
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     shares = _logsumexp_multipliers(x, x0, dims)
-    kept = _argument(operation, 2, "keepdim", False)
+    kept = operation.argument(2, "keepdim", False)
     whole = (lambda g: g) if kept else lambda g: _unsqueezed(g, dims, x.dim())
     return operation.value(), lambda gradient: [shares * whole(gradient)]
 
@@ -70,14 +70,9 @@ def _mean_exp(x: Tensor, x0: Tensor) -> Tensor:
 
 
 def _dim(operation: Operation) -> int:
-    dim = _argument(operation, 1, "dim")
+    dim = operation.argument(1, "dim")
     assert dim is not None
     return int(dim)
-
-
-def _argument(operation: Operation, place: int, name: str, default: Any = None) -> Any:
-    args = operation.args
-    return args[place] if len(args) > place else operation.kwargs.get(name, default)
 
 
 def _unsqueezed(value: Tensor, dims: tuple[int, ...], total: int) -> Tensor:
