@@ -24,9 +24,10 @@ def install(session: nox.Session, *packages: str, alone: tuple[str, ...] = ()) -
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Attribute real photographs with a real ImageNet classifier; write a gallery to demo-output/."""
+    """Explain a photograph (`-- all`: eight) of a real ImageNet classifier by every method; see demo-output/."""
     install(session, "-e", ".[progress]", "matplotlib", "scikit-image", "scikit-learn", alone=CLASSIFIER)
-    session.run("python", "examples/demo.py", *session.posargs)
+    # After Ctrl-C the demo writes the page of what there is, for which nox would not wait by itself.
+    session.run("python", "examples/demo.py", *session.posargs, interrupt_timeout=60)
 
 
 @nox.session
@@ -45,7 +46,9 @@ def tests(session: nox.Session) -> None:
     peers = ("captum", "tangermeme", "shap", "shapiq")
     packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image", "tiktoken")
     install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
-    session.run("pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
+    # Two processes on two cores: more threads only wait for each other.
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=one_thread)
 
 
 @nox.session
@@ -65,7 +68,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure every method beside its peers in one process; write the tables to benchmarks/results/."""
+    """Measure every method beside its peers; write benchmarks/results/ (`-- quick`: what matters, in five minutes)."""
     packages = ("captum", "tangermeme", "transformers", "scikit-image", "scikit-learn")
     install(session, "-e", ".[progress]", *packages, alone=(*CLASSIFIER, *ZENNIT))
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -1,11 +1,13 @@
 """Measure every case, print the tables and write them down.
 
-`python -m benchmarks --quick --only "MLP"` is a smoke run: one round, few points, nothing written unless `--output`.
+`python -m benchmarks quick` measures only the ratios that matter, in five minutes, and writes results/quick.md.
+`python -m benchmarks --smoke --only "MLP"` is a smoke run: one round, few points, nothing written unless `--output`.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 import time
@@ -19,6 +21,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.measure import Plan, Row, measure
 from benchmarks.points import EQUAL, SPECIMENS, for_the_gap, to_equal_error
 from benchmarks.points_report import points_report, write_points
+from benchmarks.quick import quick
 from benchmarks.report import cell, families, report, time_cells, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,15 +29,20 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> int:
     """Returns 1 where two libraries disagree."""
+    start = time.perf_counter()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "form", nargs="?", choices=["full", "quick"], default="full", help="every case, or five minutes"
+    )
     parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression on the names of cases")
-    parser.add_argument("--quick", action="store_true", help="one round with few points, to see that everything runs")
+    parser.add_argument("--smoke", action="store_true", help="one round with few points, to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch; above 1, ratios are of wall time")
+    parser.add_argument("--device", default="cpu", help="cuda, mps, ...; beyond the CPU, ratios are of wall time")
     parser.add_argument("--output", type=Path, help="folder for results; else benchmarks/results, for full runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    plan = Plan(threads=options.threads, quick=options.quick)
-    start = time.perf_counter()
+    gc.freeze()  # what was imported is not searched for garbage before every sample
+    plan = Plan(threads=options.threads, smoke=options.smoke, device=options.device)
 
     def run(cases: Sequence[Any], name: Callable[[Any], str], measured: Callable[[Any], Any]) -> Iterator[Any]:
         chosen = [case for case in cases if re.search(options.only, name(case), re.IGNORECASE)]
@@ -48,18 +56,20 @@ def main() -> int:
         print("   ", *time_cells(found)[1:], f"memory {cell(found, 'memory')}", sep="  ", file=sys.stderr, flush=True)
         return found
 
+    whole = not (options.only or options.smoke) and plan.on_processor
+    folder = options.output or (RESULTS if whole else None)
+    if options.form == "quick":
+        return quick(plan, options.only, folder)
     rows = list(run(CASES, lambda case: case.name, row))
     equal = list(run(EQUAL, lambda case: f"equal error: {case.name}", lambda case: to_equal_error(case, plan)))
-    gaps = list(run(SPECIMENS, lambda name: f"points: {name}", for_the_gap))
+    gaps = list(run(SPECIMENS, lambda name: f"points: {name}", lambda name: for_the_gap(name, plan)))
     if not rows and not equal and not gaps:
         parser.error(f"--only {options.only!r} matches no case; see benchmarks/cases.py and benchmarks/points.py")
     for family, found in families(rows).items():
         print(report(found, plan, family))
     if equal or gaps:
         print(points_report(equal, gaps, plan))
-    whole = not (options.only or options.quick or options.threads > 1)
-    if options.output or whole:
-        folder = options.output or RESULTS
+    if folder:
         for family, found in families(rows).items():
             write(found, plan, folder, family)
         if equal or gaps:

@@ -87,7 +87,7 @@ def fine(ways: Method, task: Task, rows: Rows) -> Agreement:
     results = ways.ours(task), ways.captum(task, rows.get("tuned")), half
     ours, captum, own = (distance(result, reference, mean=True) for result in results)
     text = f"mean {ours:.0e} to a sum of {steps + 1} points (its own: {own:.0e}), Captum {captum:.0e}"
-    few = task.count < 20  # a quick run, where neither is near
+    few = task.count < 20  # a smoke run, where neither is near
     return Agreement(text, few or ours <= max(captum, TOLERANCE[torch.float32]) + own)
 
 

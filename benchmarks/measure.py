@@ -29,17 +29,27 @@ class Seconds(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: rounds of every peer in turn, until `seconds` are spent."""
+    """How to measure: rounds of every peer in turn until `seconds` are spent; few points of one round for `smoke`."""
 
     threads: int = 1
-    quick: bool = False
+    smoke: bool = False
+    device: str = "cpu"
     least: int = 3
     most: int = 25
     seconds: float = 4.0
 
     def clock(self, sample: Seconds) -> float:
         """The seconds that ratios are made of."""
-        return sample.cpu if self.threads == 1 else sample.wall
+        return sample.cpu if self.on_processor else sample.wall
+
+    @property
+    def clock_name(self) -> str:
+        return "CPU seconds" if self.on_processor else "wall seconds"
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether one thread of the processor does all the work, so that its time is the time that passes."""
+        return self.threads == 1 and self.device == "cpu"
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class Row:
 
 def measure(case: Case, plan: Plan) -> Row:
     """Check, tune, time and weigh one case."""
-    task, ways = case.task(plan.quick), case.ways()
+    task, ways = case.task(plan.smoke, plan.device), case.ways()
     rows = {}
     if ways.tunable:
         rows["tuned"] = best_rows(ways.captum, task, plan)
@@ -87,7 +97,7 @@ def measure(case: Case, plan: Plan) -> Row:
 def best_rows(peer: Peer, task: Task, plan: Plan) -> int:
     """The fastest number of rows at once, as a patient user would find it: try each, and the best two again."""
     probe = replace(task, classes=task.classes and min(task.classes, 4))
-    points = [1, 4] if plan.quick else [1, 2, 5, 10, 16, 25, 50]
+    points = [1, 4] if plan.smoke else [1, 2, 5, 10, 16, 25, 50]
     took: dict[int, float] = {}
     for rows in [len(task.x) * count for count in points if count <= task.count]:
         took[rows] = seconds(partial(peer, probe, rows)).cpu
@@ -100,10 +110,18 @@ def best_rows(peer: Peer, task: Task, plan: Plan) -> int:
 
 def seconds(run: Run, times: int = 1) -> Seconds:
     gc.collect()
+    settle()
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
         run()
+    settle()
     return Seconds((time.process_time() - cpu) / times, (time.perf_counter() - wall) / times)
+
+
+def settle() -> None:
+    """Wait for an accelerator, if there is one: it still works when a call returns."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def race(runs: dict[str, Run], plan: Plan) -> tuple[dict[str, float], dict[str, Spread], int]:
@@ -111,13 +129,13 @@ def race(runs: dict[str, Run], plan: Plan) -> tuple[dict[str, float], dict[str, 
     begin = time.perf_counter()
     samples = {name: [seconds(run)] for name, run in runs.items()}
     # A sample of a fast method is many calls: the clock's own noise must not count.
-    times = {name: 1 if plan.quick else max(1, round(0.05 / first.wall)) for name, (first,) in samples.items()}
+    times = {name: 1 if plan.smoke else max(1, round(0.05 / first.wall)) for name, (first,) in samples.items()}
     if max(times.values()) > 1:
         samples = {name: [] for name in runs}
-    for done in range(len(samples["ours"]), 1 if plan.quick else plan.most):
+    for done in range(len(samples["ours"]), 1 if plan.smoke else plan.most):
         if done >= plan.least and time.perf_counter() - begin > plan.seconds:
             break
-        for name, run in runs.items():
+        for name, run in list(runs.items())[:: 1 if done % 2 else -1]:  # nobody always runs behind the same one
             samples[name].append(seconds(run, times[name]))
     ours = samples["ours"]
     ratios = {
@@ -130,7 +148,10 @@ def race(runs: dict[str, Run], plan: Plan) -> tuple[dict[str, float], dict[str, 
 
 
 def peak_memory(case: Case, peer: str, rows: dict[str, int], plan: Plan) -> float:
-    """Megabytes that a call adds to the peak of a fresh process, which has run the smallest call of its kind before."""
+    """Megabytes that a call adds to the peak of a fresh process, which has run the smallest call of its kind before.
+
+    The memory is the system's, or the accelerator's if the work is done there.
+    """
     # Freed memory must go back to the system at once, or the warm-up would hide a part of the peak.
     os.environ.update(MALLOC_MMAP_THRESHOLD_="65536", MALLOC_TRIM_THRESHOLD_="65536")
     context = multiprocessing.get_context("forkserver")
@@ -142,16 +163,20 @@ def peak_memory(case: Case, peer: str, rows: dict[str, int], plan: Plan) -> floa
 def grown_peak(name: str, peer: str, rows: dict[str, int], plan: Plan) -> float:
     torch.set_num_threads(plan.threads)
     case = next(case for case in CASES if case.name == name)
-    task, ways = case.task(plan.quick), case.ways()
+    task, ways = case.task(plan.smoke, plan.device), case.ways()
     runs_of(ways, task.warm_up(), {})[peer]()
     gc.collect()
-    before = peak(reset=True)
+    before = peak(plan.device, reset=True)
     runs_of(ways, task, rows)[peer]()
-    return peak() - before
+    return peak(plan.device) - before
 
 
-def peak(reset: bool = False) -> float:
+def peak(device: str, reset: bool = False) -> float:
     """The process's peak of resident memory in MB; where the system allows, the peak can be set back to the present."""
+    if device != "cpu":
+        if reset:
+            torch.accelerator.reset_peak_memory_stats()
+        return torch.accelerator.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
     if reset and status.exists():
         Path("/proc/self/clear_refs").write_text("5")

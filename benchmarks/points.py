@@ -109,7 +109,7 @@ def floor(change: Tensor) -> float:
 
 def to_equal_error(case: Case, plan: Plan) -> Needed:
     """The time to the completeness error that Captum leaves with its default number of points."""
-    task = case.task(plan.quick)
+    task = case.task(plan.smoke, plan.device)
     change = af.score_change(task.model, task.x, target=task.target)
     largest = lambda found: float((found.detach().flatten(1).sum(1) - change).abs().max())  # noqa: E731
     captum = partial(case.method.captum, task, None)
@@ -142,15 +142,16 @@ def to_equal_error(case: Case, plan: Plan) -> Needed:
     )
 
 
-def for_the_gap(name: str) -> Needed:
+def for_the_gap(name: str, plan: Plan) -> Needed:
     """The points to the gap of Captum's integrated gradients, in float64, on one model."""
     if name == "efficientnet-lite0":
         model, x, target = NETWORKS["efficientnet"]()
         model, call = model.double(), {"x": x.double(), "target": target}
+        model, call = model.to(plan.device), moved(call, plan)
         found = ca.IntegratedGradients(model).attribute(call["x"], target=target, n_steps=STEPS, internal_batch_size=5)
     else:
         specimen = next(one for one in ZOO if name == f"zoo, {one}")
-        model, call = specimen.make(torch.float64), doubled(specimen)
+        model, call = specimen.make(torch.float64).to(plan.device), moved(doubled(specimen), plan)
         found = captum_by_example(model, call)
     x = call.pop("x")
     gap = float(af.completeness_gap(model, x, found, **call).abs().max())
@@ -168,6 +169,11 @@ def doubled(specimen: Specimen) -> dict[str, Any]:
     double = partial(pytree.tree_map_only, Tensor, lambda leaf: leaf.double() if leaf.is_floating_point() else leaf)
     arguments = {"args": double(specimen.args), "kwargs": double(dict(specimen.kwargs))}
     return {"x": double(specimen.inputs), "target": specimen.target, **arguments}
+
+
+def moved(call: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """A call's arguments on the device that is measured."""
+    return pytree.tree_map_only(Tensor, lambda leaf: leaf.to(plan.device), call)
 
 
 def captum_by_example(model: Callable[..., Any], call: Mapping[str, Any]) -> Any:

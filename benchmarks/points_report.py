@@ -104,7 +104,7 @@ def points_report(equal: list[Needed], gaps: list[Needed], plan: Plan) -> str:
         INTRO.format(setup=facts) + table(EQUAL_HEAD, list(map(equal_cells, equal))) + "\n",
         GAPS + table(GAP_HEAD, [[needed.name, gap(needed), *counts(needed)] for needed in gaps]) + "\n",
     ]
-    if missed and not plan.quick:
+    if missed and not plan.smoke:
         parts.insert(1, "Goals that are not reached, or undecided:\n\n" + "\n".join(missed) + "\n")
     return "\n".join(parts)
 

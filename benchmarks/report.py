@@ -115,6 +115,7 @@ def setup(plan: Plan) -> dict[str, str | int]:
         "machine": platform.machine(),
         "processors": os.cpu_count() or 0,
         "threads": plan.threads,
+        "device": plan.device,
     }
 
 
@@ -135,7 +136,7 @@ def memory_ratio(row: Row) -> float:
 
 
 def verdicts(row: Row) -> dict[str, str]:
-    return {peer: verdict(row, peer) for peer in (*row.ratios, "memory")}
+    return {peer: verdict(row, peer) for peer in (*row.ratios, *(["memory"] if row.memory else []))}
 
 
 def cell(row: Row, peer: str) -> str:
@@ -184,13 +185,12 @@ def missed(rows: list[Row]) -> str:
 def report(rows: list[Row], plan: Plan, family: str) -> str:
     """A family's report as Markdown."""
     facts = ", ".join(f"{name} {value}" for name, value in setup(plan).items())
-    clock = "CPU seconds" if plan.threads == 1 else "wall seconds"
     parts = [
-        INTROS[family].format(setup=facts, clock=clock),
+        INTROS[family].format(setup=facts, clock=plan.clock_name),
         "## Time\n\n" + table(HEAD, [time_cells(row) for row in rows]) + "\n",
         MEMORY + "\n" + table(MEMORY_HEAD, [memory_cells(row) for row in rows]) + "\n",
     ]
-    if not plan.quick:
+    if not plan.smoke:
         parts.append("## Goals that are not reached, or undecided\n\n" + missed(rows) + "\n")
     return "\n".join(parts)
 
@@ -203,8 +203,13 @@ def families(rows: list[Row]) -> dict[str, list[Row]]:
 
 def write(rows: list[Row], plan: Plan, folder: Path, family: str) -> None:
     """Write a family's .md and .json."""
+    save(report(rows, plan, family), rows, plan, folder, family)
+
+
+def save(text: str, rows: list[Row], plan: Plan, folder: Path, name: str) -> None:
+    """Write a report as .md, and its rows as .json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{family}.md").write_text(report(rows, plan, family))
+    (folder / f"{name}.md").write_text(text)
     body = [
         {
             "case": row.case.name,
@@ -219,4 +224,4 @@ def write(rows: list[Row], plan: Plan, folder: Path, family: str) -> None:
         }
         for row in rows
     ]
-    (folder / f"{family}.json").write_text(json.dumps({"setup": setup(plan), "cases": body}, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps({"setup": setup(plan), "cases": body}, indent=1) + "\n")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +28,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from torch import Tensor, nn
 
 import attrfunc as af
+from benchmarks.agreement import Run
+from benchmarks.measure import Plan, seconds
 
 RESULTS = Path(__file__).parent / "results"
 GROUPS, SEEDS, BUDGETS = 12, 15, (60, 120, 240, 480, 960)
@@ -53,8 +54,14 @@ def explained(net: nn.Module, inputs: Tensor, labels: Tensor, mask: Tensor) -> l
     return [(model, inputs[i : i + 1], int(labels[i]), mask) for model in models for i in (0, 77, 130)]
 
 
-def games() -> dict[str, list[Game]]:
+def games(device: str) -> dict[str, list[Game]]:
     """Models, an input of each, its class, and the mask of its groups."""
+    found = trained_here().items()
+    return {name: [(net.to(device), x.to(device), c, mask.to(device)) for net, x, c, mask in of] for name, of in found}
+
+
+def trained_here() -> dict[str, list[Game]]:
+    """The same on the CPU, so that the networks are equal on every device."""
     found: dict[str, list[Game]] = {"MLPs, 12 groups": []}
     for seed, (load, hidden) in enumerate([(load_breast_cancer, 32), (load_digits, 64), (load_wine, 32)]):
         inputs, labels = (torch.tensor(part) for part in load(return_X_y=True))
@@ -92,9 +99,9 @@ def on_groups(game: Game) -> Callable[[np.ndarray], np.ndarray]:
     model, x, target, mask = game
 
     def value(rows: np.ndarray) -> np.ndarray:
-        present = torch.as_tensor(np.atleast_2d(rows)).float()[:, mask.flatten()].unflatten(1, x.shape[1:])
+        present = torch.as_tensor(np.atleast_2d(rows)).to(x)[:, mask.flatten()].unflatten(1, x.shape[1:])
         with torch.no_grad():
-            return model(x * present)[:, target].numpy().astype(float)
+            return model(x * present)[:, target].cpu().numpy().astype(float)
 
     return value
 
@@ -121,7 +128,7 @@ def estimates(game: Game, budget: int, seed: int) -> dict[str, Tensor]:
         "attrfunc, kernel": af.kernel_shap(model, x, n_samples=budget, generator=generator, **own),
         "Captum, kernel": ca.KernelShap(model).attribute(x, n_samples=budget, perturbations_per_eval=budget, **own),
     }
-    values = {name: part.flatten()[firsts].detach() for name, part in found.items()}
+    values = {name: part.flatten()[firsts].detach().cpu() for name, part in found.items()}
     game_of = on_groups(game)
     explainer = shap.KernelExplainer(game_of, np.zeros((1, groups)), silent=True)
     ones = np.ones((1, groups))
@@ -140,7 +147,8 @@ def errors(games: list[Game]) -> dict[int, dict[str, float]]:
         by_game: dict[str, list[float]] = {}
         for game in games:
             model, x, target, mask = game
-            exact = af.shapley_values(model, x, target=target, feature_mask=mask).detach().flatten()[firsts_of(mask)]
+            exact = af.shapley_values(model, x, target=target, feature_mask=mask)
+            exact = exact.detach().flatten()[firsts_of(mask)].cpu()
             runs = [estimates(game, budget, seed) for seed in range(SEEDS)]
             for name in runs[0]:
                 off = [float((run[name] - exact).norm() / exact.norm()) for run in runs]
@@ -150,24 +158,23 @@ def errors(games: list[Game]) -> dict[int, dict[str, float]]:
     return table
 
 
-def exact_seconds() -> tuple[float, dict[int, float], dict[int, float]]:
-    """CPU seconds for exact values of 12 groups, and of fewer groups by both libraries."""
-    model, x, target, mask = games()["MLPs, 12 groups"][0]
+def exact_seconds(game: Game, plan: Plan) -> tuple[float, dict[int, float], dict[int, float]]:
+    """Seconds for exact values of 12 groups, and of fewer groups by both libraries."""
+    model, x, target, mask = game
     ours, captum = {}, {}
     for groups in (5, 6, 7, 8):
         fewer = mask * groups // GROUPS
         options = {"target": target, "feature_mask": fewer}
-        ours[groups] = cpu(partial(af.shapley_values, model, x, **options))
-        captum[groups] = cpu(partial(ca.ShapleyValues(model).attribute, x, perturbations_per_eval=groups, **options))
-    twelve = cpu(lambda: af.shapley_values(model, x, target=target, feature_mask=mask))
+        ours[groups] = timed(partial(af.shapley_values, model, x, **options), plan)
+        permuted = partial(ca.ShapleyValues(model).attribute, x, perturbations_per_eval=groups, **options)
+        captum[groups] = timed(permuted, plan)
+    twelve = timed(partial(af.shapley_values, model, x, target=target, feature_mask=mask), plan)
     return twelve, ours, captum
 
 
-def cpu(run: Callable[[], object]) -> float:
+def timed(run: Run, plan: Plan) -> float:
     run()
-    begin = time.process_time()
-    run()
-    return time.process_time() - begin
+    return plan.clock(seconds(run))
 
 
 def rows(names: tuple[str, ...], table: dict[int, dict[str, float]]) -> str:
@@ -192,11 +199,14 @@ def ratios(tables: dict[str, dict[int, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shapley", description=__doc__)
     parser.add_argument("--output", type=Path, default=RESULTS)
-    folder = parser.parse_args().output
+    parser.add_argument("--device", default="cpu", help="cuda, mps, ...")
+    options = parser.parse_args()
+    folder = options.output
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    twelve, ours, captum = exact_seconds()
-    kinds = games()
+    plan = Plan(device=options.device)
+    kinds = games(plan.device)
+    twelve, ours, captum = exact_seconds(kinds["MLPs, 12 groups"][0], plan)
     tables = {kind: errors(group) for kind, group in kinds.items()}
     pairs = {groups: (ours[groups], captum[groups]) for groups in ours}
     lines = "\n".join(f"| {n} | {own:.4f} | {other:.4f} | {other / own:.1f} |" for n, (own, other) in pairs.items())
@@ -222,7 +232,7 @@ torch {torch.__version__}, captum {version("captum")}, shap {version("shap")}, s
 {found}
 ## Exact values
 
-CPU seconds, breast cancer network, one example. attrfunc evaluates 2^n coalitions, Captum n! permutations.
+In {plan.clock_name}: breast cancer network, one example. attrfunc evaluates 2^n coalitions, Captum n! permutations.
 
 | groups | attrfunc | Captum | ratio |
 | --- | --- | --- | --- |

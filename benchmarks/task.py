@@ -119,7 +119,7 @@ class Method:
 
         def ours(task: Task) -> Tensor:
             one = lambda target: self.ours(replace(task, target=target))  # noqa: E731
-            return torch.vmap(one, chunk_size=16)(torch.arange(task.classes))
+            return torch.vmap(one, chunk_size=16)(torch.arange(task.classes, device=task.x.device))
 
         def captum(task: Task, rows: int | None) -> Tensor:
             assert self.captum is not None

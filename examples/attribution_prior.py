@@ -1,6 +1,6 @@
 """Right for the right reasons: a prior on attributions inside the training loss keeps a classifier off a shortcut.
 
-    python examples/attribution_prior.py [--output examples-output] [--seeds 5] [--steps 400]
+    python examples/attribution_prior.py [--output examples-output] [--seeds 5] [--steps 300]
 
 The data are scikit-learn's handwritten digits with a stamp on each, a square at one of ten places. While training,
 its place tells the digit; in the test set it tells nothing (after the decoys of Ross et al. 2017). A plain network
@@ -43,7 +43,7 @@ import attrfunc as af
 TRAINING, VALIDATION, BATCH, LEARNING_RATE = 1200, 100, 64, 3e-3
 STRENGTHS = (1, 10, 100)
 PLACES = torch.tensor([(row, column) for column in (0, 6) for row in range(5)])  # upper left corners
-PATH_POINTS = 8  # a rough integral is enough for a prior; what is reported is integrated with 50 points
+PATH_POINTS = 4  # a rough integral is enough for a prior; what is reported is integrated with 50 points
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> tuple[Outcome, list[Outcome]
     parser = argparse.ArgumentParser(description="Train digit classifiers with and without a prior on attributions.")
     parser.add_argument("--output", type=Path, default=Path("examples-output"), help="folder of the picture")
     parser.add_argument("--seeds", type=int, default=5, help="networks in each row of the table")
-    parser.add_argument("--steps", type=int, default=400, help="training steps")
+    parser.add_argument("--steps", type=int, default=300, help="training steps")
     options = parser.parse_args(arguments)
     if options.seeds < 2:
         parser.error("--seeds has to be at least 2, to have a spread")

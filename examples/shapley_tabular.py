@@ -111,11 +111,11 @@ def convergence(model: nn.Module, x: Tensor, seeds: int) -> tuple[dict[str, Tens
 
 
 COLORS = {
-    "permutations, random": "#9aa0a6",
-    "permutations, antithetic": "#1f77b4",
-    "permutations, orthogonal": "#17a589",
-    "kernel SHAP": "#d35400",
-    "Gaussian process": "#1e8449",
+    "permutations, random": "#8a8a8a",
+    "permutations, antithetic": "#0072b2",
+    "permutations, orthogonal": "#cc79a7",
+    "kernel SHAP": "#d55e00",
+    "Gaussian process": "#009e73",
 }
 
 

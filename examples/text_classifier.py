@@ -58,6 +58,12 @@ class Explained:
     total: float
     gap: float
 
+    @property
+    def sum(self) -> str:
+        """What the tokens add up to, and of what."""
+        rest = ", biases take the rest" if abs(self.gap) > 0.01 * abs(self.total) else ""
+        return f"the tokens add up to {self.total + self.gap:+.2f} of {self.total:+.2f}{rest}"
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -121,8 +127,7 @@ def passage(reading: Reading) -> Passage:
     """A reading as it is drawn; each method has its own scale."""
     rows = [
         Coloured(
-            f"{one.method} explains {one.total:+.2f} with a gap of {one.gap:+.1g}; the full colour is "
-            f"{one.tokens.abs().max():.2f} in log-odds",
+            f"{one.method}: {one.sum}; the full colour is {one.tokens.abs().max():.2f} in log-odds",
             reading.tokens,
             one.tokens.tolist(),
         )
@@ -138,7 +143,7 @@ def report(readings: Sequence[Reading]) -> None:
         for one in reading.explained:
             best = one.tokens.abs().topk(min(5, len(one.tokens))).indices.tolist()
             words = ", ".join(f"{reading.tokens[i].strip()!r} {one.tokens[i]:+.2f}" for i in best)
-            print(f"  {one.method:9} explains {one.total:+.2f} with a gap of {one.gap:+.1e}: {words}")
+            print(f"  {one.method}: {one.sum}; the largest: {words}")
     print()
 
 

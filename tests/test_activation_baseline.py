@@ -6,7 +6,9 @@ import torch
 import attrfunc as af
 from oracle_net import drawn, make
 
-METHODS = [af.ig, af.feature_ablation, af.smooth(af.ig, n_samples=2, stdev=0.0)]
+METHODS = {"ig": af.ig, "ablation": af.feature_ablation, "smooth": af.smooth(af.ig, n_samples=2, stdev=0.0)}
+# A combined method calls a callable with the samples behind each other.
+FORMS = [(name, form) for name in METHODS for form in ("tensor", "callable") if (name, form) != ("smooth", "callable")]
 
 
 @pytest.fixture
@@ -19,16 +21,13 @@ def x():
     return drawn(1, 3, 5)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
-def test_what_is_given_at_the_layer_is_the_baseline(method, net, x):
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_what_is_given_at_the_layer_is_the_baseline(name, form, net, x):
     """The activation at some input, given at the layer, is what that input gives."""
-    start, view = drawn(2, 3, 5), af.layer(net, "block")
-    expected = method(view, x, baseline=start, target=1)
-    for value in (net.before(start), lambda activation: net.before(start) + 0 * activation):
-        if callable(value) and "smooth" in method.__name__:
-            continue  # it is called with the samples behind each other
-        found = method(view, x, baseline=af.activation_baseline(value), target=1)
-        torch.testing.assert_close(found, expected)
+    method, start, view = METHODS[name], drawn(2, 3, 5), af.layer(net, "block")
+    value = net.before(start) if form == "tensor" else lambda activation: net.before(start) + 0 * activation
+    found = method(view, x, baseline=af.activation_baseline(value), target=1)
+    torch.testing.assert_close(found, method(view, x, baseline=start, target=1))
 
 
 def test_zeros_by_default(net, x):

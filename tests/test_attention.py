@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import attrfunc as af
-from attrfunc.core.attention import TraceableAttention, plain_attention
+from attrfunc.core.model.attention import TraceableAttention, plain_attention
 
 GENERATOR = torch.Generator().manual_seed(0)
 

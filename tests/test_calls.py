@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import attrfunc as af
-from attrfunc.core.stateless import Twin
+from attrfunc.core.model.twin import Twin
 
 close = torch.testing.assert_close
 
@@ -352,10 +352,11 @@ class TestViews:
         rows = []
         model.body[0].register_forward_hook(lambda module, args, output: rows.append(len(output)))
         af.ig(af.layer(model, "body.6"), x, target=0, n_steps=20, chunk_size=1000)
-        assert rows == [4, 4, 4]  # at the input, at the baseline, and once for all points
+        assert rows[-3:] == [4, 4, 4]  # at the input, at the baseline, and once for all points
+        assert sum(rows[:-3]) <= 24  # what one or two examples tell beforehand
         rows.clear()
         af.ig(af.layer(model, "body.0"), x, target=0, n_steps=20, chunk_size=1000)
-        assert rows == [4, 4, 80]
+        assert rows[-3:] == [4, 4, 80]
 
     def test_without_a_batching_rule_the_points_are_folded(self, caplog):
         class Picky(nn.Module):

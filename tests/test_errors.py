@@ -53,7 +53,7 @@ class TestEveryMethod:
                 method(model, x, target=target)
 
     def test_target_missing(self, method, model, x):
-        with raises(self.named(method), "`target`", "None for an output of shape (5, 2)", "Pass target=3"):
+        with raises(self.named(method), "`target`", "None for an output of shape (5, 2)", "Pass target=0"):
             method(model, x)
 
     def test_target_of_wrong_length(self, method, model, x):
@@ -77,8 +77,10 @@ class TestEveryMethod:
             method(model, x[:, None].squeeze(1), target=lambda output: output[:5, :2])
 
     def test_output_that_is_no_tensor(self, method, x):
-        with raises(self.named(method), "`target`", "dict", "callable", "output.logits"):
-            method(lambda x: {"logits": x}, x, target=0)
+        with raises(self.named(method), "`target`", "dict", "callable", "no logits"):
+            method(lambda x: {"scores": x}, x, target=0)
+        with raises(self.named(method), "`target`", "tuple", "callable"):
+            method(lambda x: (x, 2 * x), x, target=0)
 
     def test_integer_input(self, method):
         model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
@@ -150,8 +152,9 @@ class TestEveryMethod:
             def forward(self, x):
                 return checkpoint(self.inner, x, use_reentrant=reentrant)
 
+        torch.testing.assert_close(method(Checkpointed(), x, target=0), method(model, x, target=0))
         with raises(self.named(method), "checkpoint", "Checkpointed", error=af.ModelError):
-            method(Checkpointed(), x, target=0)
+            torch.func.vmap(lambda x: method(Checkpointed(), x, target=0))(x[None])
 
     def test_autograd_function_without_setup_context(self, method, x):
         class Odd(torch.autograd.Function):
@@ -163,17 +166,20 @@ class TestEveryMethod:
             def backward(ctx, grad):
                 return grad * 2
 
+        torch.testing.assert_close(
+            method(lambda x: Odd.apply(x).sum(1), x), method(lambda x: (2 * x).sum(1), x), check_dtype=False
+        )
         with raises(self.named(method), "'Odd'", "setup_context", error=af.ModelError):
-            method(lambda x: Odd.apply(x).sum(1), x)
+            torch.func.vmap(lambda x: method(lambda x: Odd.apply(x).sum(1), x))(x[None])
 
     def test_backward_hooks(self, method, model, x):
-        handle = model.head.register_full_backward_hook(lambda *args: None)
-        with raises(self.named(method), "backward hooks", "'head'", "handle.remove()", error=af.ModelError):
-            method(model, x, target=0)
-        with raises(self.named(method), "backward hooks", error=af.ModelError):
-            method(lambda x: model(x), x, target=0)
+        plain, told = method(model, x, target=0), []
+        handle = model.head.register_full_backward_hook(lambda *args: told.append(1))
+        torch.testing.assert_close(method(model, x, target=0), plain)
+        assert told
+        with raises(self.named(method), "backward hooks", "handle.remove()", error=af.ModelError):
+            torch.func.vmap(lambda x: method(model, x, target=0))(x[None])
         handle.remove()
-        method(model, x, target=0)
 
     def test_parameters_without_shape(self, method, x):
         with raises(self.named(method), "Run it once", error=af.ModelError):

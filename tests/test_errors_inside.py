@@ -192,7 +192,7 @@ def test_smooth(model, x):
         af.smooth(3)
     with raises("smooth(<lambda>): argument `method`", "attributions of type str"):
         af.smooth(lambda model, x: "nothing")(model, x)
-    with raises("saliency: argument `target`", "None for an output of shape"):
+    with raises("smooth(saliency): argument `target`", "None for an output of shape (5,"):
         af.smooth(af.saliency)(model, x)
 
 

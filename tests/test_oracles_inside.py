@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import attrfunc as af
-from attrfunc.core.quadrature import increments, nested, quadrature
+from attrfunc.core.loops.quadrature import increments, nested, quadrature
 from oracle_net import drawn, jacobian, make, midpoints, slope
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -69,6 +69,13 @@ class Case:
         with torch.random.fork_rng(), warnings.catch_warnings():
             torch.manual_seed(0)
             return self.build().eval().to(dtype)
+
+    def on(self, device: str) -> Case:
+        """The same case with its model, its inputs and all other tensors on a device."""
+        names = ("inputs", "args", "kwargs", "target")
+        held = {name: getattr(self, name) for name in names}
+        moved = pytree.tree_map_only(Tensor, lambda leaf: leaf.to(device), held)
+        return replace(self, build=lambda: self.build().to(device), **moved)
 
     @property
     def differentiable(self) -> bool:

@@ -38,7 +38,7 @@ def tangermeme_shap(task: Task, rows: int | None) -> Tensor:
 
     references = shuffled(task).expand(len(task.x), -1, *task.x.shape[1:])
     target = int(task.target[0])  # the same for all
-    return deep_lift_shap(task.model, task.x, target=target, references=references, device="cpu")
+    return deep_lift_shap(task.model, task.x, target=target, references=references, device=str(task.x.device))
 
 
 def shuffled(task: Task) -> Tensor:

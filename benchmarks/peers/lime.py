@@ -17,7 +17,7 @@ from benchmarks.task import Method, Task
 __all__ = ["lime"]
 
 FEWEST = 3
-"""Coalitions for each group at least: fewer do not determine a linear model in a quick run."""
+"""Coalitions for each group at least: fewer do not determine a linear model in a smoke run."""
 
 warnings.filterwarnings("ignore", "You are providing multiple inputs for Lime", module="captum")
 
@@ -29,7 +29,8 @@ def lime(cell: Cell) -> Method:
         mask = af.grid_mask(task.x, cell)
         groups = int(mask.max()) + 1
         shape = max(task.count, FEWEST * groups), groups
-        return mask, torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+        coalitions = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+        return mask, coalitions.to(task.x.device)
 
     def ours(task: Task) -> Tensor:
         mask, coalitions = design(task)
@@ -65,7 +66,7 @@ def lime(cell: Cell) -> Method:
                 cosine = torch.cosine_similarity(points.flatten(2), flat, dim=2)
                 weights.append(torch.exp(-((1 - cosine) ** 2) / 2))
         root = torch.cat(weights).double().T.sqrt()[:, :, None]
-        design_matrix = torch.cat([torch.ones(len(coalitions), 1), coalitions], 1).double()
+        design_matrix = torch.cat([torch.ones_like(coalitions[:, :1]), coalitions], 1).double()
         found = torch.linalg.lstsq(root * design_matrix, root * torch.cat(scores).double().T[:, :, None]).solution
         return found[:, 1:, 0].to(task.x.dtype)[:, mask[0]].expand(task.x.shape)
 

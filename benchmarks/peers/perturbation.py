@@ -41,8 +41,12 @@ def ablation(cell: Cell = None) -> Method:
         with torch.no_grad():
             point = before(task.x)
             given = mask(task)
-            ids = torch.arange(point[0].numel()).view(1, *point.shape[1:]) if given is None else given
-            groups = torch.arange(int(ids.max()) + 1)
+            ids = (
+                torch.arange(point[0].numel(), device=point.device).view(1, *point.shape[1:])
+                if given is None
+                else given
+            )
+            groups = torch.arange(int(ids.max()) + 1, device=ids.device)
             kept = lambda chosen: ids != chosen.view(-1, *[1] * ids.dim())  # noqa: E731
             losses = loss(task, behind, point, (kept(chosen) for chosen in split(groups, rows, point)))
             return losses.T[:, ids[0]].expand(point.shape)
@@ -70,6 +74,7 @@ def occlusion(window: tuple[int, ...], stride: tuple[int, ...]) -> Method:
             place = torch.ones(1, 1, 1, *task.x.shape[2:], dtype=torch.bool)
             place[..., top : top + window[0], left : left + window[1]] = False
             places = torch.cat([places, place])
+        places = places.to(task.x.device)
         with torch.no_grad():
             losses = loss(task, task.frozen, task.x, split(places, rows, task.x))
         covered = (~places).float().flatten(1)

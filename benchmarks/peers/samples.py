@@ -77,8 +77,8 @@ def bare_shap(task: Task, rows: int | None) -> Tensor:
     sums = []
     for x in copies(task, rows):
         target = task.target.repeat(len(x) // len(task.x))
-        start = task.baselines[torch.randint(len(task.baselines), (len(x),))]
-        node = torch.rand(len(x), *[1] * (x.ndim - 1), dtype=x.dtype)
+        start = task.baselines[torch.randint(len(task.baselines), (len(x),), device=x.device)]
+        node = torch.rand(len(x), *[1] * (x.ndim - 1), dtype=x.dtype, device=x.device)
         sums.append(summed(task, bare_gradients(task, start + node * (x - start), target) * (x - start)))
     return mean(task, sums)
 

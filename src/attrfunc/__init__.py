@@ -8,12 +8,12 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
-from attrfunc.core.activation import activation
-from attrfunc.core.baseline import activation_baseline
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
-from attrfunc.core.target import batch_score
-from attrfunc.core.views import View, bind, layer, neuron
-from attrfunc.core.visible import operation
+from attrfunc.core.model.visible import operation
+from attrfunc.core.score.activation import activation
+from attrfunc.core.score.baseline import activation_baseline
+from attrfunc.core.score.target import batch_score
+from attrfunc.core.score.views import View, bind, layer, neuron
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
 from attrfunc.gradient.grad_cam import grad_cam
@@ -52,6 +52,8 @@ from attrfunc.propagation.lrp import lrp, relevance_gap
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
 from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
+
+__version__ = "0.1.0"
 
 __all__ = [
     "REVEAL_CANCEL",

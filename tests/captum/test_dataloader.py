@@ -8,7 +8,7 @@ from captum_peer import kinds
 from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc.captum.attr as shim_attr
-from attrfunc.core.errors import ArgumentError
+from attrfunc import ArgumentError
 
 MODULES = [shim_attr, captum_attr]
 NEED, FORWARD, IGNORE = shim_attr.InputRole.need_attr, shim_attr.InputRole.need_forward, shim_attr.InputRole.no_forward
@@ -59,8 +59,7 @@ METRICS = {
 
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("at_once", [1, 3, 100])
-@pytest.mark.parametrize("shape", [True, False])
+@pytest.mark.parametrize(("at_once", "shape"), [(1, True), (3, False), (100, True)])
 def test_agreement(loader, metric, at_once, shape):
     model, make, roles = LOADERS[loader]
     forms = [{}]

@@ -10,7 +10,7 @@ from captum._utils.models.linear_model.train import sgd_train_linear_model
 from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc.captum.models as shim_models
-from attrfunc.core.errors import ArgumentError, ModelError
+from attrfunc import ArgumentError, ModelError
 
 
 def data(count=40, n=5, outputs=0, weighted=True, batch_size=None, classes=False):
@@ -29,8 +29,7 @@ NAMES = ["SkLearnLasso", "SkLearnRidge", "SkLearnLinearRegression", "SGDLasso", 
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("weighted", [True, False])
-@pytest.mark.parametrize("batch_size", [None, 13])
+@pytest.mark.parametrize(("weighted", "batch_size"), [(True, 13), (False, None)])
 def test_fits(name, weighted, batch_size):
     init = {"alpha": 0.05} if name in ("SkLearnLasso", "SkLearnRidge") else {}
     options = {"alpha": 0.05} if name in ("SGDLasso", "SGDRidge") else {}

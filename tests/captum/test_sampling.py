@@ -151,10 +151,18 @@ class TestGradientShap:
 
 
 class TestNoiseTunnel:
-    @pytest.mark.parametrize("kind", TYPES)
     @pytest.mark.parametrize("case", INPUT, ids=str)
-    def test_without_noise(self, case, kind):
-        """Targets and further arguments follow the examples, and results are nested as Captum's."""
+    def test_targets_and_arguments_follow_the_examples(self, case):
+        """Without noise, and results are nested as Captum's."""
+        layer, selector = case.neuron
+        both_tunnels("Saliency", case, kind="smoothgrad", target=case.target, abs=False)
+        both_tunnels("NeuronGradient", case, layer, kind="smoothgrad", neuron_selector=selector)
+        both_tunnels("LayerGradientXActivation", case, case.layers[0], kind="smoothgrad", target=case.target)
+
+    @pytest.mark.parametrize("kind", TYPES)
+    @pytest.mark.parametrize("name", ["mlp", "tuple_layer"])
+    def test_without_noise(self, name, kind):
+        case = ZOO[name]
         case_of = lambda name, *where, **options: both_tunnels(name, case, *where, kind=kind, **options)
         case_of("Saliency", target=case.target, abs=False)
         case_of("IntegratedGradients", target=case.target, n_steps=3)
@@ -233,6 +241,7 @@ class TestNoiseTunnel:
         rows = []
         model = lambda x: rows.append(len(x)) or x.square().sum(1)
         NoiseTunnel(Saliency(model)).attribute(x, nt_samples=7, nt_samples_batch_size=3)
+        del rows[:2]  # one example, and two, which tell whether they can be evaluated apart
         assert sum(rows) == 7 * 4
         assert max(rows) == 3 * 4
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import attrfunc.captum.attr as shim_attr
-from attrfunc.core.errors import ArgumentError
-from attrfunc.core.moments import with_samples
+from attrfunc import ArgumentError
+from attrfunc.core.loops.moments import with_samples
 
 MODULES = [shim_attr, captum_attr]
 

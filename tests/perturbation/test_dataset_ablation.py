@@ -7,7 +7,7 @@ from torch.func import grad
 from torch.utils.data import DataLoader
 
 import attrfunc as af
-from attrfunc.core.errors import ArgumentError
+from attrfunc import ArgumentError
 from oracle_net import drawn, make
 
 X, LABELS = drawn(1, 11, 5), torch.arange(11) % 3
@@ -120,8 +120,8 @@ def test_gradients(net):
         ([X], {"perturbations_per_pass": 0}, "`perturbations_per_pass`"),
         ((batch for batch in [X]), {"perturbations_per_pass": 2}, "`batches`: got an iterator"),
         (DataLoader(X, shuffle=True), {"perturbations_per_pass": 2}, "`batches`: got a DataLoader that shuffles"),
-        ([(X,), (X, X)], {}, "`batches`: got a batch of 2; expected 1"),
-        ([X], {"reduce": lambda state, output, batch: 1.0}, "`to_metric`"),
+        ([(X,), (X, X)], {}, r"`batches`: got a batch that is tuple \(tensor.*; expected 1 elements"),
+        ([X], {"reduce": lambda state, output, batch: "one"}, "`to_metric`"),
         (["text"], {}, "`x`"),
     ],
 )
@@ -134,3 +134,68 @@ def test_views_are_refused(net):
     for view in (af.layer(net, "block"), af.neuron(net, "block", 0)):
         with pytest.raises(ArgumentError, match="dataset_ablation: argument `model`"):
             af.dataset_ablation(view, [X])
+
+
+def test_batches_that_are_dicts(net):
+    """As those of a tokenizer: keyword arguments of the model, some of which are attributed, and labels."""
+    model = lambda scale, inputs: net(inputs)[:, 1] * scale
+    rows = [(X[:6], torch.ones(6).double()), (X[6:], torch.full((5,), 2.0).double())]
+    named = [{"inputs": x, "labels": torch.zeros(len(x)), "scale": scale} for x, scale in rows]
+    named[1] = dict(reversed(named[1].items()))
+    seen = []
+
+    def total(state, output, batch):
+        seen.append(sorted(batch))
+        return (0 if state is None else state) + output.sum()
+
+    roles = {"inputs": "attribute", "scale": "forward", "labels": "ignore"}
+    options = {
+        "reduce": total,
+        "baseline": {"inputs": 0.5},
+        "feature_mask": {"inputs": torch.tensor([[0, 0, 1, 1, 2]])},
+    }
+    found = af.dataset_ablation(model, named, input_roles=roles, **options)
+    assert list(found) == ["inputs"]
+    assert {tuple(keys) for keys in seen} == {("inputs", "labels", "scale")}
+    whole = sum(model(scale, x).sum() for x, scale in rows)
+    for group, columns in enumerate(([0, 1], [2, 3], [4])):
+        gone = X.clone()
+        gone[:, columns] = 0.5
+        loss = whole - sum(model(s, x).sum() for x, s in ((gone[:6], rows[0][1]), (gone[6:], rows[1][1])))
+        torch.testing.assert_close(found["inputs"][columns], loss.expand(len(columns)), msg=str(group))
+
+
+@pytest.mark.parametrize(
+    ("batch", "roles", "message"),
+    [
+        ({"x": X, "y": X}, ("attribute", "ignore"), "`input_roles`.*'x', 'y', in a dict"),
+        ({"x": X, "y": X}, {"x": "attribute"}, "`input_roles`"),
+        ({"x": X}, {"x": "attribute"}, "`batches`.*a dict of 'x'"),
+    ],
+)
+def test_dicts_that_do_not_fit(batch, roles, message):
+    with pytest.raises(ArgumentError, match=message):
+        af.dataset_ablation(lambda x, **others: x.sum(1), [batch, {"z": X}], input_roles=roles)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_metrics_that_are_not_finite(value):
+    options = {"reduce": lambda state, output, batch: output.sum(), "to_metric": lambda state: state * value}
+    with pytest.raises(af.ModelError, match=r"dataset_ablation: the metric is not finite"):
+        af.dataset_ablation(lambda x: x, [X], **options)
+
+
+def test_metrics_that_are_numbers_keep_their_precision():
+    """A difference in the tenth digit, of a metric that is a number of Python's; and counts."""
+    x = torch.tensor([[1e-10, 1.0]]).double()
+    found = af.dataset_ablation(lambda x: x, [x], to_metric=lambda outputs: outputs.sum().item())
+    torch.testing.assert_close(found, x[0], rtol=1e-5, atol=0)
+    count = 2**25 + 1
+    found = af.dataset_ablation(lambda x: x, [torch.ones(1, 1)], to_metric=lambda outputs: count + int(outputs.sum()))
+    assert found.item() == 1
+
+
+def test_a_model_in_training_mode_is_warned_of():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(5, 1)).double()
+    with pytest.warns(UserWarning, match=r"dataset_ablation: the model is in training mode \(Dropout\)"):
+        af.dataset_ablation(model, [X])

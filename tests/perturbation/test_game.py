@@ -125,7 +125,31 @@ PLACES = [pytest.param(c, place, id=f"{c}-{place}") for c in CASES for place in 
 @pytest.mark.parametrize(("case", "place"), PLACES)
 @pytest.mark.filterwarnings(LOOPS)
 def test_every_place_of_the_zoo(case, place):
-    """A batch gives what its examples give one by one, in chunks of any size, and the model stays as it was."""
+    """In chunks of any size, and the model stays as it was."""
+    view, x, options = opened(case, place)
+    model = view if place is None else view.model
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = pytree.tree_leaves(af.feature_ablation(view, x, **options))
+    assert all(leaf.any() and not leaf.requires_grad for leaf in expected)
+    for chunk_size in (1, 4, 1000):
+        close(pytree.tree_leaves(af.feature_ablation(view, x, chunk_size=chunk_size, **options)), expected)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+# A list of targets would have to be cut as well.
+@pytest.mark.parametrize(("case", "place"), [p for p in PLACES if not isinstance(p.values[0].target, list)])
+@pytest.mark.filterwarnings(LOOPS)
+def test_a_batch_gives_what_its_examples_give(case, place):
+    view, x, options = opened(case, place)
+    expected = pytree.tree_leaves(af.feature_ablation(view, x, **options))
+    rows = pytree.tree_leaves(x)[0].shape[0]
+    pick = lambda leaf: leaf[1:2] if isinstance(leaf, torch.Tensor) and leaf.shape[:1] == (rows,) else leaf
+    own = {**options, **{name: pytree.tree_map(pick, options[name]) for name in ("args", "kwargs", "target")}}
+    close(pytree.tree_leaves(af.feature_ablation(view, pytree.tree_map(pick, x), **own)), map(pick, expected))
+
+
+def opened(case, place):
+    """A view of the case's model, its input, and the options of an ablation of five groups."""
     model = case.make(torch.float64)
     double = lambda leaf: leaf.double() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
     x, args, kwargs = pytree.tree_map(double, (case.inputs, case.args, dict(case.kwargs)))
@@ -135,17 +159,7 @@ def test_every_place_of_the_zoo(case, place):
     activation = x if place is None else af.activation(view, x, args=args, kwargs=kwargs)
     groups = lambda leaf: (torch.arange(leaf[:1].numel()) % 5).view(1, *leaf.shape[1:])
     options["feature_mask"] = pytree.tree_map_only(torch.Tensor, groups, activation)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    expected = pytree.tree_leaves(af.feature_ablation(view, x, **options))
-    assert all(leaf.any() and not leaf.requires_grad for leaf in expected)
-    for chunk_size in (1, 4, 1000):
-        close(pytree.tree_leaves(af.feature_ablation(view, x, chunk_size=chunk_size, **options)), expected)
-    rows = pytree.tree_leaves(x)[0].shape[0]
-    if all(leaf.shape[0] == rows for leaf in expected) and not isinstance(case.target, list):
-        pick = lambda leaf: leaf[1:2] if isinstance(leaf, torch.Tensor) and leaf.shape[:1] == (rows,) else leaf
-        own = {**options, **{name: pytree.tree_map(pick, options[name]) for name in ("args", "kwargs", "target")}}
-        close(pytree.tree_leaves(af.feature_ablation(view, pytree.tree_map(pick, x), **own)), map(pick, expected))
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    return view, x, options
 
 
 def close(found, expected):
@@ -268,10 +282,28 @@ class TestErrors:
         with pytest.raises(af.ModelError, match=r"the score is not finite"):
             method(lambda x: x.sum(1) * value, x)
 
-    @pytest.mark.parametrize("method", [af.feature_ablation, af.feature_permutation])
-    def test_scores_that_depend_on_the_batch(self, method, x):
-        with pytest.raises(af.ModelError, match=r"depends on the batch.*af\.batch_score"):
-            method(lambda x: (x - x.mean(0)).square().sum(1), x)
+    def test_scores_that_depend_on_the_batch(self, x):
+        """Then the sum of all scores is explained, and each example's features are players of their own."""
+        model = lambda x: x.square().sum(1) * (1 + x.roll(1, 0).sum(1))
+        with pytest.warns(UserWarning, match=r"feature_ablation: .*depends on the batch"):
+            found = af.feature_ablation(model, x)
+        for place in [(0, 0), (1, 3), (2, 4)]:
+            without = x.clone()
+            without[place] = 0
+            torch.testing.assert_close(found[place], model(x).sum() - model(without).sum())
+        with pytest.raises(af.ModelError, match="depend"), pytest.warns(UserWarning, match="depends on the batch"):
+            af.feature_permutation(model, x)
+
+    @pytest.mark.parametrize("method", [af.feature_ablation, af.shapley_values, af.lime])
+    def test_models_of_one_size_of_batch(self, method, x):
+        """Some take one example at a time, some as many as they were built for; no other number is tried."""
+        for rows, chunk_size in ((1, 1), (3, 3)):
+
+            def model(x, rows=rows):
+                assert len(x) == rows
+                return x.view(rows, 5).sum(1)
+
+            torch.testing.assert_close(method(model, x, chunk_size=chunk_size), method(lambda x: x.sum(1), x))
 
     def test_rounding_is_no_dependence(self):
         model = nn.Sequential(nn.Linear(300, 300), nn.LayerNorm(300), nn.Linear(300, 1)).bfloat16()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attrfunc as af
-from attrfunc.core.errors import ArgumentError
+from attrfunc import ArgumentError
 from oracle_net import drawn, make
 
 MASK = torch.tensor([[0, 1, 1, 2, 4]])  # 3 is left out

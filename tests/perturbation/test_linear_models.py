@@ -1,5 +1,6 @@
 """Linear models: the minimum that is promised, scikit-learn's numbers, gradients, and what cannot be fitted."""
 
+import functools
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ from sklearn import linear_model as sk
 from torch.func import grad, vmap
 
 import attrfunc as af
-from attrfunc.core.errors import ArgumentError, ModelError
+from attrfunc import ArgumentError, ModelError
 from oracle_net import drawn
 
 
@@ -41,19 +42,21 @@ def test_the_objective_is_smallest(alpha, count, n, intercept, alike):
 
 
 @pytest.mark.parametrize("intercept", [True, False])
-@pytest.mark.parametrize(("count", "n"), [(20, 4), (5, 8)])
-def test_scikit_learn(count, n, intercept):
+@pytest.mark.parametrize(
+    ("count", "n", "ours", "estimator"),
+    [
+        (20, 4, functools.partial(af.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
+        (5, 8, functools.partial(af.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
+        (20, 4, af.least_squares, sk.LinearRegression),  # with fewer samples than features, no one solution
+    ],
+)
+def test_scikit_learn(count, n, ours, estimator, intercept):
     features, scores, weights = problem(count, n, alike=True)
     scaled = weights / weights.mean(0)  # its Ridge does not scale them
-    for ours, estimator in [
-        (af.ridge(0.3, intercept=intercept), sk.Ridge(alpha=0.3, fit_intercept=intercept)),
-        (af.least_squares(intercept=intercept), sk.LinearRegression(fit_intercept=intercept)),
-    ]:
-        if count < n and isinstance(estimator, sk.LinearRegression):
-            continue
-        theirs = af.scikit_learn(estimator)(features, scores, scaled)
-        torch.testing.assert_close(ours(features, scores, weights), theirs)
-        assert not hasattr(estimator, "coef_")  # a copy is fitted
+    theirs = estimator(fit_intercept=intercept)
+    expected = af.scikit_learn(theirs)(features, scores, scaled)
+    torch.testing.assert_close(ours(intercept=intercept)(features, scores, weights), expected)
+    assert not hasattr(theirs, "coef_")  # a copy is fitted
 
 
 def test_lasso():

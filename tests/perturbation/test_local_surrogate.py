@@ -7,7 +7,7 @@ import torch
 from torch.func import grad, vmap
 
 import attrfunc as af
-from attrfunc.core.errors import ArgumentError
+from attrfunc import ArgumentError
 from oracle_net import drawn, make
 
 

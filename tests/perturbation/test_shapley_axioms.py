@@ -172,7 +172,7 @@ def test_gaussian_process_shap_of_games_whose_players_do_nothing_alone():
     shares = torch.arange(1, 8).double()
     vote = Table((members @ shares > shares.sum() / 2).double()[:, None])
     nothing = torch.zeros(2, 7).double()
-    torch.testing.assert_close(relevances(nothing, nothing), torch.full((2, 7), 1 / 7).double())
+    torch.testing.assert_close(relevances(nothing, nothing, nothing[:, 0]), torch.full((2, 7), 1 / 7).double())
     options = {"n_samples": 70, "generator": torch.Generator().manual_seed(0)}
     assert abs(af.gaussian_process_shap(vote, vote.ones(), **options).sum() - 1) < 1e-12
     constant = Table(torch.ones(2**7, 1).double())

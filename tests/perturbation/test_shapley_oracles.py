@@ -8,7 +8,7 @@ import torch
 from tables import INTERACTIONS, Table, admissible, banzhaf, drawn_table, shapley_by_permutations
 
 import attrfunc as af
-from attrfunc.core.samples import Draws
+from attrfunc.core.loops.samples import Draws
 from attrfunc.perturbation.coalitions import all_coalitions, of_size
 from attrfunc.perturbation.gaussian_process import _sinh_shapley
 from attrfunc.perturbation.kernel_design import kernel_design
@@ -89,6 +89,7 @@ def test_shapley_sampling_with_its_permutations(design, game):
     while len(orders) < 7:
         numbers = draw((1, PLAYERS) if design == "random" else (PLAYERS, 1), generator=generator, dtype=torch.float64)
         places = numbers.flatten().argsort()
+        places = places if design == "random" else places.argsort()
         orders.append(places.argsort().tolist())
         if design == "antithetic":
             orders.append(orders[-1][::-1])
@@ -145,7 +146,7 @@ def test_kernel_shap_solves_its_least_squares_problem(n_samples, game):
     torch.testing.assert_close(found[0], expected)
 
 
-@pytest.mark.parametrize("n_samples", [12, 20, 25])
+@pytest.mark.parametrize("n_samples", [14, 20, 25])
 def test_gaussian_process_shap_is_the_values_of_a_posterior_mean(n_samples, game):
     """Textbook regression on the residuals of all evaluated coalitions, and its mean at every coalition as a game."""
     found = af.gaussian_process_shap(game, game.ones(), n_samples=n_samples, generator=seeded())[0]
@@ -156,7 +157,8 @@ def test_gaussian_process_shap_is_the_values_of_a_posterior_mean(n_samples, game
     alone = torch.stack([game.value([i]) - game.value([]) for i in range(PLAYERS)])
     last = torch.stack([game.value(everyone) - game.value(everyone - {i}) for i in range(PLAYERS)])
     relevance, additive = alone.abs() + last.abs(), (alone + last) / 2
-    relevance = relevance + 0.1 * relevance.mean()
+    left = (game.value(everyone) - game.value([]) - additive.sum()).abs()
+    relevance = relevance + 0.1 * relevance.mean() + 5 * left / PLAYERS
     relevance = relevance / relevance.sum()
 
     def covariance(one, other):

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 import attrfunc as af
 from attrfunc.propagation.rectifiers import deconvolved, guided
-from contract_table import numeric_gradient
+from contract import numeric_gradient
 from oracle_net import DOUBLE, drawn
-from test_zoo import LOOPS, call, every_place, leaves
+from test_zoo import LOOPS, a_place_each, call, every_place, leaves
 from zoo import CASES
 
 METHODS = {"guided": af.guided_backprop, "deconvolution": af.deconvolution}
@@ -241,7 +241,7 @@ def test_the_zoo(case, place):
                 torch.testing.assert_close(ours, theirs)
 
 
-@every_place
+@a_place_each
 @pytest.mark.filterwarnings(LOOPS)
 def test_parameter_gradients_in_the_zoo(case, place):
     """Along a random direction in the space of all parameters, against central differences."""

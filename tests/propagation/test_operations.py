@@ -273,16 +273,39 @@ def test_softmax_is_stable(scale):
     torch.testing.assert_close(lift(x.float(), baseline.float()).double(), exact, rtol=1e-3, atol=1e-5)
 
 
-def test_softmax_by_its_definition():
-    x, baseline = X[:1, 0], BASELINE[:1, 0]
+def logarithmic_means(x, baseline):
+    """The slopes of exp between two log softmaxes."""
     logs = [torch.log_softmax(z, 1) for z in (x, baseline)]
-    mean = (x.softmax(1) - baseline.softmax(1)) / (logs[0] - logs[1])
-    exps = (x.exp() - baseline.exp()) / (x - baseline)
-    sums = (x.logsumexp(1) - baseline.logsumexp(1)) / (x.exp().sum(1) - baseline.exp().sum(1))
-    expected = -mean[:, 2] * sums * exps
+    return (x.softmax(1) - baseline.softmax(1)) / (logs[0] - logs[1])
+
+
+def test_softmax_by_its_definition():
+    """exp is rescaled; log sum exp is what keeps the exponentials' sum at one."""
+    x, baseline = X[:1, 0], BASELINE[:1, 0]
+    mean = logarithmic_means(x, baseline)
+    expected = -mean[:, 2] * mean / mean.sum(1)
     expected[:, 2] += mean[:, 2]
     found = af.deep_lift(lambda x: x.softmax(1)[:, 2], x, baseline=baseline, multiply_by_inputs=False)
     torch.testing.assert_close(found, expected)
+
+
+SHIFT_INVARIANT = {
+    "softmax": lambda x: x.softmax(1)[:, 2],
+    "log softmax": lambda x: x.log_softmax(1)[:, 2],
+    "softmin": lambda x: F.softmin(x, 1)[:, 0],
+    "cross entropy": lambda x: F.cross_entropy(x, torch.zeros(len(x), dtype=torch.long), reduction="none"),
+    "log sum exp, less a logit": lambda x: x.logsumexp(1) - x[:, 0],
+    "log sum exp of two": lambda x: torch.logaddexp(x[:, 0], x[:, 1]) - x[:, 1],
+}
+
+
+@pytest.mark.parametrize("function", SHIFT_INVARIANT.values(), ids=SHIFT_INVARIANT)
+def test_what_all_logits_have_in_common_gets_nothing(function):
+    found = af.deep_lift(function, X[:, 0], baseline=BASELINE[:, 0], multiply_by_inputs=False)
+    assert found.sum(1).abs().max() < 1e-14
+    shifted = X[:, 0].float() + 1e5
+    attributions = af.deep_lift(function, shifted, baseline=X[:, 0].float())
+    assert attributions.sum(1).abs().max() < 0.1  # of a change that is rounding alone
 
 
 def test_a_masked_softmax_has_no_share_of_what_is_masked():

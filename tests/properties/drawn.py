@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 import attrfunc as af
 from attrfunc.testing import cases
@@ -19,6 +19,25 @@ def attribute(method, case, /, **options):
     """Call a method on a case."""
     arguments = {name: value for name, value in case.items() if name != "model"}
     return method(case["model"], **arguments, **options)
+
+
+def score_of(output, target, row):
+    """The score of one example, from the outputs of all."""
+    if callable(target):
+        return target(output)[row]
+    if target is None:
+        return output[row].squeeze()
+    if isinstance(target, list) or (isinstance(target, Tensor) and target.dim() == 1):
+        target = target[row]
+    if isinstance(target, tuple):
+        target = tuple(part[row] if isinstance(part, Tensor) else part for part in target)
+    return output[row][target].sum()
+
+
+def start_of(case):
+    """The baseline of a case as a tensor."""
+    x, baseline = case["x"], case["baseline"]
+    return baseline(x) if callable(baseline) else torch.zeros_like(x) + (0 if baseline is None else baseline)
 
 
 @dataclass(frozen=True)

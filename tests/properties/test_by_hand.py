@@ -1,28 +1,14 @@
 """Whatever is drawn, the methods give what their formulas give, written out for one example after the other."""
 
-import pytest
 import torch
-from drawn import attribute, layer_cases
+from drawn import attribute, layer_cases, score_of, start_of
 from hypothesis import assume, given
-from torch import Tensor
+from hypothesis import strategies as st
 
 import attrfunc as af
 from attrfunc import testing
 
 ROUNDING = {"rtol": 1e-9, "atol": 1e-11}
-
-
-def score_of(output, target, row):
-    """The score of one example, from the outputs of all."""
-    if callable(target):
-        return target(output)[row]
-    if target is None:
-        return output[row].squeeze()
-    if isinstance(target, list) or (isinstance(target, Tensor) and target.dim() == 1):
-        target = target[row]
-    if isinstance(target, tuple):
-        target = tuple(part[row] if isinstance(part, Tensor) else part for part in target)
-    return output[row][target].sum()
 
 
 def gradient(case, x):
@@ -36,10 +22,10 @@ def gradient(case, x):
 
 
 PLACES = {"input": lambda method: method, "layer": testing.at_layer, "neuron": testing.at_neuron}
+a_place = st.sampled_from(sorted(PLACES))
 
 
-@pytest.mark.parametrize("place", PLACES)
-@given(case=testing.cases(baseline=False))
+@given(place=a_place, case=testing.cases(baseline=False))
 def test_gradients(place, case):
     expected, move = gradient(case, case["x"]), PLACES[place]
     torch.testing.assert_close(attribute(move(af.saliency), case, absolute=False), expected, **ROUNDING)
@@ -47,11 +33,10 @@ def test_gradients(place, case):
     torch.testing.assert_close(attribute(move(af.input_x_gradient), case), case["x"] * expected, **ROUNDING)
 
 
-@pytest.mark.parametrize("place", PLACES)
-@given(case=testing.cases())
+@given(place=a_place, case=testing.cases())
 def test_integrated_gradients(place, case):
-    x, baseline = case["x"], case["baseline"]
-    start = baseline(x) if callable(baseline) else torch.zeros_like(x) + (0 if baseline is None else baseline)
+    x = case["x"]
+    start = start_of(case)
     points = [start + (step + 0.5) / 3 * (x - start) for step in range(3)]
     expected = (x - start) * sum(gradient(case, point) for point in points) / 3
     torch.testing.assert_close(

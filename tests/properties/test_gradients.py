@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attrfunc as af
@@ -17,16 +17,17 @@ HOLD = [testing.check_dummy, testing.check_implementation_invariance, testing.ch
 
 
 @pytest.mark.parametrize("check", HOLD, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("method", METHODS)
-@given(case=testing.cases(baseline=False))
-def test_axioms(method, move, check, case):
+@settings(max_examples=45)
+@given(method=st.sampled_from(sorted(METHODS)), move=st.sampled_from(sorted(MOVES)), case=testing.cases(baseline=False))
+def test_axioms(check, method, move, case):
     check(MOVES[move](METHODS[method]), **case)
 
 
-@pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("method", ["gradient", "input_x_gradient"])
-@given(case=testing.cases(baseline=False))
+@given(
+    method=st.sampled_from(["gradient", "input_x_gradient"]),
+    move=st.sampled_from(sorted(MOVES)),
+    case=testing.cases(baseline=False),
+)
 def test_linearity(method, move, case):
     testing.check_linearity(MOVES[move](METHODS[method]), **case)
 

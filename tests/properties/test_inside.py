@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from drawn import STEPS, STRICT, layer_cases
+from drawn import STEPS, STRICT, layer_cases, start_of
 from hypothesis import given
 from torch import nn
 
 import attrfunc as af
 from attrfunc import testing
-from attrfunc.core.baseline import resolve_baseline
 from attrfunc.testing.wrappers import Around
 
 SAME_DRAWS = [testing.check_linearity, testing.check_dummy, testing.check_implementation_invariance]
@@ -22,7 +21,7 @@ def conductance_of_the_input(model, x, **options):
 
 def gradient_shap(model, x, *, baseline=None, **options):
     """With a single baseline for all examples, and the same draws at every call."""
-    samples = resolve_baseline(baseline, x)[:1]
+    samples = start_of({"x": x, "baseline": baseline})[:1].to(x.dtype)
     generator = torch.Generator().manual_seed(0)
     return af.gradient_shap(model, x, baselines=samples, n_samples=3, generator=generator, **options)
 

@@ -2,7 +2,8 @@
 
 import pytest
 from drawn import STEPS, STRICT
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import attrfunc as af
 from attrfunc import testing
@@ -11,15 +12,15 @@ EXACT = [check for name, check in testing.AXIOMS.items() if name != "completenes
 PLACES = {"input": af.ig, "layer": testing.at_layer(af.ig), "neuron": testing.at_neuron(af.ig)}
 
 
-@pytest.mark.parametrize("place", PLACES)
-@given(case=testing.cases())
+@settings(max_examples=50)
+@given(place=st.sampled_from(sorted(PLACES)), case=testing.cases())
 def test_completeness(place, case):
-    testing.check_completeness(PLACES[place], **case, rtol=STRICT, n_steps=STEPS)
+    # Layer norm of a narrow encoder is nearly singular on some paths, where 64 points leave 5e-7.
+    testing.check_completeness(PLACES[place], **case, rtol=STRICT, n_steps=3 * STEPS)
 
 
 # The other axioms hold for any number of points, whatever the error of the quadrature: few points keep these fast.
 @pytest.mark.parametrize("check", EXACT, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("place", PLACES)
-@given(case=testing.cases())
-def test_the_other_axioms(place, check, case):
+@given(place=st.sampled_from(sorted(PLACES)), case=testing.cases())
+def test_the_other_axioms(check, place, case):
     check(PLACES[place], **case, n_steps=6)

@@ -8,6 +8,7 @@ from hypothesis import given
 
 import attrfunc as af
 from attrfunc import testing
+from attrfunc.core.score.places import AtLayers
 
 
 @given(drawn=layer_cases())
@@ -49,7 +50,7 @@ def test_symmetry_for_neurons(drawn):
 def test_layers_of_a_list_are_attributed_one_by_one(drawn):
     case, place = drawn
     view, x = place.view(case.pop("model")), case.pop("x")
-    twice = replace(view, sites=view.sites * 2, several=True)
+    twice = replace(view, place=AtLayers(view.sites * 2, several=True))
     alone, pair = af.ig(view, x, **case, n_steps=6), af.ig(twice, x, **case, n_steps=6)
     for each in pair:
         torch.testing.assert_close(each, alone, rtol=0, atol=0)

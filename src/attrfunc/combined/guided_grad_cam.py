@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import method
-from attrfunc.core.sites import Layers, Side
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.model.sites import Layers, Side
+from attrfunc.core.score.method import method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.gradient.grad_cam import grad_cam
 from attrfunc.gradient.interpolate import interpolate
 from attrfunc.propagation.guided_backprop import guided_backprop
@@ -44,12 +44,12 @@ def guided_grad_cam(
         model: A module, any callable, or a view of one by `af.bind` or `af.neuron`.
         x: The input, a tensor `(B, C, *S)` or a structure of them with equally many dimensions of positions as the map.
         layer: The layer of the map, as for `af.grad_cam`; a list gives the list of what each gives.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         interpolate_mode: How the map is resized, as for `af.interpolate`.
         reshape: Brings an activation that is not `(B, C, *S)` into this form; see `af.grad_cam`.
         side: The layer's `"output"` or `"input"`; see `af.layer`.
         call: Which call of a layer that runs several times; see `af.layer`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules for `af.guided_backprop`; see `attrfunc.propagation.rule_book`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import sys
 import warnings
 from collections.abc import Iterable
@@ -11,17 +12,24 @@ from typing import Self
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "near", "warn"]
+__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "positive", "suggestions", "warn"]
 
 
 class AttributionError(Exception):
     """Base of every error that attrfunc raises on purpose."""
 
     function: str | None = None
+    settled = False
 
-    def within(self, function: str) -> Self:
-        """Name the public function that was called, once; the innermost layers do not know it."""
-        self.function = self.function or function
+    def within(self, function: str, *, settled: bool = False) -> Self:
+        """Name the public function that was called: the outermost one, where one calls another.
+
+        Args:
+            function: Its name.
+            settled: Whether the argument is that function's own, whoever calls it.
+        """
+        self.function = self.function if self.settled else function
+        self.settled = self.settled or settled
         return self
 
     def __str__(self) -> str:
@@ -72,8 +80,19 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=level + 1)
 
 
-def near(name: str, names: Iterable[str]) -> str:
+def suggestions(name: str, names: Iterable[str]) -> str:
     """A sentence that lists the names most like `name`."""
-    names = list(names)
+    names = [one for one in names if one]
     matches = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
     return "Near matches: " + ", ".join(repr(match) for match in matches) + "." if matches else "There are none."
+
+
+def positive(name: str, value: int) -> int:
+    """Check that a count is a whole number of at least one."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ArgumentError(name, describe(value), "a whole number of at least 1", f"Pass {name}=1 or more.")
+    return number

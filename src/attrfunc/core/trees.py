@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["Rows", "at_places", "batch_size", "floats", "join_rows", "map_rows", "repeat_rows", "unflatten"]
+__all__ = ["Rows", "at_places", "batch_size", "floats", "has_rows", "join_rows", "map_rows", "repeat_rows", "unflatten"]
 
 Restore = Callable[[list[Any]], Any]
 
@@ -104,14 +104,14 @@ def batch_size(x: Any) -> int:
     return sizes[0]
 
 
+def has_rows(leaf: Any, rows: int) -> bool:
+    """Whether this is a tensor with so many examples."""
+    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows
+
+
 def map_rows(change: Callable[[Tensor], Tensor], tree: Any, rows: int) -> Any:
     """Apply `change` to the tensors of `tree` that have `rows` examples; leave everything else as it is."""
-
-    def visit(leaf: Any) -> Any:
-        batched = isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows
-        return change(leaf) if batched else leaf
-
-    return pytree.tree_map(visit, tree)
+    return pytree.tree_map(lambda leaf: change(leaf) if has_rows(leaf, rows) else leaf, tree)
 
 
 def join_rows(trees: Sequence[Any]) -> Any:

@@ -31,7 +31,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe, near
+from attrfunc.core.errors import ArgumentError, describe, suggestions
 
 __all__ = ["WEIGHTINGS", "Weigh", "Weighting", "checked_weights", "weighting_function"]
 
@@ -94,7 +94,7 @@ def weighting_function(weighting: Weighting) -> Weigh:
             "weighting",
             describe(weighting),
             f"{names}, or a callable (activation, gradient) -> weights",
-            near(str(weighting), WEIGHTINGS),
+            suggestions(str(weighting), WEIGHTINGS),
         )
     return WEIGHTINGS[weighting]
 

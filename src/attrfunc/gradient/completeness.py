@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.target import Target
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
-from attrfunc.core.views import Model, as_view
 
 __all__ = ["completeness_gap", "score_change"]
 
@@ -34,9 +34,9 @@ def score_change(
     Args:
         model: The model or view.
         x: The input.
-        baseline: Where the change starts; see `attrfunc.core.baseline`.
-        target: The target; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: Where the change starts; see `attrfunc.core.score.baseline`.
+        target: The target; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
 
     Returns:
@@ -51,10 +51,10 @@ def score_change(
         True
     """
     view = as_view(model)
-    if view.several and not view.joint:
+    if view.place.several and not view.place.joint:
         return [score_change(one, x, baseline=baseline, target=target, args=args, kwargs=kwargs) for one in view.each()]
     problem = open_problem(view, x, target, args, kwargs)
-    return _change(problem, *problem.ends(baseline))
+    return _change(problem, *problem.endpoints(baseline))
 
 
 @method
@@ -74,9 +74,9 @@ def completeness_gap(
         model: The model or view that was attributed.
         x: The input.
         attributions: What the method returned for them.
-        baseline: The baseline that was used; see `attrfunc.core.baseline`.
-        target: The target that was used; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: The baseline that was used; see `attrfunc.core.score.baseline`.
+        target: The target that was used; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
 
     Returns:
@@ -92,25 +92,26 @@ def completeness_gap(
         torch.Size([5])
     """
     view = as_view(model)
-    if view.several and not view.joint:
+    if view.place.several and not view.place.joint:
         return [
             completeness_gap(one, x, part, baseline=baseline, target=target, args=args, kwargs=kwargs)
             for one, part in zip(view.each(), attributions, strict=True)
         ]
     problem = open_problem(view, x, target, args, kwargs)
-    start, end = problem.ends(baseline)
+    start, end = problem.endpoints(baseline)
+    rows = problem.inputs.rows
     parts, _ = floats(attributions)
-    shapes, expected = [tuple(part.shape) for part in parts], [tuple(leaf.shape) for leaf in end]
-    if shapes != expected or not problem.separable(end):
+    shapes, expected = [tuple(part.shape) for part in parts], [tuple(leaf.shape) for leaf in end.leaves]
+    if shapes != expected or any(leaf.dim() == 0 or leaf.shape[0] != rows for leaf in end.leaves):
         raise ArgumentError(
             "attributions",
             f"shapes {shapes}",
-            f"the point's shapes {expected}, with the {problem.inputs.rows} examples first",
+            f"the point's shapes {expected}, with the {rows} examples first",
             "Pass what the method returned, with the same model, view and input.",
         )
     return sum(part.flatten(1).sum(1) for part in parts) - _change(problem, start, end)
 
 
-def _change(problem: Problem, start: list[Tensor], end: list[Tensor]) -> Tensor:
-    low, high = problem.scores([torch.stack(pair) for pair in zip(start, end, strict=True)])
+def _change(problem: Problem, start: Point, end: Point) -> Tensor:
+    low, high = problem.scores(Point.stacked([start, end]))
     return high - low

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import quadrature
-from attrfunc.core.sites import Layers, Side
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
-from attrfunc.core.watched import Watched, flow
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.quadrature import quadrature
+from attrfunc.core.model.sites import Calls, Layers, Side
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
+from attrfunc.gradient.paths.watched import Watched, flow
 
 __all__ = ["conductance"]
 
@@ -33,7 +33,7 @@ def conductance(
     tolerance: float | None = None,
     max_steps: int = 1023,
     side: Side = "output",
-    call: int | None = None,
+    call: Calls = None,
     chunk_size: int | None = None,
     progress: Progress = False,
 ) -> Any:
@@ -52,22 +52,23 @@ def conductance(
             before those of `layer` (embeddings, say).
         x: The input, a tensor `(B, *S)` or a structure of them.
         layer: The layer whose units are attributed, by name or as a module; a list gives a list, from one pass.
-        baseline: Where the path starts; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: Where the path starts; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         n_steps: Number of points on the path.
-        method: The rule that places and weighs them; see `attrfunc.core.quadrature`. With the `riemann` rules an
+        method: The rule that places and weighs them; see `attrfunc.core.loops.quadrature`. With the `riemann` rules an
             activation is taken to be linear between points.
-        tolerance: Take as many points as each example needs for a gap of at most this; see `attrfunc.core.quadrature`.
+        tolerance: Take as many points as each example needs for a gap of at most this; see
+            `attrfunc.core.loops.quadrature`.
             Where the layer is bypassed, the gap cannot close: an example is then done when twice the points change its
             attributions by no more than this, in sum.
         max_steps: Where to stop with a tolerance.
         side: The layer's `"output"` or `"input"`.
         call: Which call of a layer that runs several times.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`. Activations and gradients at all points are
-            kept, for as many examples at a time.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`. Activations and gradients at all points
+            are kept, for as many examples at a time.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of the layer's activation. *Completeness*:
@@ -96,4 +97,4 @@ def conductance(
         units = watched.conductance(nodes, weights, smooth=method == "gausslegendre")
     else:
         units = watched.refined(lambda weights, gradients, changes: flow(gradients, changes), tolerance, max_steps)
-    return watched.restore(units)
+    return watched.end.restored(units)

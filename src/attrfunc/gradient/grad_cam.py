@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.sites import Layers, Side, find_sites
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import known
-from attrfunc.core.views import Model, View, as_view
+from attrfunc.core.model.engines import known
+from attrfunc.core.model.sites import Layers, Side, find_sites
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.places import AtLayers
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model, View, as_view
 from attrfunc.gradient.cam_weights import Weighting, checked_weights, weighting_function
 
 __all__ = ["grad_cam"]
@@ -47,7 +48,7 @@ def grad_cam(
         x: The input, a tensor `(B, *S)` or a structure of them.
         layer: The layer, as for `af.layer`, commonly the last convolution; its activation is `(B, C, *S)`. A list gives
             the list of their maps, from one forward and one backward pass.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         relu: Cut off what is negative, as the papers do for display.
         weighting: Another weight, by name or a callable; see `attrfunc.gradient.cam_weights`.
         reshape: Brings an activation that is not `(B, C, *S)` into this form, by rearranging and selecting alone; it
@@ -56,7 +57,7 @@ def grad_cam(
         sum_channels: `False` gives the channels by themselves.
         side: The layer's `"output"` or `"input"`; see `af.layer`.
         call: Which call of a layer that runs several times; see `af.layer`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
 
     Returns:
@@ -86,16 +87,16 @@ def grad_cam(
     view = _at(as_view(model), layer, side, call)
     _require_callable(reshape)
     problem = open_problem(view, x, target, args, kwargs)
-    point, gradient = problem.gradient()
+    point, _, gradient = problem.gradient()
     maps = []
-    for number, (values, slopes) in enumerate(zip(point, gradient, strict=True)):
-        place = f"the {side} of layer {problem.name(number)!r}"
+    for number, (values, slopes) in enumerate(zip(point.leaves, gradient, strict=True)):
+        place = f"the {side} of layer {point.part_of(number).name!r}"
         activation = _channels_first(values, reshape, problem.inputs.rows, place)
         weights = checked_weights(weigh, activation, slopes if reshape is None else reshape(slopes))
         heat = weights * activation
         heat = heat.sum(1, keepdim=True) if sum_channels else heat
         maps.append(heat.relu() if relu else heat)
-    return problem.restore(maps)
+    return point.restored(maps)
 
 
 def _at(view: View, layer: Any, side: Side, call: int | None) -> View:
@@ -105,10 +106,10 @@ def _at(view: View, layer: Any, side: Side, call: int | None) -> View:
             "model",
             f"a view of layer {', '.join(map(repr, names))}",
             "a module, a callable, or a view by af.bind or af.neuron",
-            f"Pass the model itself, and layer={names if view.several else names[0]!r}.",
+            f"Pass the model itself, and layer={names if view.place.several else names[0]!r}.",
         )
     several = not isinstance(layer, str | nn.Module)
-    return replace(view, sites=find_sites(view.model, layer, side, call, "layer"), several=several)
+    return replace(view, place=AtLayers(find_sites(view.model, layer, side, call, "layer"), several))
 
 
 def _require_callable(reshape: Any) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.samples import Draws, Moments, distribution, sampled, unfolded
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import pullback, require_finite
+from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.plan import planned
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws, Moments, distribution, sampled, unfolded
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.core.trees import join_rows
-from attrfunc.core.views import Model
 
 __all__ = ["gradient_shap", "gradient_shap_gap"]
 
@@ -46,16 +48,16 @@ def gradient_shap(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baselines: The distribution of baselines; see `attrfunc.core.samples`.
+        baselines: The distribution of baselines; see `attrfunc.core.loops.samples`.
         n_samples: Number of samples for each example.
-        stdev: Standard deviation of the noise; see `attrfunc.core.samples`.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        stdev: Standard deviation of the noise; see `attrfunc.core.loops.samples`.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         multiply_by_inputs: `False` leaves the factor `x' - b` out.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -77,7 +79,7 @@ def gradient_shap(
         Erion, Janizek, Sturmfels, Lundberg, Lee: Improving Performance of Deep Learning Models with Axiomatic
         Attribution Priors and Expected Gradients, Nature Machine Intelligence 2021.
     """
-    problem = open_problem(model, x, target, args, kwargs)
+    problem = planned(open_problem(model, x, target, args, kwargs), chunk_size, share=False)
     samples = _Samples(problem, Draws(x, stdev, generator), distribution(baselines, x), n_samples)
     mean = Moments(second=False)
 
@@ -87,13 +89,8 @@ def gradient_shap(
             gradient = [slope * step for slope, step in zip(gradient, way, strict=True)]
         return [unfolded(leaf, count) for leaf in gradient]
 
-    options: dict[str, Any] = {
-        "separable": len(problem.view.sites) == 0,
-        "chunk_size": chunk_size,
-        "progress": progress,
-    }
-    sampled(evaluate, n_samples, problem.inputs, mean.take, **options)
-    return samples.restore(mean.result("smoothgrad"))
+    sampled(evaluate, n_samples, Work.of(problem), mean.take, chunk_size=chunk_size, progress=progress)
+    return samples.restored(mean.result("smoothgrad"))
 
 
 @method
@@ -137,20 +134,20 @@ def gradient_shap_gap(
         >>> gap.shape, gap.abs().max() < 1e-5  # linear
         (torch.Size([5, 5]), tensor(True))
     """
-    problem = open_problem(model, x, target, args, kwargs)
+    problem = planned(open_problem(model, x, target, args, kwargs), chunk_size, share=False)
     samples = _Samples(problem, Draws(x, stdev, generator), distribution(baselines, x), n_samples)
     gaps: list[Tensor] = []
 
     def evaluate(count: int) -> list[Tensor]:
         part, start, way, gradient = samples.next(count)
-        if not part.separable(start):
+        if any(leaf.dim() == 0 or leaf.shape[0] != part.inputs.rows for leaf in start.leaves):
             raise ModelError("the point has no dimension for the examples in front, so there is no gap of each.")
-        low, high = part.scores([torch.stack([at, at + step]) for at, step in zip(start, way, strict=True)])
+        end = start.like([at + step for at, step in zip(start.leaves, way, strict=True)])
+        low, high = part.scores(Point.stacked([start, end]))
         products = [(slope * step).flatten(1).sum(1) for slope, step in zip(gradient, way, strict=True)]
         return [(torch.stack(products).sum(0) - (high - low)).unflatten(0, (count, -1))]
 
-    options: dict[str, Any] = {"separable": len(problem.view.sites) == 0, "chunk_size": chunk_size, "progress": False}
-    sampled(evaluate, n_samples, problem.inputs, gaps.extend, **options)
+    sampled(evaluate, n_samples, Work.of(problem), gaps.extend, chunk_size=chunk_size, progress=False)
     return torch.cat(gaps)
 
 
@@ -160,22 +157,21 @@ class _Samples:
     def __init__(self, problem: Problem, draws: Draws, baselines: list[Tensor], n_samples: int) -> None:
         self._problem, self._draws, self._baselines, self._n = problem, draws, baselines, n_samples
         self._drawn = 0
-        self.restore = problem.restore
+        self.restored: Callable[[list[Tensor]], Any]
 
-    def next(self, count: int) -> tuple[Problem, list[Tensor], list[Tensor], list[Tensor]]:
+    def next(self, count: int) -> tuple[Problem, Point, list[Tensor], list[Tensor]]:
         """The problem of the next noisy inputs, where their paths start, which way they go, and the gradients there."""
         inputs, baselines, nodes = zip(*(self._draw() for _ in range(count)), strict=True)
         part = self._problem.varied(join_rows(inputs))
-        start, end = part.ends(join_rows(baselines), measure=False)
-        way = [last - first for first, last in zip(start, end, strict=True)]
+        start, end = part.endpoints(join_rows(baselines))
+        way = [last - first for first, last in zip(start.leaves, end.leaves, strict=True)]
         # Where the examples do not stand in front, they share a point.
-        node = torch.cat(nodes) if part.separable(way) else nodes[0][:1]
-        pairs = zip(start, way, strict=True)
+        node = torch.cat(nodes) if part.plan.apart else nodes[0][:1]
+        pairs = zip(start.leaves, way, strict=True)
         point = [at + node.to(step).reshape(-1, *[1] * (step.dim() - 1)) * step for at, step in pairs]
-        value, gradient = pullback(lambda at: part.scores([leaf.clone()[None] for leaf in at]).sum(), point)
-        require_finite(value)
-        self.restore = part.restore
-        return part, start, way, gradient
+        _, gradient = part.gradients(start.like([leaf[None] for leaf in point]))
+        self.restored = start.restored
+        return part, start, way, [leaf[0] for leaf in gradient]
 
     def _draw(self) -> tuple[Any, Any, Tensor]:
         node = (self._drawn + self._draws.uniform()) / self._n

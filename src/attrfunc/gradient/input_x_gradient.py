@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 
 __all__ = ["input_x_gradient"]
 
@@ -26,8 +26,8 @@ def input_x_gradient(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
 
     Returns:
@@ -50,5 +50,5 @@ def input_x_gradient(
         Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    point, gradient = problem.gradient()
-    return problem.restore([leaf * slope for leaf, slope in zip(point, gradient, strict=True)])
+    point, _, gradient = problem.gradient()
+    return point.restored([leaf * slope for leaf, slope in zip(point.leaves, gradient, strict=True)])

@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.evaluate import added
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import nested_weights, quadrature
-from attrfunc.core.segment import Segment
-from attrfunc.core.target import Target
-from attrfunc.core.tolerance import level_count, refine
-from attrfunc.core.views import Model
+from attrfunc.core.loops.chunks import added
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.quadrature import nested_weights, quadrature
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
+from attrfunc.gradient.paths.segment import Segment
+from attrfunc.gradient.paths.tolerance import level_count, refine
 
 __all__ = ["ig", "integrated_gradients"]
 
@@ -45,17 +45,18 @@ def integrated_gradients(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baseline: Where the path starts; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: Where the path starts; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         n_steps: Number of points on the path.
-        method: The rule that places and weighs them; see `attrfunc.core.quadrature`.
-        tolerance: Take as many points as each example needs for a gap of at most this; see `attrfunc.core.quadrature`.
+        method: The rule that places and weighs them; see `attrfunc.core.loops.quadrature`.
+        tolerance: Take as many points as each example needs for a gap of at most this; see
+            `attrfunc.core.loops.quadrature`.
         max_steps: Where to stop with a tolerance.
         multiply_by_inputs: `False` gives the average gradient itself.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -77,17 +78,16 @@ def integrated_gradients(
         Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017.
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
-    path = Segment.of(open_problem(model, x, target, args, kwargs), baseline)
-    inner, back = path.behind_affine_prefix(baseline, n_steps if tolerance is None else max_steps)
+    problem = open_problem(model, x, target, args, kwargs)
+    path = Segment.of(problem, baseline, n_steps if tolerance is None else max_steps, chunk_size)
     if tolerance is None:
-        sums = inner.gradient_sums(nodes, [weights], chunk_size=chunk_size, progress=progress)
-        average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, inner.start, strict=True)]
+        sums = path.gradient_sums(nodes, [weights], chunk_size=chunk_size, progress=progress)
+        average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start.leaves, strict=True)]
     else:
-        average = _refined(inner, tolerance, max_steps, chunk_size=chunk_size, progress=progress)
-    average = back(average)
-    return path.problem.restore(
-        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, path.way, strict=True)]
-    )
+        average = _refined(path, tolerance, max_steps, chunk_size=chunk_size, progress=progress)
+    average, outer = path.pulled(average), path.outer
+    pairs = zip(average, outer.displacement, strict=True)
+    return outer.start.restored([mean * step if multiply_by_inputs else mean for mean, step in pairs])
 
 
 def _refined(
@@ -105,8 +105,8 @@ def _refined(
 
     def estimate(rows: Tensor, level: int, sums: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         means = [total[level] for total in sums]
-        parts = zip(means, path.way, strict=True)
-        return means, sum((mean * way[rows]).flatten(1).sum(1) for mean, way in parts) - change[rows]
+        parts = zip(means, path.displacement, strict=True)
+        return means, sum((mean * step[rows]).flatten(1).sum(1) for mean, step in parts) - change[rows]
 
     average = refine(
         path.problem.view,
@@ -116,9 +116,9 @@ def _refined(
         added,
         tolerance=tolerance,
         max_steps=max_steps,
-        separable=path.separable,
+        separable=path.problem.plan.folds,
     )
-    return [mean.to(leaf.dtype) for mean, leaf in zip(average, path.start, strict=True)]
+    return [mean.to(leaf.dtype) for mean, leaf in zip(average, path.start.leaves, strict=True)]
 
 
 ig = integrated_gradients

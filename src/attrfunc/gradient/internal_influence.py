@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.evaluate import weighted_sum
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import quadrature
-from attrfunc.core.sites import Layers, Side
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
-from attrfunc.core.watched import Watched
+from attrfunc.core.loops.chunks import weighted_sum
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.quadrature import quadrature
+from attrfunc.core.model.sites import Calls, Layers, Side
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
+from attrfunc.gradient.paths.watched import Watched
 
 __all__ = ["internal_influence"]
 
@@ -34,7 +34,7 @@ def internal_influence(
     tolerance: float | None = None,
     max_steps: int = 1023,
     side: Side = "output",
-    call: int | None = None,
+    call: Calls = None,
     chunk_size: int | None = None,
     progress: Progress = False,
 ) -> Any:
@@ -47,19 +47,19 @@ def internal_influence(
             before those of `layer` (embeddings, say).
         x: The input, a tensor `(B, *S)` or a structure of them.
         layer: The layer whose units are attributed, by name or as a module; a list gives a list, from one pass.
-        baseline: Where the path starts; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: Where the path starts; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         n_steps: Number of points on the path.
-        method: The rule that places and weighs them; see `attrfunc.core.quadrature`.
+        method: The rule that places and weighs them; see `attrfunc.core.loops.quadrature`.
         tolerance: Take as many points as each example needs for its `conductance` at this layer to be right to this,
             as explained there.
         max_steps: Where to stop with a tolerance.
         side: The layer's `"output"` or `"input"`.
         call: Which call of a layer that runs several times.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Gradients in units of the score per unit of the activation, with the structure and shapes of the layer's
@@ -85,6 +85,6 @@ def internal_influence(
     count = n_steps if tolerance is None else max_steps
     watched = Watched(problem, baseline, layer, side, call, count, chunk_size=chunk_size, progress=progress)
     if tolerance is None:
-        return watched.restore(watched.gradient_sum(nodes, weights))
+        return watched.end.restored(watched.gradient_sum(nodes, weights))
     mean = lambda weights, gradients, changes: [weighted_sum(weights[None], leaf)[0] for leaf in gradients]  # noqa: E731
-    return watched.restore(watched.refined(mean, tolerance, max_steps))
+    return watched.end.restored(watched.refined(mean, tolerance, max_steps))

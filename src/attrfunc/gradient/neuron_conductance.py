@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import quadrature
-from attrfunc.core.sites import Side
-from attrfunc.core.target import Index, Target, canonical, select
-from attrfunc.core.transforms import differentiated, inside, pullback, require_finite
-from attrfunc.core.views import Model
-from attrfunc.core.watched import Watched
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.quadrature import quadrature
+from attrfunc.core.model.engines import Tape, on_tape, require_finite
+from attrfunc.core.model.sites import Side
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.places import Reading
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Index, Target, canonical, select
+from attrfunc.core.score.views import Model
+from attrfunc.gradient.paths.watched import Watched
 
 __all__ = ["neuron_conductance"]
 
@@ -56,17 +57,17 @@ def neuron_conductance(
         layer: The neuron's layer, by name or as a module.
         neuron: Which neuron, as in `attrfunc.neuron`; slices add several up, and so does a callable, which must be
             linear.
-        baseline: Where the path starts; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: Where the path starts; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         n_steps: Number of points on the path.
-        method: The rule that places and weighs them; see `attrfunc.core.quadrature`.
+        method: The rule that places and weighs them; see `attrfunc.core.loops.quadrature`.
         multiply_by_inputs: `False` leaves the factor `x - b` out.
         side: The neuron stands in the layer's `"output"` or `"input"`.
         call: Which call of a layer that runs several times.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x`. *Completeness*: they sum to the
@@ -97,56 +98,52 @@ def neuron_conductance(
     watched = Watched(problem, baseline, layer, side, call, n_steps, chunk_size=chunk_size, progress=progress)
     path = watched.path
     # The neuron's index follows the examples as a target does.
-    neurons = replace(problem.inputs, target=canonical(neuron, problem.inputs.rows, "neuron"))
-    select(watched.restore(watched.end), neurons.target, neurons.rows, "neuron")  # or an error that speaks of them
+    neurons = problem.inputs.aimed(canonical(neuron, problem.inputs.rows, "neuron"))
+    select(watched.end.restored(), neurons.target, neurons.rows, "neuron")  # or an error that speaks of them
 
-    def through(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
-        points = path.points(nodes[chosen], rows)
-        return _through(watched, part, points, neurons.at(rows).repeated(points[0].shape[0]).target)
+    def through(rows: slice, chosen: slice) -> list[Tensor]:
+        part = path.at(rows)
+        points = part.points(nodes[chosen])
+        index = (neurons if rows == slice(None) else neurons.at(rows)).repeated(points.count).target
+        return _through(watched, part.problem, points, index)
 
-    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-    sums = path.weighted_sums(through, [weights], watched.separable, **options)
-    average = watched.back([total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start, strict=True)])
-    return problem.restore(
-        [mean * way if multiply_by_inputs else mean for mean, way in zip(average, watched.outer.way, strict=True)]
-    )
+    sums = path.weighted_sums(through, [weights], chunk_size=chunk_size, progress=progress)
+    average = path.pulled([total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start.leaves, strict=True)])
+    pairs = zip(average, path.outer.displacement, strict=True)
+    return path.outer.start.restored([mean * step if multiply_by_inputs else mean for mean, step in pairs])
 
 
-def _through(watched: Watched, problem: Problem, points: list[Tensor], neuron: Index) -> list[Tensor]:
+def _through(watched: Watched, problem: Problem, points: Point, neuron: Index) -> list[Tensor]:
     """The score's gradient at the neuron times the neuron's gradient at the points `(K, *point)`."""
     if torch.compiler.is_compiling():
         return _in_two_runs(watched, problem, points, neuron)
-    wanted = torch.is_grad_enabled()
 
-    def trace(points: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        layers = watched.opened(problem, [leaf.clone() for leaf in points])
-        activations, scores = layers.observe()
-        graph = wanted and differentiated(inside(scores.sum()))
-        chosen = select(layers.restore(activations), neuron, layers.inputs.rows, "neuron")
-        slopes, shares = (_slopes(value.sum(), activations, None, graph) for value in (scores, chosen))
+    def trace(leaves: list[Tensor], tape: Tape) -> tuple[list[Tensor], Tensor]:
+        layers = watched.opened(problem, points.like(leaves))
+        reading = Reading(watched.place, lambda number, tensors: [tape.watch(leaf) for leaf in tensors])
+        scores = layers.scored(reading.edits())
+        point = reading.point()
+        chosen = select(point.restored(), neuron, layers.inputs.rows, "neuron")
+        slopes, shares = (tape.gradient(value, point.leaves, again=True) for value in (scores, chosen))
         through = [slope * share for slope, share in zip(slopes, shares, strict=True)]
-        return _slopes(activations, points, through, graph), scores.sum()
+        found = tape.slopes(point.leaves, leaves, through)
+        return [
+            torch.zeros_like(leaf) if slope is None else slope for slope, leaf in zip(found, leaves, strict=True)
+        ], scores
 
-    with torch.enable_grad():  # as in pullback
-        (gradient, score), _ = torch.func.vjp(trace, points)  # type: ignore[misc]  # three values only with has_aux
-    require_finite(score)
-    return gradient if wanted else [leaf.detach() for leaf in gradient]
-
-
-def _slopes(values: Any, points: list[Tensor], weights: list[Tensor] | None, graph: bool) -> list[Tensor]:
-    found = torch.autograd.grad(
-        values, points, weights, retain_graph=True, create_graph=graph, allow_unused=True, materialize_grads=True
-    )
-    return list(found)
+    gradient, scores = on_tape(trace, points.leaves, trained=problem.twin.trained)
+    require_finite(scores)
+    return gradient
 
 
-def _in_two_runs(watched: Watched, problem: Problem, points: list[Tensor], neuron: Index) -> list[Tensor]:
+def _in_two_runs(watched: Watched, problem: Problem, points: Point, neuron: Index) -> list[Tensor]:
     """The same for Dynamo, which does not trace autograd.grad."""
     layers = watched.opened(problem, points)
-    slopes = layers.restore(layers.gradient()[1])
+    point, _, slopes = layers.gradient()
+    weights = point.restored(slopes)
 
     def weighted(activation: Any) -> Tensor:
-        return select(pytree.tree_map(torch.mul, activation, slopes), neuron, layers.inputs.rows, "neuron")
+        return select(pytree.tree_map(torch.mul, activation, weights), neuron, layers.inputs.rows, "neuron")
 
-    aimed = problem.aimed(watched.sites[0], weighted)
-    return pullback(lambda at: aimed.scores([leaf.clone() for leaf in at]).sum(), points)[1]
+    aimed = problem.aimed(watched.place.sites[0], weighted)
+    return aimed.gradients(points)[1]

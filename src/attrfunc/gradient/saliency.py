@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 
 __all__ = ["saliency"]
 
@@ -27,8 +27,8 @@ def saliency(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         absolute: Give the gradient's absolute value; `False` gives the gradient itself.
 
@@ -51,5 +51,5 @@ def saliency(
         Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, ICLR workshop 2014.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    _, gradient = problem.gradient()
-    return problem.restore([leaf.abs() if absolute else leaf for leaf in gradient])
+    point, _, gradient = problem.gradient()
+    return point.restored([leaf.abs() if absolute else leaf for leaf in gradient])

@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.baseline import resolve_baseline
-from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.inputs import Inputs
-from attrfunc.core.method import named
-from attrfunc.core.progress import Progress
-from attrfunc.core.samples import Draws, Moments, distribution, sampled, unfolded
-from attrfunc.core.target import canonical
-from attrfunc.core.trees import batch_size, join_rows, map_rows, repeat_rows
-from attrfunc.core.views import Model, View
+from attrfunc.core.errors import ArgumentError, AttributionError, describe, positive
+from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.plan import planned
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws, Moments, distribution, sampled, unfolded
+from attrfunc.core.model.sites import find_sites
+from attrfunc.core.model.twin import Twin
+from attrfunc.core.score.baseline import ActivationBaseline, resolve_baseline
+from attrfunc.core.score.inputs import Inputs
+from attrfunc.core.score.method import named
+from attrfunc.core.score.problem import Plan, Problem
+from attrfunc.core.score.target import canonical
+from attrfunc.core.score.views import Model, View, as_view
+from attrfunc.core.trees import batch_size, floats, join_rows, map_rows, repeat_rows
 
 __all__ = ["smooth"]
 
@@ -49,13 +54,13 @@ def smooth(
     Args:
         method: Any function `(model, x, **options)` that gives attributions: of attrfunc, or the caller's own.
         n_samples: Number of samples for each example.
-        stdev: Standard deviation of the noise; see `attrfunc.core.samples`.
+        stdev: Standard deviation of the noise; see `attrfunc.core.loops.samples`.
         kind: `"smoothgrad"`, `"smoothgrad_sq"` or `"vargrad"`.
         baselines: A distribution, from which the method's `baseline` is drawn for each sample; see
-            `attrfunc.core.samples`. `None` leaves the baseline as the method is called.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        chunk_size: Rows given to the method at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+            `attrfunc.core.loops.samples`. `None` leaves the baseline as the method is called.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        chunk_size: Rows given to the method at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         A method, to be called as `method` is. Its attributions have the units of the method's (squared, for the other
@@ -84,7 +89,7 @@ def smooth(
 
     def smoothed(model: Model, x: Any, /, **options: Any) -> Any:
         rows = batch_size(x)
-        inputs = Inputs(x, (), {}, canonical(options.get("target"), rows), rows)
+        leaves, target = pytree.tree_leaves(x), canonical(options.get("target"), rows)
         draws = Draws(x, stdev, generator)
         samples = None if baselines is None else distribution(baselines, x)
         batches, moments = _Batches(method, model, options, rows), Moments(second=kind != "smoothgrad")
@@ -95,10 +100,35 @@ def smooth(
 
         # Draws inside the method must not depend on how many samples it is given.
         size = rows if options.get("generator") is not None else chunk_size
-        sampled(evaluate, n_samples, inputs, moments.take, separable=False, chunk_size=size, progress=progress)
+        positive("n_samples", n_samples)
+        plan = _plan(model, x, options) if n_samples > 1 and (size is None or size > rows) else Plan()
+        batches.channels_last = plan.channels_last
+        work = Work(rows, leaves, target, folds=plan.folds)
+        sampled(evaluate, n_samples, work, moments.take, chunk_size=size, progress=progress)
         return pytree.tree_unflatten(moments.result(kind), batches.spec)
 
     return named(f"smooth({getattr(method, '__name__', type(method).__name__)})", smoothed)
+
+
+def _plan(model: Model, x: Any, options: dict[str, Any]) -> Plan:
+    """How several samples may go to the method: as one batch, and in which memory format."""
+    view = replace(as_view(model), differentiated=False, method="smooth")
+    index = _total if options.get("target") is None and view.output is None else options.get("target")
+    rows, name = batch_size(x), "target" if view.output is None else "selector"
+    index = canonical(index if view.output is None else view.output[1], rows, name)
+    inputs = Inputs.of(x, options.get("args", ()), options.get("kwargs"), index)
+    layer, side, call = (options.get(name) for name in ("layer", "side", "call"))
+    sites = () if layer is None else find_sites(view.model, layer, side or "output", call, "layer")
+    try:
+        return planned(Problem(view, inputs, Twin(view.model, view.tensors), Plan()), sites=sites, share=False).plan
+    except (AttributionError, RuntimeError, TypeError):
+        return Plan()  # the method calls the model in a way of its own
+
+
+def _total(output: Any) -> Tensor:
+    """What all floating-point outputs of an example sum to."""
+    leaves, _ = floats(output)
+    return torch.stack([leaf.reshape(len(leaf), -1).sum(1) for leaf in leaves]).sum(0)
 
 
 @dataclass
@@ -110,6 +140,7 @@ class _Batches:
         model: The model.
         options: What the method is called with.
         rows: Number of examples.
+        channels_last: Whether images go to the method with their channels last in memory.
         spec: How its attributions are nested, once it has been called.
     """
 
@@ -117,6 +148,7 @@ class _Batches:
     model: Model
     options: dict[str, Any]
     rows: int
+    channels_last: bool = False
     spec: Any = None
 
     def attribute(self, noisy: Sequence[Any], baselines: Sequence[Any]) -> list[Tensor]:
@@ -124,6 +156,8 @@ class _Batches:
         times, options = len(noisy), dict(self.options)
         if baselines[0] is not None:
             options["baseline"] = join_rows(baselines)
+        elif times > 1 and isinstance(options.get("baseline"), ActivationBaseline):
+            options["baseline"] = ActivationBaseline(self._repeated(options["baseline"].value, times))
         elif times > 1 and "baseline" in options:  # a callable sees one sample at a time
             options["baseline"] = join_rows([resolve_baseline(options["baseline"], one) for one in noisy])
         if times > 1:
@@ -132,12 +166,16 @@ class _Batches:
                 options[name] = self._repeated(
                     canonical(options[name], self.rows, name) if index else options[name], times
                 )
-        leaves, self.spec = pytree.tree_flatten(self.method(self._model(times), join_rows(noisy), **options))
+        leaves, self.spec = pytree.tree_flatten(self.method(self._model(times), self._joined(noisy), **options))
         for leaf in leaves:
             if not isinstance(leaf, Tensor) or not leaf.is_floating_point():
                 got = f"attributions of type {type(leaf).__name__}"
                 raise ArgumentError("method", got, "floating-point tensors", "Pass a method that gives these.")
-        return leaves
+        return [leaf.contiguous() for leaf in leaves]
+
+    def _joined(self, noisy: Sequence[Any]) -> Any:
+        joined = join_rows(noisy)
+        return joined.contiguous(memory_format=torch.channels_last) if self.channels_last else joined
 
     def _model(self, times: int) -> Model:
         """The model; a neuron of each example follows these."""

@@ -80,4 +80,4 @@ def _whole(name: str, value: Any, least: int, expected: str) -> int:
 
 
 def _error(argument: str, got: str, expected: str, fix: str) -> ArgumentError:
-    return ArgumentError(argument, got, expected, fix).within("tokens_to_grid")
+    return ArgumentError(argument, got, expected, fix).within("tokens_to_grid", settled=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import open_game
+from attrfunc.perturbation.precision import wide
 
 __all__ = ["feature_ablation"]
 
@@ -37,13 +38,15 @@ def feature_ablation(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them; integers, too.
-        baseline: What replaces features; see `attrfunc.core.baseline`. At a layer, `activation_baseline()` is zeros.
-        target: Which output is attributed; see `attrfunc.core.target`. `batch_score` makes one score of a whole batch.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`. At a layer, `activation_baseline()` is
+            zeros.
+        target: Which output is attributed; see `attrfunc.core.score.target`. `batch_score` makes one score of a
+            whole batch.
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -63,6 +66,15 @@ def feature_ablation(
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
     """
-    game = open_game(model, x, baseline=baseline, target=target, feature_mask=feature_mask, args=args, kwargs=kwargs)
-    scores = game.without_each(chunk_size=chunk_size, progress=progress)
+    game = open_game(
+        model,
+        x,
+        baseline=baseline,
+        target=target,
+        feature_mask=feature_mask,
+        args=args,
+        kwargs=kwargs,
+        chunk_size=chunk_size,
+    )
+    scores = wide(game.without_each(chunk_size=chunk_size, progress=progress))
     return game.spread((scores[0] - scores[1:]).T)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.engines import known
 from attrfunc.core.trees import Restore, at_places
 
 __all__ = ["FeatureMask", "Groups", "NumberedMask", "number_groups"]
@@ -64,6 +65,10 @@ def _numbered(mask: Any) -> NumberedMask:
     for part in masks:
         _require_integers(part)
     device = masks[0].device
+    if not sum(part.numel() for part in masks):
+        raise ArgumentError(
+            "feature_mask", describe(mask), "group numbers", "Give each element the number of its group."
+        )
     flat = torch.cat([part.flatten().to(device, torch.long) for part in masks])
     numbers, places = torch.unique(flat, return_inverse=True)
     if numbers[0] < 0:
@@ -123,12 +128,25 @@ class Groups:
             _require_integers(part)
         return cls([_aligned(part, leaf, alike) for part, leaf in zip(masks, point, strict=True)], numbered.count)
 
+    def of_each(self, rows: int) -> Groups:
+        """The same groups, of each of so many examples by itself."""
+        numbers = [torch.arange(rows, device=ids.device).view(-1, *[1] * (ids.dim() - 1)) for ids in self.ids]
+        own = [ids + self.count * number for ids, number in zip(self.ids, numbers, strict=True)]
+        return Groups(own, self.count * rows)
+
 
 def _require_integers(mask: Any) -> None:
-    if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool:
-        raise ArgumentError(
-            "feature_mask", describe(mask), "a tensor of integers, numbers of groups", "Convert it: mask.long()."
+    if isinstance(mask, Tensor) and not (mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool):
+        return
+    fix = "Pass torch.tensor([[0, 0, 1]]), say."
+    if isinstance(mask, Tensor):
+        # Numbers between 0 and 1, a mask to multiply with, would all be one group.
+        whole = mask.dtype == torch.bool or known((mask == mask.real.round()).all()) is True
+        fix = (
+            "mask.long()" if whole else "torch.unique(mask, return_inverse=True)[1], which makes a group of each value"
         )
+        fix = f"Convert it: {fix}."
+    raise ArgumentError("feature_mask", describe(mask), "a tensor of integers, numbers of groups", fix)
 
 
 def _aligned(mask: Tensor, leaf: Tensor, alike: bool) -> Tensor:

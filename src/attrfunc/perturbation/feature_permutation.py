@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, ModelError, describe
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Draws, sampled
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import require_finite
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, ModelError, describe, positive
+from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws, sampled
+from attrfunc.core.model.engines import require_finite
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import Game, open_game
+from attrfunc.perturbation.precision import wide
 
 __all__ = ["feature_permutation"]
+
+# That of 1e16: n! draws hold the permutation that moves none once.
+SURELY = 37.0
 
 PermFunc = Callable[[Tensor, Tensor], Tensor]
 
@@ -48,17 +53,17 @@ def feature_permutation(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` of at least two examples, or a structure of them; integers, too.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The groups, alike in all examples; see `attrfunc.perturbation.feature_groups`. What a group has in
             several tensors is shuffled together.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         n_samples: How many permutations of each group are averaged; none leaves all examples where they are.
-        generator: Where randomness comes from; see `attrfunc.core.samples`.
+        generator: Where randomness comes from; see `attrfunc.core.loops.samples`.
         perm_func: `(x, mask)` gives `x` with the elements under the mask `(1, *S)` permuted, tensor by tensor, in place
             of a random permutation.
-        chunk_size: Rows evaluated at once, whole batches; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once, whole batches; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -79,37 +84,42 @@ def feature_permutation(
         Fisher, Rudin, Dominici: All Models are Wrong, but Many are Useful, JMLR 2019.
     """
     unmoved: Any = {"baseline": lambda x: x, "args": args, "kwargs": kwargs}
-    game = open_game(model, x, target=target, feature_mask=feature_mask, alike=True, **unmoved)
+    game = open_game(model, x, target=target, feature_mask=feature_mask, alike=True, **unmoved, chunk_size=chunk_size)
     _require_examples(game)
     times = positive("n_samples", n_samples)
     shuffled = _Shuffled(game, Draws(x, 0.0, generator), perm_func)
     scores: list[Tensor] = []
-    last: list[Tensor] = []
 
     def evaluate(count: int) -> list[Tensor]:
         points = shuffled.next(count)
-        last[:] = [leaf[-1:, -1:].clone() for leaf in points]  # the model may overwrite them
-        found = game.problem.scores(points)
-        require_finite(found.sum())
+        found = game.problem.scores(game.point.like(points))
+        require_finite(found)
         return [found]
 
-    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress, "separable": not game.problem.whole}
-    inputs, count = game.problem.inputs, 1 + times * game.players
-    sampled(evaluate, count, inputs, lambda found: scores.extend(found), backward=False, **options)
+    count, work = 1 + times * game.players, Work.of(game.problem)
+    sampled(evaluate, count, work, lambda found: scores.extend(found), chunk_size=chunk_size, progress=progress)
     values = torch.cat(scores)
-    game.require_independent(values, game.problem.at(slice(-1, None)), last)
+    values = wide(values)
     losses = values[0] - values[1:].unflatten(0, (times, game.players)).mean(0)
     return game.spread(losses.T)
 
 
 def _require_examples(game: Game) -> None:
+    if game.problem.plan.fixed and not game.problem.plan.apart:
+        raise ModelError(
+            "examples are shuffled, whose scores depend on each other: there is no change of each one's. Pass a score "
+            "of the whole batch: target=af.batch_score(lambda output: ...)."
+        )
     if not game.examples_first:
         raise ModelError(
             "examples are shuffled, which the layer's activation has not in dimension 0. Choose another layer."
         )
     if game.problem.inputs.rows < 2:
         raise ArgumentError(
-            "x", "one example", "a batch of examples, among which features are shuffled", "Pass at least two."
+            "x",
+            f"{game.problem.inputs.rows} example(s)",
+            "a batch of examples, among which features are shuffled",
+            "Pass at least two.",
         )
 
 
@@ -144,10 +154,15 @@ class _Shuffled:
         return [torch.where(mask, leaf[order.to(leaf.device)], leaf) for mask, leaf in pairs]
 
     def _order(self) -> Tensor:
-        """A permutation of the examples that moves some."""
-        order = self._draws.uniform().argsort()
-        same = torch.arange(len(order), device=order.device)
-        return torch.where((order == same).all(), same.roll(1), order)
+        """A permutation of the examples, any that moves some with the same probability."""
+        rows = self._game.problem.inputs.rows
+        # The one that moves none is drawn again. All draws leave it with a probability below 1e-16.
+        order = torch.arange(rows).roll(1).to(self._game.end[0].device)
+        for _ in range(math.ceil(SURELY / math.lgamma(rows + 1)) if rows > 2 else 0):
+            drawn = self._draws.uniform().argsort()
+            same = (drawn == torch.arange(rows, device=drawn.device)).all()
+            order = torch.where(same, order, drawn)
+        return order
 
     def _permuted(self, mask: Tensor, leaf: Tensor) -> Tensor:
         assert self._perm_func is not None

@@ -12,18 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.errors import ArgumentError, ModelError, describe
-from attrfunc.core.evaluate import appended, joined, walk
-from attrfunc.core.method import open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.stateless import unsettled
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import known, require_finite
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.loops.chunks import Work, appended, in_chunks, joined
+from attrfunc.core.loops.plan import planned
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.model.engines import require_finite
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import open_problem
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.feature_groups import FeatureMask, Groups
 from attrfunc.perturbation.linear_prefix import FEWEST_COALITIONS, FEWEST_ROWS, LinearPrefix
+from attrfunc.perturbation.precision import wide
 
 __all__ = ["Game", "open_game"]
 
@@ -33,9 +35,6 @@ broadcast to `(K, *point)` and have as many dimensions."""
 
 Points = Callable[[slice, slice], list[Tensor]]
 """Points `(K, *point)`, of some examples (first) and coalitions."""
-
-# One row more is not noticed among so many; it tells whether examples are scored apart.
-ROWS_TO_CHECK = 8
 
 
 class Game:
@@ -56,27 +55,30 @@ class Game:
             batch, and where examples cannot be told apart in a layer's activation; then it is their sum.
     """
 
-    def __init__(
-        self, problem: Problem, start: list[Tensor], end: list[Tensor], feature_mask: FeatureMask, alike: bool
-    ) -> None:
-        self.problem, self.start, self.end = problem, start, end
-        batch = problem.inputs.rows
-        self._separable = problem.separable(end)
-        self.examples_first = all(leaf.dim() > 0 and leaf.shape[0] == batch for leaf in end)
-        self.rows = batch if self._separable else 1
+    def __init__(self, problem: Problem, start: Point, end: Point, feature_mask: FeatureMask, alike: bool) -> None:
+        self.problem, self.point, self.start, self.end = problem, end, start.leaves, end.leaves
+        batch, apart = problem.inputs.rows, problem.plan.apart
+        examples = all(leaf.dim() > 0 and leaf.shape[0] == batch for leaf in self.end)
+        self.examples_first = examples and (apart or problem.whole)
+        self.rows = batch if apart else 1
         if feature_mask is None:
-            groups = Groups.elements(end, alike=self.examples_first)
+            groups = Groups.elements(self.end, alike=self.examples_first)
         else:
             alike = alike or (problem.whole and self.examples_first)
-            groups = Groups.masked(feature_mask, end, problem.restore, alike=alike)
+            groups = Groups.masked(feature_mask, self.end, end.restored, alike=alike)
+            if examples and not self.examples_first:  # which depend on each other: their sum is what is explained
+                groups = groups.of_each(batch)
         self.players, self.ids = groups.count, groups.ids
+        if self.players == 0:
+            got = ", ".join(str(tuple(leaf.shape)) for leaf in self.end)
+            raise ArgumentError("x", f"no features: {got}", "at least one feature", "Leave examples without any out.")
 
     def values(self, coalitions: Tensor, *, chunk_size: int | None = None, progress: Progress = False) -> Tensor:
         """Scores of coalitions.
 
         Args:
             coalitions: Which groups are present, booleans `(K, n)`.
-            chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
+            chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
             progress: Whether and how to report.
 
         Returns:
@@ -102,7 +104,7 @@ class Game:
         if prefix is None:
             return self.evaluate(len(coalitions), present, **options)
         points: Points = lambda rows, chosen: prefix.coalitions(coalitions[chosen], rows)  # noqa: E731
-        return self._scores(prefix.problem, len(coalitions), points, **options)
+        return self._scores(prefix.problem, prefix.point, len(coalitions), points, **options)
 
     def without_each(self, *, chunk_size: int | None = None, progress: Progress = False) -> Tensor:
         """Scores `(n + 1, rows)`: with all groups, then without each; no matrix of groups is built."""
@@ -116,7 +118,7 @@ class Game:
         if prefix is None:
             return self.evaluate(self.players + 1, present, **options)
         points: Points = lambda rows, chosen: prefix.without_each(chosen, rows)  # noqa: E731
-        return self._scores(prefix.problem, self.players + 1, points, **options)
+        return self._scores(prefix.problem, prefix.point, self.players + 1, points, **options)
 
     def evaluate(
         self,
@@ -143,59 +145,31 @@ class Game:
             ends = zip(masks, self.end, replacing, strict=True)
             return [torch.where(mask, end[rows], start) for mask, end, start in ends]
 
-        return self._scores(self.problem, count, points, chunk_size=chunk_size, progress=progress)
+        return self._scores(self.problem, self.point, count, points, chunk_size=chunk_size, progress=progress)
 
     def _prefix(self, count: int) -> LinearPrefix | None:
         """The leading linear layer that need not run for each of so many coalitions, if there is one."""
-        if not self._separable or count < FEWEST_COALITIONS or count * self.rows < FEWEST_ROWS:
+        if not self.problem.plan.folds or count < FEWEST_COALITIONS or count * self.rows < FEWEST_ROWS:
             return None
         return LinearPrefix.find(self.problem, self.start, self.end, self.ids, self.players)
 
     def _scores(
-        self, problem: Problem, count: int, points: Points, *, chunk_size: int | None, progress: Progress
+        self, problem: Problem, point: Point, count: int, points: Points, *, chunk_size: int | None, progress: Progress
     ) -> Tensor:
-        """Scores `(K, rows)` of K points of a problem."""
+        """Scores `(K, rows)` of K points of a problem, in the structure of one."""
 
-        def visit(part: Problem, rows: slice, chosen: slice) -> list[Tensor]:
-            scores = part.scores(points(rows, chosen))
-            require_finite(scores.sum())
+        def visit(rows: slice, chosen: slice) -> list[Tensor]:
+            scores = problem.at(rows).scores(point.like(points(rows, chosen)))
+            require_finite(scores)
             return [scores]
 
         def finish(rows: slice, scores: list[Tensor]) -> list[Tensor]:
             return [torch.cat(scores) if len(scores) > 1 else scores[0]]
 
-        options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-        blocks = walk(problem, count, visit, appended, finish, separable=self._separable, **options)
+        work = Work.of(problem)
+        blocks = in_chunks(work, count, visit, appended, finish, chunk_size=chunk_size, progress=progress)
         (scores,) = joined(blocks, dim=1)
-        if not self._separable:
-            return scores.sum(1, keepdim=True)
-        last = slice(self.rows - 1, self.rows)
-        self.require_independent(scores, problem.at(last), points(last, slice(count - 1, count)))
-        return scores
-
-    def require_independent(self, scores: Tensor, part: Problem, point: list[Tensor]) -> None:
-        """Raise if the last example, alone at the last point, scores otherwise than it did among others.
-
-        Args:
-            scores: Scores `(K, rows)` of some points.
-            part: The problem of the last example.
-            point: The last of these for the last example, tensors `(1, 1, *S)`.
-
-        Raises:
-            ModelError: If they differ by more than rounding.
-        """
-        if self.problem.whole or scores.numel() < ROWS_TO_CHECK or torch.compiler.is_compiling():
-            return
-        if any(unsettled(module) for module in part.twin.modules):
-            return  # of that the caller was warned
-        alone = part.scores(point)[0, 0]
-        allowed = 10 * torch.finfo(scores.dtype).eps ** 0.5 * scores.detach().abs().max()
-        if known((alone - scores[-1, -1]).abs() > allowed):
-            raise ModelError(
-                f"the score of an example depends on the batch that it is evaluated in: it is {float(alone):.6g} alone "
-                f"and {float(scores[-1, -1]):.6g} among others. Many perturbations are evaluated as one larger batch, "
-                "so examples must be independent; a score of the whole batch is a target of its own: af.batch_score."
-            )
+        return scores if self.problem.plan.apart else wide(scores).sum(1, keepdim=True)
 
     def points(self, coalitions: Tensor) -> list[Tensor]:
         """The point in coalitions `(K, n)`: tensors `(K, *point)`."""
@@ -221,7 +195,7 @@ class Game:
             The structure of what is attributed; its tensors have the shapes and dtypes of the point's, with leading
             dimensions in front. Where there is one score for the whole batch, dimension 0 of the point becomes 1.
         """
-        return self.problem.restore([self._spread(per_group, *pair) for pair in zip(self.ids, self.end, strict=True)])
+        return self.point.restored([self._spread(per_group, *pair) for pair in zip(self.ids, self.end, strict=True)])
 
     def _spread(self, per_group: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
         if not self.examples_first:
@@ -251,18 +225,20 @@ def open_game(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     alike: bool = False,
+    chunk_size: int | None = None,
 ) -> Game:
     """Open a view on an input as a game.
 
     Args:
         model: The view.
         x: The input; integers, too.
-        baseline: What replaces groups that are not present; see `attrfunc.core.baseline`.
-        target: The target, in any of its forms; see `attrfunc.core.target`.
+        baseline: What replaces groups that are not present; see `attrfunc.core.score.baseline`.
+        target: The target, in any of its forms; see `attrfunc.core.score.target`.
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
         args: Further positional arguments of the model.
         kwargs: Keyword arguments of the model.
         alike: Whether groups must be alike in all examples.
+        chunk_size: Rows that will be evaluated at once.
 
     Returns:
         The game.
@@ -270,6 +246,6 @@ def open_game(
     Raises:
         ArgumentError: If an argument cannot be right.
     """
-    problem = open_problem(model, x, target, args, kwargs, differentiate=False)
-    start, end = problem.ends(baseline)
+    problem = planned(open_problem(model, x, target, args, kwargs, differentiate=False), chunk_size)
+    start, end = problem.endpoints(baseline)
     return Game(problem, start, end, feature_mask, alike)

@@ -10,9 +10,11 @@ With `s_i = 1` for players that are present and -1 for others, and relevances a 
 * The sinh is made of interactions of all odd orders, the rarer the higher: its series has powers of m. What the first
   order does beyond that is the second term.
 * The relevance of a player is the size of what it adds to nobody and to all others. Interactions of irrelevant players
-  are rare.
+  are rare. What these leave of the score's change belongs to nobody in particular, and makes players alike: in a vote
+  nobody adds anything to nobody, or to all others, but for rounding errors.
 
-Errors are flat around the numbers 4 and 10, which were chosen on networks as in `benchmarks/shapley.py`.
+Errors are flat around the numbers 4 and 10, which were chosen on networks as in `benchmarks/shapley.py`, and around
+the 5 of what is left, which was chosen on games of thresholds, vetoes, minima, maxima and parities.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from math import sinh
 import torch
 from torch import Tensor
 
-from attrfunc.core.quadrature import quadrature
+from attrfunc.core.loops.quadrature import quadrature
 
 __all__ = ["posterior_shapley", "relevances"]
 
@@ -31,22 +33,26 @@ RATE, LINEAR = 4.0, 10.0
 NUGGET = 1e-4
 # A player of no relevance by itself has this share of the mean one, for what it may do with others.
 LEAST = 0.1
+# And this multiple of its share of what the additive game of the mean leaves of the score's change.
+LEFT = 5.0
 # Entries of covariance matrices that are held at once.
 HELD = 2**22
 
 
-def relevances(alone: Tensor, last: Tensor) -> Tensor:
+def relevances(alone: Tensor, last: Tensor, whole: Tensor) -> Tensor:
     """The relevance of each player.
 
     Args:
         alone: What each adds to the empty coalition `(B, n)`.
         last: What each adds to all others `(B, n)`.
+        whole: What all add together `(B,)`.
 
     Returns:
         Positive numbers `(B, n)` that sum to one for each example.
     """
     size = alone.abs() + last.abs()
-    size = size + LEAST * size.mean(-1, keepdim=True)
+    left = (whole - (alone + last).sum(-1) / 2).abs() / size.shape[-1]
+    size = size + LEAST * size.mean(-1, keepdim=True) + LEFT * left[..., None]
     total = size.sum(-1, keepdim=True)
     nothing = total == 0
     return torch.where(nothing, 1 / size.shape[-1], size / torch.where(nothing, 1, total))
@@ -67,7 +73,7 @@ def posterior_shapley(coalitions: Tensor, values: Tensor, others: Tensor, whole:
     players = coalitions.shape[1]
     single = coalitions[:players].T.to(values)
     alone, last = (single @ values[:players]).T, (single @ (whole - others[:players])).T
-    mean, relevance = (alone + last) / 2, relevances(alone, last)
+    mean, relevance = (alone + last) / 2, relevances(alone, last, whole)
     signs = torch.cat([torch.ones(1, players, dtype=torch.bool), coalitions]).to(values) * 2 - 1
     odd = (torch.cat([whole[None], values - others]).T - mean @ signs.T) / 2
     most = max(1, HELD // len(signs) ** 2)

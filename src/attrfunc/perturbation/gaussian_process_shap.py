@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.errors import ArgumentError
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Draws
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, positive
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import open_games
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.gaussian_process import posterior_shapley
@@ -49,23 +48,24 @@ def gaussian_process_shap(
     `phi = Shapley values of E[v | v(S) for evaluated S]`, in closed form. The process expects interactions of few and
     relevant groups; see `attrfunc.perturbation.gaussian_process`. Each group alone and all without it are evaluated,
     further outer sizes as far as `n_samples` goes, and others that are drawn evenly, with their complements. On small
-    networks errors are some 0.3 to 0.8 of kernel SHAP's, on games without any structure larger. Games of interactions
-    of pairs are exact, and all games if all 2^n coalitions are evaluated.
+    networks errors are some 0.3 to 0.8 of kernel SHAP's, on votes and other rough games about the same, on games
+    without any structure larger; with 2 n + 2 coalitions it is kernel SHAP. Games of interactions of pairs are exact,
+    and all games if all 2^n coalitions are evaluated.
 
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them.
         n_samples: Number of coalitions, which the examples share: from 2 n + 2 to 8192, or all of them. Half as many
             equations are solved for each example.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The n groups; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -87,7 +87,7 @@ def gaussian_process_shap(
         Carlo Estimators for Shapley Values and Probabilistic Values, 2025 (Shapley values of surrogates).
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
-    game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
+    game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)
     _check(positive("n_samples", n_samples), game.players)
     drawn, weights = kernel_design(
         game.players, max(n_samples, 2 * game.players + 2), Draws(x, 0.0, generator), even=True
@@ -95,8 +95,10 @@ def gaussian_process_shap(
     ends = torch.tensor([[False], [True]]).expand(-1, game.players)
     values = game.values(torch.cat([ends, drawn]), chunk_size=chunk_size, progress=progress)
     gains = values[1:] - values[:1]
-    if len(drawn) == 2**game.players - 2:
-        return game.spread(efficient_fit(drawn, weights, gains[1:], gains[0]))  # which is exact
+    # Least squares are exact where everything is known, and where only the outer sizes are they share evenly what these
+    # do not explain: a process has nothing to learn from.
+    if len(drawn) in (2 * game.players, 2**game.players - 2):
+        return game.spread(efficient_fit(drawn, weights, gains[1:], gains[0]))
     half, (one, other) = drawn[: len(drawn) // 2], gains[1:].chunk(2)
     return game.spread(posterior_shapley(half, one, other, gains[0]))
 

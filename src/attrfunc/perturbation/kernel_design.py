@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from math import comb
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.samples import Draws
+from attrfunc.core.loops.samples import Draws
 from attrfunc.perturbation.coalitions import of_size
 
 __all__ = ["kernel_design"]
@@ -18,6 +17,8 @@ __all__ = ["kernel_design"]
 # So many coalitions of one size are numbered, to draw some of them without repetition; among more than these hardly any
 # would be drawn twice.
 NUMBERED = 2**16
+# Numbers that are drawn at once.
+BLOCK = 2**22
 
 
 def kernel_design(players: int, n_samples: int, draws: Draws, *, even: bool = False) -> tuple[Tensor, Tensor]:
@@ -56,7 +57,8 @@ def kernel_design(players: int, n_samples: int, draws: Draws, *, even: bool = Fa
     # The middle size of pairs has its complements within it.
     alone = [not paired or 2 * size == players for size in sizes]
     weights = [(1 if one else 2) / (size * (players - size)) for size, one in zip(sizes, alone, strict=True)]
-    counts = [comb(players, size) // (2 if paired and one else 1) for size, one in zip(sizes, alone, strict=True)]
+    pascal = _binomials(players)
+    counts = [pascal[size] // (2 if paired and one else 1) for size, one in zip(sizes, alone, strict=True)]
     whole = _enumerated(counts, weights, budget)
     rest = sum(weights[whole:])
     left = budget - sum(counts[:whole])
@@ -75,6 +77,14 @@ def kernel_design(players: int, n_samples: int, draws: Draws, *, even: bool = Fa
     return coalitions, weighed / weighed.sum()
 
 
+def _binomials(players: int) -> list[int]:
+    """How many coalitions there are of each size; one after the other, since they have thousands of digits."""
+    found = [1]
+    for size in range(players):
+        found.append(found[-1] * (players - size) // (size + 1))
+    return found
+
+
 def _enumerated(counts: Sequence[int], weights: Sequence[float], budget: int) -> int:
     """How many sizes, from the first on, are evaluated completely."""
     for place, (count, weight) in enumerate(zip(counts, weights, strict=True)):
@@ -87,7 +97,7 @@ def _enumerated(counts: Sequence[int], weights: Sequence[float], budget: int) ->
 def _shared(weights: Sequence[float], number: int) -> list[int]:
     """A number shared among sizes in proportion to their weights; rounded so that the sums of the first ones are."""
     total = sum(weights)
-    until = [0, *(int(number * sum(weights[: place + 1]) / total + 0.5) for place in range(len(weights)))]
+    until = [0, *(int(number * part / total + 0.5) for part in itertools.accumulate(weights))]
     return [after - before for before, after in itertools.pairwise(until)]
 
 
@@ -97,4 +107,8 @@ def _some(players: int, size: int, count: int, number: int, mirrored: bool, draw
         ranks = torch.arange(count) if number == count else draws.shared(torch.rand, count).argsort()[:number]
         found = of_size(players - mirrored, size, ranks)
         return torch.cat([torch.zeros_like(found[:, :1]), found], 1) if mirrored else found
-    return draws.shared(torch.rand, number, players).argsort(1).argsort(1) < size
+    parts = []
+    for done in range(0, number, max(1, BLOCK // players)):
+        numbers = draws.shared(torch.rand, min(number - done, max(1, BLOCK // players)), players)
+        parts.append(numbers <= numbers.kthvalue(size, 1, keepdim=True).values)
+    return torch.cat(parts)

@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Draws
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.errors import positive
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import open_games
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.kernel_design import kernel_design
 from attrfunc.perturbation.regression import efficient_fit
+from attrfunc.perturbation.room import require_table
 
 __all__ = ["kernel_shap"]
 
@@ -50,15 +51,15 @@ def kernel_shap(
         x: The input, a tensor `(B, *S)` or a structure of them.
         n_samples: Number of coalitions, which the examples share: at least n + 2; from 2 n + 2 on they come with their
             complements. Ten times n and more make sense.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The n groups; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -80,8 +81,9 @@ def kernel_shap(
         KernelSHAP, AISTATS 2021.
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
-    game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
-    drawn, weights = kernel_design(game.players, positive("n_samples", n_samples), Draws(x, 0.0, generator))
+    game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)
+    require_table(positive("n_samples", n_samples), game.players)
+    drawn, weights = kernel_design(game.players, n_samples, Draws(x, 0.0, generator))
     ends = torch.tensor([[False], [True]]).expand(-1, game.players)
     values = game.values(torch.cat([ends, drawn]), chunk_size=chunk_size, progress=progress)
     gains = values[1:] - values[:1]

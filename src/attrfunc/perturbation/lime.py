@@ -8,21 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Draws
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.coalitions import all_coalitions
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import Game, open_game
 from attrfunc.perturbation.linear_models import LinearModel, ridge
+from attrfunc.perturbation.room import require_table
 from attrfunc.perturbation.similarity import Similarity, exponential_kernel, weigh
 
 __all__ = ["Sampling", "fitted", "lime"]
+
+# Numbers that are drawn at once.
+BLOCK = 2**22
 
 Sampling = float | Callable[[int, int, torch.Generator | None], Tensor]
 
@@ -54,19 +57,19 @@ def lime(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them; integers, too.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
         n_samples: Number of coalitions, the same for all examples.
         similarity: How much each counts; see `attrfunc.perturbation.similarity`. `None` is `exponential_kernel()`.
         sampling: The probability that a group is present, or `(n_samples, n, generator) -> coalitions`, booleans
             `(K, n)`. With 1/2, all coalitions are taken once if they are no more than `n_samples`.
         linear_model: What is fitted; see `attrfunc.perturbation.linear_models`. `None` is `ridge(1.0)`.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -86,7 +89,16 @@ def lime(
     Reference:
         Ribeiro, Singh, Guestrin: "Why Should I Trust You?" Explaining the Predictions of Any Classifier, KDD 2016.
     """
-    game = open_game(model, x, baseline=baseline, target=target, feature_mask=feature_mask, args=args, kwargs=kwargs)
+    game = open_game(
+        model,
+        x,
+        baseline=baseline,
+        target=target,
+        feature_mask=feature_mask,
+        args=args,
+        kwargs=kwargs,
+        chunk_size=chunk_size,
+    )
     coalitions = _coalitions(game, n_samples, sampling, generator)
     return game.spread(fitted(game, coalitions, similarity, linear_model, chunk_size=chunk_size, progress=progress))
 
@@ -116,6 +128,7 @@ def fitted(
 
 def _coalitions(game: Game, n_samples: int, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
     count, players, device = positive("n_samples", n_samples), game.players, game.end[0].device
+    require_table(count, players)
     draws = Draws(game.problem.inputs.x, 0.0, generator)
     if callable(sampling):
         drawn = sampling(count, players, generator)
@@ -133,4 +146,6 @@ def _coalitions(game: Game, n_samples: int, sampling: Sampling, generator: torch
         )
     if sampling == 0.5 and 2**players <= count:
         return all_coalitions(players).to(device)
-    return (draws.shared(torch.rand, count, players) < sampling).to(device)
+    most = max(1, BLOCK // max(players, 1))
+    blocks = [min(most, count - done) for done in range(0, count, most)]
+    return torch.cat([draws.shared(torch.rand, block, players) < sampling for block in blocks]).to(device)

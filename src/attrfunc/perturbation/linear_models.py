@@ -14,14 +14,17 @@ weights matter: they are scaled to a mean of 1.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, ModelError, describe
-from attrfunc.core.transforms import differentiated, known, wrapped
+from attrfunc.core.model.engines import differentiated, known, wrapped
+from attrfunc.perturbation.linear_systems import Samples, bare, conjugate_gradients, solved, too_large
 
 __all__ = ["LinearModel", "lasso", "least_squares", "linear_fit", "ridge", "scikit_learn"]
 
@@ -116,12 +119,13 @@ def scikit_learn(estimator: Any) -> LinearModel:
 
     Args:
         estimator: An object with `fit(X, y, sample_weight=...)` and, after it, `coef_`; it is copied for each fit.
+            The weights that it is given have a mean of 1.
 
     Returns:
         A linear model that has no gradient; see `attrfunc.perturbation.linear_models`.
 
     Raises:
-        ArgumentError: If it cannot fit.
+        ArgumentError: If it cannot fit weighted samples, or is not linear.
 
     Example:
         >>> from sklearn.linear_model import HuberRegressor
@@ -129,23 +133,49 @@ def scikit_learn(estimator: Any) -> LinearModel:
         >>> af.lime(model, x, target=1, linear_model=af.scikit_learn(HuberRegressor())).shape
         torch.Size([5, 3])
     """
-    if not hasattr(estimator, "fit"):
-        raise ArgumentError(
-            "estimator", describe(estimator), "an estimator with `fit`", "Pass an object, not its class or name."
-        ).within("scikit_learn")
+    _require_weighted(estimator)
 
     def fit(features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
         require_no_gradient(type(estimator).__name__, features, scores, weights)
+        weights = weights.double() / weights.double().mean(0)
         found = []
         for row in range(scores.shape[1]):
             own = features if features.dim() == 2 else features[:, row]
             weight = weights[:, row if weights.shape[1] > 1 else 0]
             numbers = [part.detach().cpu().double().numpy() for part in (own, scores[:, row], weight)]
             fitted = copy.deepcopy(estimator).fit(numbers[0], numbers[1], sample_weight=numbers[2])
-            found.append(torch.from_numpy(fitted.coef_.reshape(-1)))
-        return torch.stack(found).to(scores.device, result_type(scores))
+            found.append(_coefficients(fitted))
+        coefficients = torch.stack(found) if found else torch.zeros(0, features.shape[-1])
+        return coefficients.to(scores.device, result_type(scores))
 
     return fit
+
+
+def _require_weighted(estimator: Any) -> None:
+    """Raise unless an estimator is an object that fits samples of given weights."""
+    fit = getattr(estimator, "fit", None)
+    weighted = (
+        not isinstance(estimator, type) and callable(fit) and "sample_weight" in inspect.signature(fit).parameters
+    )
+    if not weighted:
+        raise ArgumentError(
+            "estimator",
+            describe(estimator),
+            "an estimator whose `fit` takes `sample_weight`",
+            "Pass an object, not its class or name, of one that does: sklearn.linear_model.Ridge(), say.",
+        ).within("scikit_learn")
+
+
+def _coefficients(fitted: Any) -> Tensor:
+    """Those `(n,)` of a fitted estimator."""
+    if not hasattr(fitted, "coef_"):
+        raise ArgumentError(
+            "estimator",
+            f"{type(fitted).__name__}, which has no `coef_` when it is fitted",
+            "a linear estimator",
+            "Pass for example sklearn.linear_model.Ridge().",
+        ).within("scikit_learn")
+    return torch.as_tensor(fitted.coef_).reshape(-1)
 
 
 def require_no_gradient(name: str, *tensors: Tensor) -> None:
@@ -158,8 +188,8 @@ def require_no_gradient(name: str, *tensors: Tensor) -> None:
 
 
 def result_type(scores: Tensor) -> torch.dtype:
-    """The dtype of coefficients: that of the scores, or the default where these are integers."""
-    return scores.dtype if scores.is_floating_point() else torch.get_default_dtype()
+    """The dtype of coefficients: that of the scores, in single precision at least."""
+    return torch.promote_types(scores.dtype, torch.float32)
 
 
 def linear_fit(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: float, intercept: bool) -> Tensor:
@@ -178,11 +208,13 @@ def linear_fit(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: floa
     Raises:
         ArgumentError: If the samples do not determine the coefficients.
     """
-    z = (features[None] if features.dim() == 2 else features.transpose(0, 1)).double()
-    y, w = scores.T.double(), weights.T.double()
-    count, n = z.shape[1:]
+    count, n = features.shape[0], features.shape[-1]
     if alpha == 0 and count < n + intercept:
         raise too_few(f"{count} samples for {n} groups", f"at least {n + intercept}")
+    if too_large(count, n):
+        return _iterated(features, scores, weights, alpha=alpha, intercept=intercept)
+    z = (features[None] if features.dim() == 2 else features.transpose(0, 1)).double()
+    y, w = scores.T.double(), weights.T.double()
     w = w / w.mean(1, keepdim=True)
     if intercept:
         share = w / count
@@ -201,6 +233,31 @@ def linear_fit(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: floa
             raise too_few(f"{count} samples that do not tell the {n} groups apart", "samples that do")
         coefficients = torch.cholesky_solve(weighted.mT @ y[:, :, None], factor)
     return coefficients[:, :, 0].to(result_type(scores))
+
+
+def _iterated(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: float, intercept: bool) -> Tensor:
+    """The same where there are many samples and features, whose products take too long."""
+    if features.dim() != 2 or alpha == 0:
+        raise ArgumentError(
+            "linear_model",
+            f"least squares of {describe(features)}",
+            "a penalty, and features that the examples share, where there are so many of both",
+            "Use af.ridge() and af.lime, draw fewer samples, or make fewer groups with feature_mask.",
+        )
+    members, weighing = bare(features), bare(weights)
+    if members is None or weighing is None:
+        raise ModelError(
+            "the weights of so many samples of so many groups have no gradient, and are not mapped by vmap. Use "
+            "af.exponential_kernel(space='coalition'), torch.no_grad(), or fewer groups."
+        )
+    y, w = scores.double(), weighing.double() / weighing.double().mean(0)
+    rows = torch.zeros(len(w), 1, dtype=torch.float64, device=members.device)
+    samples = Samples(members, rows, torch.zeros(members.shape[1], 1, dtype=torch.float64, device=members.device))
+    if intercept:
+        share = w / len(w)
+        y = y - (share * y).sum(0)
+        samples = replace(samples, columns=samples.back(share))
+    return solved(samples, w, y, conjugate_gradients(samples, w, alpha)).T.to(result_type(scores))
 
 
 def too_few(got: str, expected: str) -> ArgumentError:

@@ -13,10 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.affine_prefix import leading_linear_layer
 from attrfunc.core.errors import ModelError
-from attrfunc.core.layer_problem import LayerProblem
-from attrfunc.core.problem import Problem
+from attrfunc.core.loops.affine_prefix import leading_linear_layer
+from attrfunc.core.model.engines import known
+from attrfunc.core.model.sites import Site
+from attrfunc.core.score.places import AtLayers
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
 
 __all__ = ["LinearPrefix"]
 
@@ -24,6 +27,8 @@ __all__ = ["LinearPrefix"]
 # that, nor fewer rows for the run of the network that looks for the layer.
 FEWEST_COALITIONS = 128
 FEWEST_ROWS = 256
+# Rounding errors may be so many times the layer's own.
+LOSS = 64
 # What the products of all features and weights may take.
 MOST_BYTES = 2**28
 
@@ -34,12 +39,14 @@ class LinearPrefix:
 
     Attributes:
         problem: The problem behind the layer.
+        point: The point there.
         start: The layer's output at the baseline, `(B, H)`.
         end: At the input.
         shares: What each group adds, `(B, n, H)`.
     """
 
-    problem: LayerProblem
+    problem: Problem
+    point: Point
     start: Tensor
     end: Tensor
     shares: Tensor
@@ -64,22 +71,23 @@ class LinearPrefix:
         site = leading_linear_layer(problem)
         if site is None:
             return None
-        before = LayerProblem(replace(problem.view, sites=(replace(site, side="input"),)), problem.inputs, problem.twin)
-        behind = LayerProblem(replace(problem.view, sites=(site,)), problem.inputs, problem.twin)
+        before, behind = _at(problem, replace(site, side="input")), _at(problem, site)
         try:
-            (low,), (high,) = before.ends(start[0], measure=False)
-            (numbers,), _ = before.ends(ids[0].to(end[0].dtype), measure=False)
-            (start_out,), (end_out,) = behind.ends(start[0], measure=False)
+            (low,), (high,) = (point.leaves for point in before.endpoints(start[0]))
+            (numbers,) = before.endpoints(ids[0].to(end[0].dtype))[0].leaves
+            first, last = behind.endpoints(start[0])
         except ModelError:
             return None  # its weight is used, but the module does not run
         weight: Any = problem.twin.modules[site.module].weight
         if high.dim() != 2 or high.numel() * len(weight) * high.element_size() > MOST_BYTES:
             return None
-        behind.unread = True
+        places = (numbers.round().long() + players * torch.arange(len(high), device=high.device).unsqueeze(1)).flatten()
+        if not _well_scaled(low, high, places, players, problem.twin.modules[site.module]):
+            return None
+        behind = replace(behind, plan=replace(behind.plan, unread=True))
         terms = (high - low).unsqueeze(2) * weight.T
-        places = numbers.round().long() + players * torch.arange(len(high), device=high.device).unsqueeze(1)
-        shares = terms.new_zeros(len(high) * players, len(weight)).index_add(0, places.flatten(), terms.flatten(0, 1))
-        return cls(behind, start_out, end_out, shares.unflatten(0, (len(high), players)))
+        shares = terms.new_zeros(len(high) * players, len(weight)).index_add(0, places, terms.flatten(0, 1))
+        return cls(behind, last, first.leaves[0], last.leaves[0], shares.unflatten(0, (len(high), players)))
 
     def coalitions(self, present: Tensor, rows: slice) -> list[Tensor]:
         """The layer's output `(K, rows, H)` for coalitions `(K, n)`."""
@@ -91,3 +99,36 @@ class LinearPrefix:
         missing = self.shares[rows, max(chosen.start - 1, 0) : chosen.stop - 1].movedim(1, 0)
         whole = self.end[rows].unsqueeze(0)
         return [torch.cat([whole, whole - missing]) if chosen.start == 0 else whole - missing]
+
+
+def _at(problem: Problem, site: Site) -> Problem:
+    """The problem whose point stands at a layer."""
+    return replace(problem, view=replace(problem.view, place=AtLayers((site,))))
+
+
+def _well_scaled(low: Tensor, high: Tensor, places: Tensor, players: int, layer: Any) -> bool:
+    """Whether sums of shares are about as exact as the layer itself, for any coalition.
+
+    A share that is taken away leaves its rounding errors, which the layer does not have: among columns like 1 and 1e9
+    nothing but these would be left. Without a group there are its share's. In a coalition of groups whose baseline is
+    large there are the baseline's.
+
+    Args:
+        low: The layer's input at the baseline, `(B or 1, N)`.
+        high: At the input, `(B, N)`.
+        places: The group of each element, numbered through all examples, `(B N,)`.
+        players: Number of groups, n.
+        layer: The layer.
+    """
+    size = layer.weight.abs().mean(0)
+    bias = 0.0 if layer.bias is None else layer.bias.abs().mean()
+
+    def of_groups(end: Tensor) -> Tensor:
+        sizes = (end.abs() * size).expand_as(high).flatten()
+        return sizes.new_zeros(len(high) * players).index_add(0, places, sizes).view(len(high), players)
+
+    start, end = of_groups(low), of_groups(high)
+    without_one = end.sum(1, keepdim=True) - end + start + bias
+    replaced = torch.where(start > end, start - LOSS * end, 0).sum(1)
+    kept = LOSS * (torch.where(start > end, 0, start).sum(1) + bias)
+    return known((end <= LOSS * without_one).all() & (replaced <= kept).all()) is True

@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.samples import Draws, sampled
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import require_finite
+from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.plan import planned
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws, sampled
+from attrfunc.core.model.engines import require_finite
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import join_rows
-from attrfunc.core.views import Model, as_view
 from attrfunc.perturbation.linear_models import LinearModel, ridge
 from attrfunc.perturbation.similarity import checked
 
@@ -53,13 +55,13 @@ def local_surrogate(
         similarity: `(x, x_k, z_k) -> weights`, a number or `(B,)`; at least 0.
         n_samples: Number of perturbed batches.
         linear_model: What is fitted; see `attrfunc.perturbation.linear_models`. `None` is `ridge(1.0)`.
-        generator: Handed to `perturb`, sample by sample; see `attrfunc.core.samples`. A `perturb` that draws is for
-            `torch.vmap(..., randomness="same")`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        generator: Handed to `perturb`, sample by sample; see `attrfunc.core.loops.samples`. A `perturb` that draws is
+            for `torch.vmap(..., randomness="same")`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Coefficients `(B, n)` in units of the score per unit of the feature. *Linearity*: those of a sum of scores are
@@ -84,20 +86,19 @@ def local_surrogate(
         fix = "Perturb the layer's activation with af.lime."
         raise ArgumentError("model", "a view of a layer", "a model or neuron, whose input is perturbed", fix)
     Draws(x, 0.0, generator)  # refuses what is no generator
-    problem = open_problem(model, x, target, args, kwargs, differentiate=False)
+    problem = planned(open_problem(model, x, target, args, kwargs, differentiate=False), chunk_size)
     rows = 1 if problem.whole else problem.inputs.rows
 
     def evaluate(count: int) -> list[Tensor]:
         drawn = [_draw(perturb, x, generator, rows) for _ in range(count)]
         part = problem.varied(join_rows([point for point, _ in drawn]))
-        scores = part.scores([leaf[None].clone() for leaf in part.point()]).view(count, rows)
-        require_finite(scores.sum())
+        scores = part.scored().view(count, rows)
+        require_finite(scores)
         weights = torch.stack([_weights(similarity(x, *one), scores) for one in drawn])
         return [scores, torch.stack([features for _, features in drawn]), weights]
 
     found: list[list[Tensor]] = []
-    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
-    sampled(evaluate, n_samples, problem.inputs, found.append, separable=not problem.whole, **options)
+    sampled(evaluate, n_samples, Work.of(problem), found.append, chunk_size=chunk_size, progress=progress)
     scores, features, weights = (torch.cat(parts) for parts in zip(*found, strict=True))
     return (linear_model or ridge())(features, scores, checked(weights))
 

@@ -7,15 +7,20 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.visible import at_trace_time
 from attrfunc.perturbation.coalitions import MOST_COALITIONS
+from attrfunc.perturbation.room import require_room
 from attrfunc.perturbation.semivalues import shapley_weight
 
 __all__ = ["Steps", "frozen", "owen_steps"]
 
 Nesting = int | tuple["Nesting", ...]
+
+# Each level of unions doubles the coalitions of some player at least.
+DEEPEST_UNIONS = MOST_COALITIONS.bit_length()
+# So many lists of one member within each other are unpacked.
+DEEPEST = 10**5
 
 
 class Steps(NamedTuple):
@@ -48,25 +53,32 @@ def frozen(nesting: Any, players: int) -> Nesting:
     """
     tree = _tuples(nesting)
     found = sorted(_members(tree))
-    if isinstance(tree, int) or found != list(range(players)):
+    if isinstance(nesting, int) or found != list(range(players)):
         raise ArgumentError(
             "nesting",
-            describe(nesting),
+            describe(tree),
             f"nested lists that hold each of the groups 0 to {players - 1} of features once",
             "For example nesting=[[0, 1], [2, 3]] for four.",
         )
     count = sum(_context_counts(tree))
     if count > MOST_COALITIONS:
-        raise ArgumentError(
-            "nesting",
-            f"groups whose members join {count:.0e} coalitions",
-            f"at most {MOST_COALITIONS:.0e}",
-            "Nest them deeper: among m members of a group, each joins 2^(m - 1) coalitions of the others.",
-        )
+        raise _too_many(f"{count:,}" if count < 10**15 else f"some 10^{len(str(count)) - 1}")
+    table = f"a nesting that takes {count:,} coalitions of {players} groups"
+    require_room("nesting", table, count * players, "Make fewer groups with feature_mask.")
     return tree
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a compiler need not look into it
+def _too_many(count: str) -> ArgumentError:
+    return ArgumentError(
+        "nesting",
+        f"groups whose members join {count} coalitions",
+        f"at most {MOST_COALITIONS:,}",
+        "Among m members of a union, each joins 2^(m - 1) coalitions of the others, and each level multiplies these. "
+        "Make unions of few members in few levels, or fewer groups with feature_mask.",
+    )
+
+
+@at_trace_time  # a compiler need not look into it
 def owen_steps(tree: Nesting, players: int) -> Steps:
     """All that the Owen value averages over.
 
@@ -122,14 +134,28 @@ def _members(tree: Nesting) -> Iterator[int]:
             yield from _members(part)
 
 
-def _tuples(nesting: Any) -> Nesting:
-    if isinstance(nesting, Sequence) and not isinstance(nesting, str):
-        return tuple(_tuples(part) for part in nesting)
+def _tuples(nesting: Any, level: int = 0) -> Nesting:
+    """The nesting as tuples, without unions of a single member: these change nothing."""
+    for _ in range(DEEPEST):
+        if not _is_list(nesting) or len(nesting) != 1:
+            break
+        nesting = nesting[0]
+    else:
+        got, expected = f"{DEEPEST} lists within each other", "nested lists of the numbers of groups"
+        raise ArgumentError("nesting", got, expected, "Leave out lists of a single member.")
+    if level > DEEPEST_UNIONS:
+        raise _too_many(f"more than 2^{DEEPEST_UNIONS}")
+    if _is_list(nesting) and len(nesting) != 1:
+        return tuple(_tuples(part, level + 1) for part in nesting)
     if isinstance(nesting, int) and not isinstance(nesting, bool):
         return nesting
     raise ArgumentError(
         "nesting", describe(nesting), "nested lists of the numbers of groups", "For example nesting=[[0, 1], [2, 3]]."
     )
+
+
+def _is_list(nesting: Any) -> bool:
+    return isinstance(nesting, Sequence) and not isinstance(nesting, str)
 
 
 def _bit(player: int, players: int) -> int:

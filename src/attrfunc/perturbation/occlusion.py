@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
 from attrfunc.core.errors import ModelError
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.game import open_game
+from attrfunc.perturbation.precision import wide
 from attrfunc.perturbation.windows import Extent, Windows, per_tensor
 
 __all__ = ["occlusion"]
@@ -43,12 +44,13 @@ def occlusion(
         x: The input, a tensor `(B, *S)` or a structure of them; one window at a time is replaced, in one tensor.
         window: The window's extent; see `attrfunc.perturbation.windows`.
         stride: How far it moves from place to place.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`. `batch_score` makes one score of a whole batch.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`. `batch_score` makes one score of a
+            whole batch.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -67,12 +69,12 @@ def occlusion(
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
     """
-    game = open_game(model, x, baseline=baseline, target=target, args=args, kwargs=kwargs)
+    game = open_game(model, x, baseline=baseline, target=target, args=args, kwargs=kwargs, chunk_size=chunk_size)
     if not game.examples_first:
         raise ModelError(
             "windows slide over examples, which the layer's activation has not in dimension 0. Choose another layer."
         )
-    given = [per_tensor(*pair, game.end, game.problem.restore) for pair in (("window", window), ("stride", stride))]
+    given = [per_tensor(*pair, game.end, game.point.restored) for pair in (("window", window), ("stride", stride))]
     windows = [Windows.over(*extent) for extent in zip(game.end, *given, strict=True)]
     counts = [part.count for part in windows]
     starts = [sum(counts[:number]) for number in range(len(counts))]
@@ -83,7 +85,7 @@ def occlusion(
         pairs = zip(windows, starts, strict=True)
         return [~part.masks([number - start for number in numbers]) for part, start in pairs]
 
-    scores = game.evaluate(1 + sum(counts), present, chunk_size=chunk_size, progress=progress)
+    scores = wide(game.evaluate(1 + sum(counts), present, chunk_size=chunk_size, progress=progress))
     losses = (scores[0] - scores[1:]).T.split(counts, dim=1)
     averages = [part.averaged(loss) for part, loss in zip(windows, losses, strict=True)]
-    return game.problem.restore([game.typed(*pair) for pair in zip(averages, game.end, strict=True)])
+    return game.point.restored([game.typed(*pair) for pair in zip(averages, game.end, strict=True)])

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import open_games
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.nesting import frozen, owen_steps
@@ -45,14 +46,14 @@ def owen_values(
         x: The input, a tensor `(B, *S)` or a structure of them.
         nesting: Nested lists of the groups' numbers, each once: `[[0, 1], [2, [3, 4]]]`. Groups are numbered from 0
             without gaps, in the order of their numbers in `feature_mask`; without one, in the order of elements.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The groups; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -72,13 +73,19 @@ def owen_values(
         Owen: Values of Games with a Priori Unions, Essays in Mathematical Economics and Game Theory, 1977.
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
-    game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
+    game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)
     n = game.players
     steps = owen_steps(frozen(nesting, n), n)
-    digits = range(n - 1, -1, -1)
-    coalitions = torch.tensor([[bool(one >> digit & 1) for digit in digits] for one in steps.coalitions])
-    values = game.values(coalitions, chunk_size=chunk_size, progress=progress)
+    values = game.values(_members(steps.coalitions, n), chunk_size=chunk_size, progress=progress)
     before, after, players = (torch.tensor(part, device=values.device) for part in steps[1:4])
     weights = torch.tensor(steps.weights, dtype=values.dtype, device=values.device)[:, None]
     added = weights * (values[after] - values[before])
     return game.spread(torch.zeros_like(added[:n]).index_add(0, players, added).T)
+
+
+def _members(coalitions: Sequence[int], players: int) -> Tensor:
+    """Coalitions `(K, n)` from their bits, of which the first player has the first."""
+    length = (players + 7) // 8
+    data = torch.tensor([list(one.to_bytes(length)) for one in coalitions], dtype=torch.uint8)
+    bits = data[:, :, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1
+    return bits.flatten(1)[:, 8 * length - players :].bool()

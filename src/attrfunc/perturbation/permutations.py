@@ -5,7 +5,7 @@ This is where `design` is documented.
 design: How permutations are drawn.
     * `"antithetic"`: in pairs, the second the reverse of the first. What two players do together is then exact.
     * `"orthogonal"`: quasi-random: pairs of reverses, from directions that are orthogonal to each other, n - 1 pairs at
-      a time. Standard errors are then an upper bound.
+      a time. Standard errors are those of independent pairs, which are about as large or larger.
     * `"random"`: independently.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.samples import Draws
+from attrfunc.core.loops.samples import Draws
 
 __all__ = ["DESIGNS", "drawn"]
 
@@ -48,7 +48,11 @@ def drawn(draws: Draws, players: int, count: int, design: str) -> Iterator[Tenso
         numbers = draws.shared(torch.randn, players, pairs)
         if pairs > 1:
             # Where numbers sum to zero, their order is all there is to a direction.
-            numbers = torch.linalg.qr(numbers - numbers.mean(0)).Q
-        for place, forward in enumerate(numbers.argsort(0).T):
+            basis, triangle = torch.linalg.qr(numbers - numbers.mean(0))
+            # Directions come with signs that depend on the numbers; without them all directions are alike.
+            numbers = basis * triangle.diagonal().sign()
+        # A direction gives each player a place, so that the opposite direction gives the reverse. The order of the
+        # players, a single argsort, is the inverse permutation: that of an opposite direction is not the reverse.
+        for place, forward in enumerate(numbers.argsort(0).argsort(0).T):
             alone = done + 2 * place + 1 == count
             yield forward[None] if alone else torch.stack([forward, players - 1 - forward])

@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import open_games
 from attrfunc.perturbation.coalitions import all_coalitions, require_few
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.interaction_indices import INDICES, interactions
+from attrfunc.perturbation.room import require_room
 
 __all__ = ["shapley_interactions"]
 
@@ -54,14 +54,14 @@ def shapley_interactions(
         x: The input, a tensor `(B, *S)` or a structure of them.
         order: The largest number of groups in a set, k.
         index: The index.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The n groups, at most 20; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         A tuple of `(B, n)`, `(B, n, n)`, ... up to k dimensions of groups, in units of the score: symmetric, zero where
@@ -85,9 +85,20 @@ def shapley_interactions(
     if index not in INDICES:
         raise ArgumentError("index", describe(index), f"one of {', '.join(INDICES)}", "k-SII is the default.")
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
-    game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
+    game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)
     if positive("order", order) > game.players:
         raise ArgumentError("order", str(order), f"at most the {game.players} groups of features", "Lower it.")
     require_few(game.players, "feature masks that join some of them: interactions are computed exactly only")
+    _require_room(order, game.players, game.rows)
     values = game.values(all_coalitions(game.players), chunk_size=chunk_size, progress=progress)
-    return tuple(found.to(game.dtype) for found in interactions(values, index, order))
+    return tuple(found.to(game.score_dtype) for found in interactions(values, index, order))
+
+
+def _require_room(order: int, players: int, rows: int) -> None:
+    """Refuse tensors of interactions that no memory holds: they take some ten numbers for each of their own."""
+    require_room(
+        "order",
+        f"{order}: a tensor of {players}^{order} interactions for each of {rows} example(s)",
+        10 * rows * players**order,
+        "Lower it, attribute fewer examples at a time, or make fewer groups with feature_mask.",
+    )

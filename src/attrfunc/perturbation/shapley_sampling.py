@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.errors import ArgumentError
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.quadrature import positive
-from attrfunc.core.samples import Draws, distribution
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.errors import ArgumentError, positive
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Draws, distribution
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import require_one
 from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import open_game
@@ -50,21 +49,21 @@ def shapley_sampling(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution instead, from which each permutation (or pair) and example draws one; in the forms of
-            `attrfunc.core.samples`. Attributions then explain the score's change from its mean.
+            `attrfunc.core.loops.samples`. Attributions then explain the score's change from its mean.
         n_samples: Number of permutations, which the examples share.
         design: How they are drawn, `"antithetic"`, `"orthogonal"` or `"random"`; see
             `attrfunc.perturbation.permutations`.
         tolerance: Stop where no standard error is above this, in units of the score, from the tenth draw on (a pair is
             one); `n_samples` is the most then, with a warning if it is not enough. `torch.compile` does not take it.
-        generator: The source of randomness; see `attrfunc.core.samples`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        generator: The source of randomness; see `attrfunc.core.loops.samples`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The n groups; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report permutations; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report permutations; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -86,6 +85,7 @@ def shapley_sampling(
         Mitchell, Cooper, Frank, Holmes: Sampling Permutations for Shapley Value Estimation, JMLR 2022.
     """
     score: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
+    score["chunk_size"] = chunk_size
     walks = _walks(model, x, baseline, baselines, (n_samples, design, generator), **score)
     mean, _ = mean_walk(walks, tolerance=tolerance, chunk_size=chunk_size, progress=progress)
     return walks.game.spread(mean.to(walks.dtype))
@@ -142,6 +142,7 @@ def shapley_sampling_error(
         tensor(True)
     """
     score: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
+    score["chunk_size"] = chunk_size
     walks = _walks(model, x, baseline, baselines, (n_samples, design, generator), **score)
     _, error = mean_walk(walks, tolerance=tolerance, chunk_size=chunk_size, progress=progress)
     if error is None:

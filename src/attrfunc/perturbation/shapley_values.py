@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.baseline import Baseline
-from attrfunc.core.method import each_layer, method
-from attrfunc.core.progress import Progress
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.score.baseline import Baseline
+from attrfunc.core.score.method import each_layer, method
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.perturbation.background import open_games
 from attrfunc.perturbation.coalitions import all_coalitions, require_few
 from attrfunc.perturbation.feature_groups import FeatureMask
@@ -41,14 +41,14 @@ def shapley_values(
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baseline: What replaces features; see `attrfunc.core.baseline`.
+        baseline: What replaces features; see `attrfunc.core.score.baseline`.
         baselines: A distribution of baselines instead; see `attrfunc.perturbation.background`.
-        target: Which output is attributed; see `attrfunc.core.target`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The n groups, at most 20; see `attrfunc.perturbation.feature_groups`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        chunk_size: Rows evaluated at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -68,7 +68,7 @@ def shapley_values(
         Shapley: A Value for n-Person Games, Contributions to the Theory of Games II, 1953.
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
-    game = open_games(model, x, baseline=baseline, baselines=baselines, **options)
+    game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)
     require_few(game.players, "shapley_sampling or kernel_shap")
     values = game.values(all_coalitions(game.players), chunk_size=chunk_size, progress=progress)
     return game.spread(semivalues(values, shapley_weight))

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.transforms import known
+from attrfunc.core.model.engines import known
 from attrfunc.perturbation.game import Game
 
 __all__ = ["Similarity", "checked", "exponential_kernel", "weigh"]
 
 Similarity = Callable[[Tensor, Game], Tensor]
 
+# Numbers of a table of coalitions that are converted at once.
+BLOCK = 2**22
 # Norms below this count as this: the cosine to the zero vector is 0.
 SMALLEST_NORM = 1e-8
 # Weights that sum to less than this part of the largest do not count.
@@ -69,9 +71,12 @@ def exponential_kernel(
             fix = "Use af.exponential_kernel(space='coalition')."
             raise ArgumentError("similarity", got, "floating-point inputs, which have distances", fix)
         ends = _products(game, distance) if space == "input" else _units(game, distance)
-        present = coalitions.double()
-        square = _one_less_cosine(present, *ends).square() if distance == "cosine" else (1 - present) @ ends[0].T
-        return torch.exp(-square / (2 * width**2))
+        # In blocks, since a table in double precision takes eight times the room.
+        parts = (part.double() for part in coalitions.split(max(1, BLOCK // max(game.players, 1))))
+        squares = [
+            _one_less_cosine(part, *ends).square() if distance == "cosine" else (1 - part) @ ends[0].T for part in parts
+        ]
+        return torch.exp(-torch.cat(squares) / (2 * width**2))
 
     return kernel
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe, warn
-from attrfunc.core.progress import Progress, reporter
-from attrfunc.core.samples import Draws, Moments
-from attrfunc.core.transforms import worst
+from attrfunc.core.loops.progress import Progress, reporter
+from attrfunc.core.loops.samples import Draws, Moments
+from attrfunc.core.model.engines import worst
 from attrfunc.perturbation.game import Game
 from attrfunc.perturbation.permutations import drawn
+from attrfunc.perturbation.precision import wide
 
 __all__ = ["Walks", "mean_walk"]
 
@@ -39,7 +40,7 @@ class Walks:
 
     Attributes:
         together: How many permutations belong together in each independent draw.
-        dtype: That of the scores that were evaluated.
+        dtype: That of the scores that were evaluated, in single precision at least.
     """
 
     def __init__(self, game: Game, draws: Draws, baselines: list[Tensor] | None, n_samples: int, design: str) -> None:
@@ -93,7 +94,7 @@ class Walks:
         else:
             own = replacing if starts else None
             values = self.game.evaluate(len(walks), present, starts=own, chunk_size=chunk_size)
-        self.dtype = values.dtype
+        self.dtype = wide(values).dtype
         full, empty, between = values.double().split([1, count, len(ranks) * (n - 1)])
         path = [empty[draw, None], between.unflatten(0, (len(ranks), n - 1)), full.expand(len(ranks), 1, -1)]
         steps = torch.cat(path, 1).diff(dim=1)
@@ -102,7 +103,7 @@ class Walks:
 
     def _starts(self, baselines: list[Any]) -> list[Tensor]:
         """The points at some baselines `(count, *point)`."""
-        points = [self.game.problem.ends(baseline, measure=False)[0] for baseline in baselines]
+        points = [self.game.problem.endpoints(baseline)[0].leaves for baseline in baselines]
         return [torch.stack(leaves) for leaves in zip(*points, strict=True)]
 
 

@@ -79,7 +79,8 @@ class Windows:
         # Windows are products of intervals, and so are their sums and counts: one dimension after the other.
         for dim, count in enumerate(self.places):
             cover = self._covered(dim, torch.arange(count, device=self.device))
-            values = torch.tensordot(values, (cover / cover.sum(0)).to(values.dtype), dims=([1], [0]))
+            cover = cover.to(values.dtype)
+            values = torch.tensordot(values, cover / cover.sum(0), dims=([1], [0]))
         return values
 
     def _covered(self, dim: int, places: Tensor) -> Tensor:

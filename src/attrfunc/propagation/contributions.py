@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.transforms import known
+from attrfunc.core.model.engines import known
 from attrfunc.propagation.affine import Affine
 from attrfunc.propagation.operation import Operation
 
@@ -79,9 +79,13 @@ def identity(operation: Operation) -> Ruled:
 
     Where several inputs depend on the point, each gets the same share.
     """
-    shapes = [x.shape for x in operation.inputs]
+    value, shapes = operation.value(), [x.shape for x in operation.inputs]
+    if operation.is_complex and any(shape != value.shape for shape in shapes):
+        operation.require_real()
 
     def back(relevance: Tensor) -> Sequence[Tensor]:
+        if len(shapes) == 1 and relevance.shape == shapes[0]:
+            return [relevance]
         return [(relevance / len(shapes) if len(shapes) > 1 else relevance).sum_to_size(shape) for shape in shapes]
 
-    return operation.value(), back
+    return value, back

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.propagation.propagate import layer_names, propagated
 from attrfunc.propagation.rectifiers import DECONVOLUTION
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -33,8 +33,8 @@ def deconvolution(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`.
 
@@ -58,5 +58,5 @@ def deconvolution(
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    _, gradient = propagated(problem, laid_over(DECONVOLUTION, rules, layer_names(problem)))
-    return problem.restore(gradient)
+    point, gradient = propagated(problem, laid_over(DECONVOLUTION, rules, layer_names(problem)))
+    return point.restored(gradient)

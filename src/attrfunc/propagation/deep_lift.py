@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import Baseline, one_for_all
 from attrfunc.core.errors import ModelError, warn
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import known
-from attrfunc.core.views import Model
+from attrfunc.core.loops.plan import planned
+from attrfunc.core.model.engines import worst, wrapped
+from attrfunc.core.score.baseline import Baseline, one_for_all
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names, multipliers
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -42,9 +44,9 @@ def deep_lift(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baseline: What the input is compared with; see `attrfunc.core.baseline`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baseline: What the input is compared with; see `attrfunc.core.score.baseline`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`. `af.REVEAL_CANCEL` is the paper's second book.
         multiply_by_inputs: `False` gives the multipliers themselves.
@@ -71,32 +73,57 @@ def deep_lift(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    return problem.restore(lifted(problem, baseline, book, multiply_by_inputs))
+    return problem.point().restored(lifted(problem, baseline, book, multiply_by_inputs))
 
 
 def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
     """What `deep_lift` attributes to a problem's point."""
-    start, end = problem.ends(baseline, measure=False)
-    scores, found = multipliers(problem, book, start, end, shared=one_for_all(baseline, problem.inputs.x))
-    attributions = [slope * (last - first) for slope, first, last in zip(found, start, end, strict=True)]
-    _require_complete(problem, attributions, *scores)
+    start, end = problem.endpoints(baseline)
+    shared = one_for_all(baseline, problem.inputs.x)
+    low, high, found = multipliers(problem, book, start, end, shared=shared)
+    ends = zip(found, start.leaves, end.leaves, strict=True)
+    attributions = [slope * (last - first) for slope, first, last in ends]
+    _require_complete(problem, attributions, low, high)
     return attributions if multiply_by_inputs else found
 
 
 def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor) -> None:
-    """Raise where multipliers are not finite; warn where the model depends on the point in a way that none shows."""
-    change, eps = high - low, torch.finfo(high.dtype).eps
-    gap = torch.stack([part.sum() for part in attributions]).sum() - change
-    if known(gap.isfinite()) is False:
+    """Raise where multipliers are not finite; warn where the model depends on the point in a way that none shows.
+
+    Each example by itself, where the examples stand in front; under `vmap` whatever is mapped together.
+    """
+    if torch.compiler.is_compiling():
+        return
+    rows = high.shape[0] if high.dim() else 0
+    apart = (
+        rows > 1 and low.shape == high.shape and all(part.dim() > 0 and part.shape[0] == rows for part in attributions)
+    )
+    if not apart:
+        low, high = low.sum()[None], high.sum()[None]
+    wide = torch.promote_types(high.dtype, torch.float32)
+    parts = [part.to(wide).reshape(len(high), -1) for part in attributions]
+    low, high = low.detach(), high.detach()
+    found, change, eps = sum(part.sum(1) for part in parts), (high - low).to(wide), torch.finfo(high.dtype).eps
+    gap = (found - change).detach()
+    scale = sum(part.abs().sum(1) for part in parts) + change.abs()
+    # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
+    allowed = eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())
+    excess = worst(gap.abs() - allowed)
+    if all(value <= 0 for value in excess):
+        return
+    if any(math.isnan(value) for value in excess):
         raise ModelError(
             "the multipliers are not finite: an operation has an infinite slope between the baseline and the input (a "
             "root or a logarithm at 0, say). Choose another baseline, or give the operation a rule."
         )
-    scale = torch.stack([part.abs().sum() for part in attributions]).sum() + change.abs()
-    # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
-    if known(gap.abs() > eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())):
-        warn(
-            f"{problem.view.method}: the attributions miss {-float(gap):.3g} of the score's change of "
-            f"{float(change):.3g}. A value that depends on the input goes on without a gradient (detach(), an index, "
-            "a mask), or a rule of yours is not complete."
-        )
+    hidden = wrapped(gap)
+    if apart and not hidden and bool(gap.sum().abs() <= allowed.sum()) and planned(problem).plan.fixed:
+        return  # the scores depend on each other, and their sum is complete
+    number = excess.index(max(excess))
+    amounts = "" if hidden else f" {-float(gap[number]):.3g} of the score's change of {float(change[number]):.3g}"
+    where = f" in example {number}" if apart and not hidden else ""
+    warn(
+        f"{problem.view.method}: the attributions miss{amounts or ' a part of the score'}{where}. A value that "
+        "depends on the input goes on without a gradient (detach(), an index, a mask), or a rule of yours is not "
+        "complete."
+    )

@@ -7,11 +7,12 @@ from typing import Any
 from attrfunc.propagation.names import words
 from attrfunc.propagation.natural_rule import gradient_rule
 from attrfunc.propagation.opened import OPENED
+from attrfunc.propagation.order_statistics import order_statistic
 from attrfunc.propagation.rescale import multilinear, quotient, rescale, rescale_kinked, selection
 from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
 from attrfunc.propagation.softmax import log_softmax_rule, logsumexp_rule, softmax_rule
 
-__all__ = ["KINKED", "LINEAR", "PRODUCTS", "RESCALE", "SELECTIONS", "SMOOTH"]
+__all__ = ["ADDED", "KINKED", "LINEAR", "ORDERS", "PRODUCTS", "RESCALE", "SELECTIONS", "SMOOTH", "SPECTRA"]
 
 SMOOTH = words(
     """
@@ -31,12 +32,25 @@ KINKED = words(
 
 SELECTIONS = words(
     """
-    where masked_fill masked_scatter maximum minimum fmax fmin max min amax amin median nanmedian kthvalue
-    mode sort topk msort cummax cummin max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
+    where masked_fill masked_scatter maximum minimum fmax fmin max min amax amin cummax cummin scatter_amax
+    scatter_amin index_amax index_amin max_pool1d max_pool2d max_pool3d max_pool1d_with_indices
     max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d
     adaptive_max_pool3d adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
     adaptive_max_pool3d_with_indices fractional_max_pool2d fractional_max_pool3d
     """
+)
+
+ORDERS = words("median nanmedian kthvalue sort topk msort")
+
+SPECTRA = words(
+    """
+    fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn
+    fft_hfft fft_ihfft stft istft
+    """
+)
+
+ADDED = words(
+    "scatter_add scatter_sum scatter_mean index_add index_mean index_put_add put_add"  # to what is there
 )
 
 LINEAR = words(
@@ -44,7 +58,7 @@ LINEAR = words(
     add sub rsub neg sum nansum mean nanmean cumsum diff trace avg_pool1d avg_pool2d avg_pool3d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear
     upsample_nearest batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout
-    native_dropout fold scatter_add scatter_reduce index_add embedding embedding_bag
+    native_dropout fold embedding embedding_bag nll_loss conj conj_physical
     """
 )
 
@@ -60,7 +74,8 @@ _RULES: dict[Any, Rule] = {
     **dict.fromkeys(SMOOTH, rescale),
     **dict.fromkeys(KINKED, rescale_kinked),
     **dict.fromkeys(SELECTIONS, selection),
-    **dict.fromkeys(LINEAR, natural),
+    **dict.fromkeys(ORDERS, order_statistic),
+    **dict.fromkeys([*LINEAR, *ADDED, *SPECTRA], natural),
     **dict.fromkeys(PRODUCTS, Linear(multilinear)),
     "grid_sample": Linear(gradient_rule),
     "div": Linear(quotient),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.method import each_layer, method, open_problem
-from attrfunc.core.problem import Problem
-from attrfunc.core.progress import Progress
-from attrfunc.core.samples import Moments, distribution, sampled
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.loops.samples import Moments, distribution, sampled
+from attrfunc.core.score.method import each_layer, method, open_problem
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.propagation.deep_lift import lifted
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names
@@ -49,14 +51,14 @@ def deep_lift_shap(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        baselines: All of these samples `(N, *S)` are taken, for each example; see `attrfunc.core.samples`.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        baselines: All of these samples `(N, *S)` are taken, for each example; see `attrfunc.core.loops.samples`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`.
         multiply_by_inputs: `False` gives the average multipliers.
-        chunk_size: Pairs of examples and baselines taken at once; see `attrfunc.core.evaluate`.
-        progress: Whether and how to report; see `attrfunc.core.evaluate`.
+        chunk_size: Pairs of examples and baselines taken at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -81,9 +83,9 @@ def deep_lift_shap(
     book = laid_over(RESCALE, rules, layer_names(problem))
     pairs = _Pairs(problem, book, distribution(baselines, x), multiply_by_inputs)
     moments = Moments(second=False)
-    options: dict[str, Any] = {"separable": True, "chunk_size": chunk_size, "progress": progress}
-    sampled(pairs.next, pairs.count, problem.inputs, moments.take, **options)
-    return problem.restore(moments.result("smoothgrad"))
+    work = replace(Work.of(problem), folds=True)  # baselines are mapped, not put behind each other
+    sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=progress)
+    return problem.point().restored(moments.result("smoothgrad"))
 
 
 class _Pairs:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.target import Target
-from attrfunc.core.views import Model
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model
 from attrfunc.propagation.propagate import layer_names, propagated
 from attrfunc.propagation.rectifiers import GUIDED
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -33,8 +33,8 @@ def guided_backprop(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`.
 
@@ -59,5 +59,5 @@ def guided_backprop(
         Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for Simplicity, ICLR workshop 2015.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    _, gradient = propagated(problem, laid_over(GUIDED, rules, layer_names(problem)))
-    return problem.restore(gradient)
+    point, gradient = propagated(problem, laid_over(GUIDED, rules, layer_names(problem)))
+    return point.restored(gradient)

@@ -5,110 +5,38 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.transforms import inside
-from attrfunc.propagation.names import Key, in_place, key_of, out_of_place
-from attrfunc.propagation.node import below, compiled, lowered, replayed, tracked, with_pull
-from attrfunc.propagation.operation import Operation, UnknownOperationError
-from attrfunc.propagation.passive import COPIES, PASSIVE
+from attrfunc.core.model.visible import scored, shifted
+from attrfunc.propagation.account import Account
+from attrfunc.propagation.affine import Folded, FoldedLayer, folded
+from attrfunc.propagation.checks import checked, compare
+from attrfunc.propagation.complex_terms import in_real_terms
+from attrfunc.propagation.contributions import identity
+from attrfunc.propagation.names import Key, in_place, named_key, out_of_place
+from attrfunc.propagation.node import below, compiled, level, lowered, reaches, replayed, tracked, with_pull
+from attrfunc.propagation.operation import Layout, Operation, UnknownOperationError, flat
+from attrfunc.propagation.passive import COPIES, LIKENED, READING
+from attrfunc.propagation.reader import Reader, address, overlap
+from attrfunc.propagation.recorder import Record, counterpart
 from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
-from attrfunc.propagation.trail import Call, Trail
+from attrfunc.propagation.trail import Constants, Trail
+from attrfunc.propagation.watch import UnseenError, Watch
 
-__all__ = ["Interpreter", "Record", "Recorder", "shown"]
-
+__all__ = ["Interpreter"]
 
 PART = "_attrfunc_part"
 """The attribute of a tensor that holds a summand of it, and the summand's value below the current level."""
 
-Record = list[tuple[Key, list[Any], Call | None]]
-"""The operations that have rules, in the order of a run: what they are, their arguments, flat, and what is next."""
+_SCORE, _TAP = named_key(scored), named_key(shifted)
 
 
-class _Reader(TorchFunctionMode):
-    """Looks every operation up, and opens those that are interpreted as what they compute."""
-
-    def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
-        super().__init__()
-        self._book, self._layers, self._parameters = book, layers, parameters
-        self._trail = Trail()
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        key = key_of(func, args, kwargs)
-        if in_place(func, kwargs):
-            self._overwritten(args[0])
-        if key in PASSIVE:
-            result = self._passive(func, args, kwargs)
-            if key in COPIES:
-                self._trail.copied(args[0], result)
-            return result
-        rule = self._book.find(key, self._layers, getattr(func, "_attrfunc_operation", None))
-        if isinstance(rule, Opened):
-            with self:
-                result = rule.function(*args, **kwargs)
-                return args[0].copy_(result) if in_place(func, kwargs) else result
-        self._trail.begin(key, rule, args, kwargs)
-        return self._trail.end(self._ruled(key, rule, func, args, kwargs))
-
-    def _overwritten(self, target: Tensor) -> None:
-        """A tensor is about to be overwritten."""
-
-    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        return func(*args, **kwargs)
-
-    _ruled: Callable[..., Any]
-
-    def _several(self, leaves: Sequence[Any]) -> bool:
-        """Whether more than one argument may depend on the point: parameters do not."""
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in tensors) > 1
-
-
-class Recorder(_Reader):
-    """Runs a model as it is, and keeps the arguments of all operations that have rules.
-
-    Attributes:
-        record: What was kept.
-    """
-
-    def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
-        super().__init__(book, layers, parameters)
-        self.record: Record = []
-
-    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        if in_place(func, kwargs):
-            self._rescue(args[0])
-        return func(*args, **kwargs)
-
-    def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        if rule is not None and rule is not natural:
-            leaves = pytree.tree_leaves((args, out_of_place(func, kwargs)[1]))
-            needed = not isinstance(rule, Linear) or self._several(leaves)
-            self.record.append((key, [below(leaf) for leaf in leaves] if needed else [], self._trail.call))
-        if in_place(func, kwargs):
-            self._rescue(args[0])
-        return func(*args, **kwargs)
-
-    def _rescue(self, target: Tensor) -> None:
-        """Copy what was kept and is about to be overwritten."""
-        for _, leaves, _ in self.record:
-            for i, leaf in enumerate(leaves):
-                if isinstance(leaf, Tensor) and _overlap(leaf, target):
-                    leaves[i] = leaf.clone()
-
-
-class Interpreter(_Reader):
+class Interpreter(Reader):
     """Gives the operations that depend on the point the gradients of their rules.
 
     Args:
@@ -117,6 +45,8 @@ class Interpreter(_Reader):
         parameters: The identities of the model's parameters and buffers.
         at_baseline: The same run at the baseline.
         at_point: The same run at the point, for a compiler, which cannot be asked what lies below a level.
+        account: Keeps account of relevance.
+        inside: Whether the point is a layer's: operations before it depend on the input, but not on the point.
     """
 
     def __init__(
@@ -126,40 +56,99 @@ class Interpreter(_Reader):
         parameters: Set[int],
         at_baseline: Record | None = None,
         at_point: Record | None = None,
+        account: Account | None = None,
+        inside: bool = False,
     ) -> None:
         super().__init__(book, layers, parameters)
-        self._at_baseline, self._at_point = at_baseline, at_point
-        self._count = self._number = 0
+        self._at_baseline, self._at_point, self._account = at_baseline, at_point, account
+        self._trail, self._constants = Trail(), Constants(parameters) if inside else None
+        self._count = 0
         self._held: dict[int, list[tuple[weakref.ref[Operation], int]]] = {}  # by where in memory inputs lie
+        self._compared: set[Any] = set()
+        self._watch: Watch | None = None
+        self._level = 0
+
+    def __enter__(self) -> Any:
+        """Begin to watch; an opened operation enters again."""
+        if self._watch is None and not torch.compiler.is_compiling():
+            self._watch, self._level = Watch(), level()
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def _begin(self, key: Key) -> None:
+        if self._watch is not None:
+            self._watch.begin(key)
+
+    def _end(self, key: Key) -> None:
+        if self._watch is not None:
+            self._watch.end(key)
 
     def _overwritten(self, target: Tensor) -> None:
+        self._trail.forget(lambda result: overlap(result, target))
+
+    def _to_be_overwritten(self, target: Tensor) -> None:
         """Rules may read the inputs of their operations later: keep them as they were."""
         if torch.compiler.is_compiling():
             return
-        for reference, place in self._held.pop(_address(target), ()):
+        for reference, place in self._held.pop(address(target), ()):
             operation = reference()
             if operation is not None:
                 with lowered():
                     operation.leaves[place] = operation.leaves[place].clone()
 
+    def _opened(self, key: Key, rule: Opened, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        if key == _SCORE and self._watch is not None:
+            self._watch.require_all_seen(args[0])
+        if self._watch is None or hasattr(func, "_attrfunc_operation"):
+            return super()._opened(key, rule, func, args, kwargs)
+        own, kept = out_of_place(func, kwargs)
+        leaves, layout = flat(args, kept)
+        constants = [below(leaf) for leaf in leaves]
+        if in_place(func, kwargs):
+            with lowered():
+                constants[0] = constants[0].clone()
+        result = super()._opened(key, rule, func, args, kwargs)
+        with lowered():
+            compare(self._compared, key, own, layout, constants, result)
+        return result
+
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        if key == _SCORE and self._watch is not None:
+            self._watch.require_all_seen(args[0])
         if rule is natural:
-            kept = self._book.parts is not None and key in self._book.parts
-            return self._passive(func, args, kwargs) if kept else self._changed(func(*args, **kwargs))
-        leaves, spec = pytree.tree_flatten((args, kwargs))
+            return self._changed(func(*args, **kwargs))
+        leaves, layout = flat(args, kwargs)
+        self._require_own_level(key, leaves)
         recorded = self._next(key, leaves) if rule is not None else (None, None)
         places = tuple(i for i, leaf in enumerate(leaves) if tracked(leaf))
-        alone = isinstance(rule, Linear) and not self._several(leaves)
-        if not places or alone:
-            return func(*args, **kwargs)
+        if not places or (isinstance(rule, Linear) and not self._several(leaves)):
+            result = self._seen(leaves, func(*args, **kwargs))
+            self._ran_before(key, func, leaves, layout, result)
+            return result
         if rule is None:
             result = func(*args, **kwargs)
-            if not any(tracked(leaf) for leaf in pytree.tree_leaves(result)):
-                return result
+            if not any(tracked(leaf) for leaf in flat((result,), {})[0]):
+                return self._seen(leaves, result)
             raise UnknownOperationError(key)
-        self._number += 1
-        result = self._applied(key, rule, func, leaves, spec, places, recorded)
-        return self._changed(leaves[0].copy_(result)) if in_place(func, kwargs) else result
+        result = self._applied(key, rule, func, leaves, layout, places, recorded)
+        return self._written(leaves[0], result) if in_place(func, kwargs) else result
+
+    def _ran_before(self, key: Key, func: Callable[..., Any], leaves: list[Any], layout: Layout, result: Any) -> None:
+        """An operation has run that does not depend on the point; a layer's may depend on the input."""
+        if self._constants is None:
+            return
+        # To a compiler tensors have no identity.
+        if not torch.compiler.is_compiling() and self._constants.all_constant(leaves):
+            self._constants.add(result)
+        else:
+            self._trail.add(Operation(key, func, leaves, layout, ()), None, (), result)
+
+    def _written(self, target: Tensor, result: Tensor) -> Tensor:
+        """Put a result where the model wants it, with the part that is told apart."""
+        written = self._changed(target.copy_(result))
+        part = getattr(result, PART, None) if self._book.parts else None
+        if part is not None:
+            setattr(written, PART, part)
+        return written
 
     def _applied(
         self,
@@ -167,111 +156,145 @@ class Interpreter(_Reader):
         rule: Rule,
         func: Callable[..., Any],
         leaves: list[Any],
-        spec: Any,
+        layout: Layout,
         places: tuple[int, ...],
         recorded: tuple[list[Any] | None, list[Any] | None],
     ) -> Any:
         baseline, point = recorded
         lower = lowered if point is None else nullcontext
         constants = [below(leaf) for leaf in leaves] if point is None else point
-        args, kwargs = pytree.tree_unflatten(constants, spec)
+        args, kwargs = layout.fill(constants)
         if in_place(func, kwargs):
             func, kwargs = out_of_place(func, kwargs)
-            constants, spec = pytree.tree_flatten((args, kwargs))
+            constants, layout = flat(args, kwargs)
             with lower():
                 constants[0] = constants[0].clone()  # the rule may keep it
-        operation = Operation(
-            key, func, constants, spec, places, baseline, None, self._number - 1, tuple(self._layers), self._trail.call
-        )
+        inputs = [leaves[place] for place in places]
+        own = [getattr(leaf, PART, None) for leaf in inputs] if self._book.parts else []
+        parts = tuple(None if part is None else part[1] for part in own)
+        made = self._trail.made(inputs)
+        earlier, layers = self._trail.earlier, tuple(self._layers)
+        operation = Operation(key, func, constants, layout, places, baseline, parts, layers, earlier, made)
         if point is None:
             for place in places:
-                self._held.setdefault(_address(constants[place]), []).append((weakref.ref(operation), place))
-        inputs = [leaves[place] for place in places]
+                self._held.setdefault(address(constants[place]), []).append((weakref.ref(operation), place))
+        cut = self._account is not None and self._account.reads_cut(leaves)
+        return self._node(operation, rule, inputs, [part[0] for part in own if part is not None], lower, cut)
+
+    def _node(
+        self,
+        operation: Operation,
+        rule: Any,
+        inputs: list[Tensor],
+        parts: list[Tensor],
+        lower: Callable[[], Any],
+        cut: bool,
+    ) -> Any:
+        """The operation's result, with the gradient of its rule."""
         apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
-        assert callable(apply)
-        part = getattr(inputs[0], PART, None)
-        if part is not None:
-            inputs.append(part[0])
-            operation = replace(operation, part=part[1])
+
+        def put(value: Any, pull: Any, targets: Sequence[Tensor], constants: Sequence[Tensor]) -> Any:
+            if lower is lowered:
+                return with_pull(value, pull, targets)
+            replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=constants)
+            return replay(value, pull, targets)
+
+        layer = folded(operation) if isinstance(rule, Folded) else None
+        if layer is not None:
+            return self._folded(layer, inputs[0], put, lower, cut)
+        targets = [*inputs, *parts]
+        constants = [*operation.inputs, *(part for part in operation.parts if part is not None)]
         with lower():
-            value, pull, *apart = apply(operation)
-        own = operation.inputs if operation.part is None else [*operation.inputs, operation.part]
-        replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=own)
-        put = with_pull if point is None else replay
-        result = put(value, pull, inputs)
+            real, from_real = in_real_terms(operation)
+            value, pull, *apart = from_real(checked(apply, real))
+        if self._account is not None:
+            pull = self._counted(operation, apply, pull, cut)
+        result = put(value, pull, targets, constants)
+        self._trail.add(operation, apply, inputs, result)
         if apart:
-            part_value, part_pull = apart
-            setattr(result, PART, (put(part_value, part_pull, inputs), below(part_value)))
+            self._tell_apart(result, put, apart, targets, constants)
         return result
 
-    def _passive(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+    def _folded(self, layer: FoldedLayer, x: Tensor, put: Any, lower: Callable[[], Any], cut: bool) -> Any:
+        """A batch norm, from which relevance goes past the layer's output, straight to the layer's input."""
+        made = layer.made
+        with lower():
+            value = layer.norm.value()
+        constant = layer.norm.inputs[0]
+        if not made.inputs:
+            return put(value, lambda relevance: [relevance], [x], [constant])
+        pull = layer.pull if self._account is None else self._counted(made.operation, made.rule, layer.pull, cut)
+        inner = put(constant, pull, made.inputs, made.operation.inputs)
+        if not made.tapped:
+            return put(value, lambda relevance: [relevance], [inner], [constant])
+        # Who looks at the output in between sees it there; behind that it is taken back.
+        back = lambda relevance: [relevance, relevance, -relevance]  # noqa: E731
+        return put(value, back, [inner, x, made.result], [constant] * 3)
+
+    def _tell_apart(self, result: Any, put: Any, apart: Sequence[Any], targets: Any, constants: Any) -> None:
+        """Let a result have a part, which depends on what the result does, or on what made that."""
+        value, pull, *source = apart
+        if source:
+            targets, constants = source[0].inputs, source[0].operation.inputs
+        setattr(result, PART, (put(value, pull, targets, constants), below(value)))
+
+    def _counted(self, operation: Operation, rule: Any, pull: Any, cut: bool) -> Any:
+        assert self._account is not None
+        if operation.key == _SCORE:
+            return self._account.started(pull)
+        return pull if rule is identity else self._account.watched(operation.key, pull, cut)
+
+    def _passive(self, key: Key, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Keep a part apart."""
         result = func(*args, **kwargs)
-        parts = [getattr(arg, PART, None) for arg in args] if self._book.parts is not None else []
-        if any(part is not None for part in parts) and isinstance(result, Tensor):
-            known = all(part is not None or not tracked(arg) for part, arg in zip(parts, args, strict=True))
-            if not known or in_place(func, kwargs):
-                return self._changed(result)
-            pairs = [(arg, arg) if part is None else part for part, arg in zip(parts, args, strict=True)]
-            part, constant = (func(*own, **kwargs) for own in zip(*pairs, strict=True))
-            setattr(result, PART, (part, below(constant)))
+        if key in COPIES:
+            self._trail.copied(args[0], result, tapped=key == _TAP)
+        if self._account is not None and key not in READING:
+            self._account.seen(args[:1] if key in LIKENED else args, result)
+        if self._constants is not None and not torch.compiler.is_compiling() and self._constants.all_constant(args):
+            self._constants.add(result)
+        part = getattr(args[0], PART, None) if self._book.parts and args else None
+        if part is None:
+            return result
+        if in_place(func, kwargs) or any(tracked(arg) for arg in args[1:]):
+            self._changed(args[0])
+            return result
+        if not isinstance(result, Tensor):
+            return result
+        moved, constant = (func(own, *args[1:], **kwargs) for own in part)
+        setattr(result, PART, (moved, below(constant)))
         return result
 
     def _changed(self, result: Any) -> Any:
         """Forget the part of a tensor that may have been overwritten."""
-        if self._book.parts is not None and hasattr(result, PART):
+        if self._book.parts and hasattr(result, PART):
             delattr(result, PART)
         return result
+
+    def _seen(self, leaves: Sequence[Any], result: Any) -> Any:
+        if self._account is not None:
+            self._account.seen(leaves, result)
+        return result
+
+    def _require_own_level(self, key: Key, leaves: Sequence[Any]) -> None:
+        """Raise where the model itself runs a transform on what depends on the point."""
+        inner = self._watch is not None and level() != self._level
+        if inner and any(reaches(leaf, self._level) for leaf in leaves):
+            raise UnseenError(
+                f"{key} runs inside torch.vmap or another transform of torch.func that the model applies itself"
+            )
 
     def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
         """The arguments of the same call at the baseline, and at the point."""
         number, self._count = self._count, self._count + 1
-        found: list[list[Any] | None] = []
-        for record in (self._at_baseline, self._at_point):
-            if record is None:
-                found.append(None)
-                continue
-            there, kept, call = record[number] if number < len(record) else (None, [], None)
-            kept = [_as_many(then, now) for then, now in zip(kept, leaves, strict=bool(kept))]
-            if there != key or [_shape(leaf) for leaf in kept] != [_shape(leaf) for leaf in leaves[: len(kept)]]:
-                raise ModelError(
-                    f"the model does not run the same operations at the baseline as at the input (operation {number}, "
-                    f"{shown(key)}): what it runs depends on values. Choose a baseline that takes the same way."
-                )
-            found.append(kept)
-            if record is self._at_point:
-                self._trail.call = call
-            if record is self._at_baseline:
-                record[number] = (key, [], None)  # what has been compared need not be kept
-        return found[0], found[1]
-
-
-def _as_many(then: Any, now: Any) -> Any:
-    """What one row gave at the baseline, for all rows."""
-    one = isinstance(then, Tensor) and isinstance(now, Tensor) and then.dim() == now.dim() > 0 and then.shape[0] == 1
-    return below(then.expand(now.shape[0], *then.shape[1:])) if one else then
-
-
-def _shape(leaf: Any) -> Any:
-    return leaf.shape if isinstance(leaf, Tensor) else None
-
-
-def _overlap(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors lie in the same memory."""
-    if torch.compiler.is_compiling():
-        return True
-    return _address(one) == _address(other)
-
-
-def _address(tensor: Tensor) -> int:
-    return _deepest(tensor).untyped_storage().data_ptr()
-
-
-def _deepest(tensor: Tensor) -> Tensor:
-    deeper = inside(tensor)
-    return tensor if deeper is tensor else _deepest(deeper)
-
-
-def shown(key: Key) -> str:
-    """What a key is called in messages."""
-    return repr(key if isinstance(key, str) else getattr(key, "__name__", str(key)))
+        records = (self._at_baseline, self._at_point)
+        try:
+            there, here = (None if record is None else counterpart(record, number, key, leaves) for record in records)
+        except ModelError:
+            for leaf in leaves:
+                if tracked(leaf) and self._watch is not None:
+                    self._watch.require_all_seen(leaf)  # the reason, if something ran unseen
+            raise
+        if self._at_baseline is not None:
+            self._at_baseline[number] = (key, [])  # what has been compared need not be kept
+        return there, here

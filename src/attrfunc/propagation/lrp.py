@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, ModelError
-from attrfunc.core.method import method, open_problem
-from attrfunc.core.target import Target
-from attrfunc.core.transforms import known
+from attrfunc.core.errors import ArgumentError, ModelError, warn
+from attrfunc.core.model.engines import known
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.problem import Problem
+from attrfunc.core.score.target import Target
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
-from attrfunc.core.views import Model, as_view
+from attrfunc.propagation.account import Account
 from attrfunc.propagation.lrp_books import DEFAULT, SCORE, SEED
 from attrfunc.propagation.propagate import layer_names, propagated
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -30,6 +32,7 @@ def lrp(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
+    with_info: bool = False,
 ) -> Any:
     """The score, handed back from operation to operation to the inputs that contributed: relevance.
 
@@ -38,16 +41,18 @@ def lrp(
     Args:
         model: A module, any callable, or a view of one.
         x: The input, a tensor `(B, *S)` or a structure of them.
-        target: Which output is attributed; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: Which output is attributed; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: A rule book of `attrfunc.rules`, or rules that are laid over the default, `attn_lrp()`; see
             `attrfunc.propagation.lrp_rules` and `attrfunc.propagation.rule_book`.
+        with_info: Also return what is known beside: the gap of each example, and what each kind of operation took of
+            the relevance; see `attrfunc.propagation.account`. At the input only.
 
     Returns:
         Relevance in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list
         of layers, a list, from one forward and one backward pass). *Conservation*: it sums to the score, less the
-        shares of biases and `epsilon`; `relevance_gap` measures these.
+        shares of biases and `epsilon`; `relevance_gap` measures these, and `with_info` tells them apart.
 
     Raises:
         ArgumentError: If an argument cannot be right.
@@ -67,14 +72,43 @@ def lrp(
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(DEFAULT, rules, layer_names(problem))
     book = book if book.find(SCORE) else book | SEED
-    _, relevance = propagated(problem, book)
-    total = torch.stack([part.sum() for part in relevance]).sum()
+    account = _account(problem, with_info)
+    point, relevance = propagated(problem, book, account)
+    wide = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in relevance]
+    total = torch.stack([part.sum() for part in wide]).sum()
     if known(total.isfinite()) is False:
         raise ModelError(
             f"the relevance is not finite (its sum is {float(total)}): a rule divides by zero or overflows. Give the "
             "rules an epsilon above 0, or attribute at a layer to find where it begins."
         )
-    return problem.restore(relevance)
+    if account is None:
+        return point.restored(relevance)
+    _warn_of_cuts(problem, account)
+    return (point.restored(relevance), account.info(relevance)) if with_info else point.restored(relevance)
+
+
+def _account(problem: Problem, wanted: bool) -> Account | None:
+    """What relevance goes into, where all of it goes through the input and nothing traces the run."""
+    if wanted and (problem.view.sites or torch.compiler.is_compiling()):
+        fix = "Leave it out: relevance_gap has the gap at a layer, and what flows around the layer is in it."
+        raise ArgumentError("with_info", "True", "False at a layer and under torch.compile", fix)
+    if problem.view.sites or torch.compiler.is_compiling():
+        return None
+    return Account(problem.inputs.rows, whole=wanted)
+
+
+def _warn_of_cuts(problem: Problem, account: Account) -> None:
+    """Warn where relevance ends at values that depend on the input, but have no gradient."""
+    cut = account.cut()
+    if cut is None:
+        return
+    lost = float(cut.abs().max())
+    if lost > 1e-3 * float(account.scale()):
+        warn(
+            f"{problem.view.method}: {lost:.3g} of a score's relevance ends at a value that depends on the input, but "
+            "goes on without a gradient (detach(), no_grad). Let the gradient through, or read the relevance as that "
+            "of a model in which this value is a constant."
+        )
 
 
 @method
@@ -93,8 +127,8 @@ def relevance_gap(
         model: The model or view that was attributed.
         x: The input.
         relevance: What `lrp` returned for them.
-        target: The target that was used; see `attrfunc.core.target`.
-        args: Further positional arguments of the model; see `attrfunc.core.inputs`.
+        target: The target that was used; see `attrfunc.core.score.target`.
+        args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
 
     Returns:
@@ -113,7 +147,7 @@ def relevance_gap(
     view = as_view(model)
     problem = open_problem(view, x, target, args, kwargs)
     _, scores = problem.observe()
-    if view.several and not view.joint:
+    if view.place.several and not view.place.joint:
         return [_total(part, len(scores)) - scores for part in relevance]
     return _total(relevance, len(scores)) - scores
 

@@ -3,7 +3,7 @@
 In all of them: elementwise functions let relevance through, maxima give it to the largest, sums and means share it out
 by `epsilon`, a batch norm is folded into the layer with weights right before it, other normalisation holds the spread
 constant, softmax is taken to first order, products of activations share evenly, and the gates of LSTMs, GRUs and GLUs
-give all to the signal. The first layer is the first that runs, whichever input it reads.
+give all to the signal. The first layer is the first that runs on what depends on the input, whichever one it is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from attrfunc.core.visible import scored
+from attrfunc.core.model.visible import scored
 from attrfunc.propagation.affine import PRODUCTS, WEIGHTED, Folded
 from attrfunc.propagation.contributions import Ruled, identity
-from attrfunc.propagation.deep_lift_rules import KINKED, SELECTIONS, SMOOTH
+from attrfunc.propagation.deep_lift_rules import ADDED, KINKED, ORDERS, SELECTIONS, SMOOTH, SPECTRA
 from attrfunc.propagation.lrp_products import gate, last_takes_all, normalization, numerator, product, softmax, taylor
 from attrfunc.propagation.lrp_rules import (
     RuleFunction,
@@ -46,15 +46,22 @@ __all__ = [
     "for_layers",
 ]
 
-_SUMS = words(
-    """
-    add sub rsub sum nansum mean nanmean cumsum diff trace avg_pool1d avg_pool2d avg_pool3d
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear
-    upsample_nearest grid_sample fold scatter_add index_add batch_norm
-    """
-)
+_SUMS = [
+    *words(
+        """
+        add sub rsub sum nansum mean nanmean cumsum diff trace avg_pool1d avg_pool2d avg_pool3d
+        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d interpolate upsample upsample_bilinear
+        upsample_nearest grid_sample fold batch_norm nll_loss
+        """
+    ),
+    *ADDED,
+    *SPECTRA,
+]
 _IDENTITIES = words(
-    "neg dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout native_dropout embedding"
+    """
+    neg conj conj_physical dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout native_dropout
+    embedding
+    """
 )
 _CONVOLUTIONS: frozenset[Key] = frozenset(key for key in WEIGHTED if str(key).startswith("conv"))
 
@@ -187,8 +194,7 @@ def _first(rule: RuleFunction, otherwise: RuleFunction, among: frozenset[Key]) -
     """One rule for the first of these operations that a model runs, another for the later ones."""
 
     def chosen(operation: Operation) -> Ruled:
-        earlier = operation.call.earlier if operation.call is not None else frozenset()
-        return (otherwise if earlier & among else rule)(operation)
+        return (otherwise if operation.earlier & among else rule)(operation)
 
     return chosen
 
@@ -204,14 +210,14 @@ def _book(dense: float, stabilizer: float, bias: bool, convolution: RuleFunction
     rules: dict[Any, Rule] = {
         **OPENED,
         **dict.fromkeys([*SMOOTH, *KINKED, *_IDENTITIES], identity),
-        **dict.fromkeys(SELECTIONS, natural),
+        **dict.fromkeys([*SELECTIONS, *ORDERS, "mode"], natural),
         **dict.fromkeys(_SUMS, rest),
         **dict.fromkeys(PRODUCTS, layer),
         **dict.fromkeys(_CONVOLUTIONS, convolution or layer),
         **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), normalization(stabilizer, bias)),
         **dict.fromkeys(("log_softmax", "logsumexp"), taylor(stabilizer)),
         "batch_norm": Folded(rest),
-        "mul": product,
+        "mul": product(rest),
         named_key(gated): gate,
         "div": numerator,
         "softmax": softmax,

@@ -15,19 +15,39 @@ from attrfunc.propagation.contributions import Ruled, identity, shared, stabiliz
 from attrfunc.propagation.lrp_rules import RuleFunction
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
+from attrfunc.propagation.precision import in_single_precision
+from attrfunc.propagation.softmax import implicit_dim
 
 __all__ = ["gate", "last_takes_all", "normalization", "numerator", "product", "softmax", "taylor"]
 
 
-def product(operation: Operation) -> Ruled:
+def product(mixed: RuleFunction) -> RuleFunction:
     """An elementwise product: each factor that depends on the point gets the same share (Achtibat et al. 2024).
 
     A reciprocal square root is a normaliser: the other factor takes all.
+
+    Args:
+        mixed: The rule for complex numbers, whose product mixes their parts: a rotation of positions, say.
+
+    Returns:
+        A rule.
     """
-    call = operation.call
-    if len(operation.places) == 2 and call is not None and call.source == "rsqrt":
-        return _one_takes_all(operation, 1 - call.source_place)
-    return identity(operation)
+
+    def rule(operation: Operation) -> Ruled:
+        if operation.is_complex:
+            return mixed(operation)
+        if len(operation.places) == 2:
+            for place, made in enumerate(operation.made):
+                if made is not None and _normalises(made.operation):
+                    return _one_takes_all(operation, 1 - place)
+        return identity(operation)
+
+    return rule
+
+
+def _normalises(operation: Operation) -> bool:
+    """Whether an operation is a reciprocal square root, in one form or the other."""
+    return operation.key == "rsqrt" or (operation.key == "pow" and operation.argument(1, "exponent") == -0.5)
 
 
 def gate(operation: Operation) -> Ruled:
@@ -75,6 +95,7 @@ def last_takes_all(rule: RuleFunction) -> RuleFunction:
 def softmax(operation: Operation) -> Ruled:
     """Softmax to first order, `x (R - p sum R)`; the rest is a bias's share (Achtibat et al. 2024, proposition 3.1)."""
     dim = operation.argument(1, "dim")
+    dim = implicit_dim(operation.inputs[0]) if dim is None else dim
 
     def back(relevance: Tensor) -> list[Tensor]:
         (x,) = operation.inputs
@@ -121,7 +142,8 @@ def normalization(size: float, bias: bool) -> RuleFunction:
         kwargs = {name: value for name, value in operation.kwargs.items() if name != "input"}
 
         def linear(at: Tensor) -> Tensor:
-            return function(at, *args, **kwargs, spread_of=x)
+            result: Tensor = in_single_precision(function, (at, *args), {**kwargs, "spread_of": x})
+            return result
 
         z, pull = torch.func.vjp(linear, x)  # type: ignore[misc]
         z = stabilized(z if bias else z - linear(torch.zeros_like(x)), size)

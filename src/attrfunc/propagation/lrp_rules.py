@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.method import named
-from attrfunc.core.transforms import known
-from attrfunc.propagation.affine import Affine, Folded, affine, factors
+from attrfunc.core.model.engines import known
+from attrfunc.core.score.method import named
+from attrfunc.propagation.affine import WEIGHTED, Affine, affine, factors
 from attrfunc.propagation.contributions import Ruled, shared, shared_by_terms, signed, stabilized
 from attrfunc.propagation.natural_rule import pull_of
 from attrfunc.propagation.operation import Operation
@@ -67,15 +67,12 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
         counts = factors(operation)
-        z = value if bias else value - _constant(operation)
+        z = value if bias else _without_constant(value, operation)
         denominator = stabilized(z, epsilon)
 
         def back(relevance: Tensor) -> Sequence[Tensor]:
-            layer = affine(operation) if operation.call and isinstance(operation.call.next, Folded) else None
-            if layer is not None:
-                own = layer.bias if bias else None
-                return [shared_by_terms(layer, [(layer.x, layer.weight, own)], relevance, epsilon)]
-            shares = shared(operation.inputs, denominator, pull, relevance)
+            inputs = operation.inputs if operation.key in WEIGHTED else [_unmasked(x) for x in operation.inputs]
+            shares = shared(inputs, denominator, pull, relevance)
             return [share if count == 1 else share / count for share, count in zip(shares, counts, strict=True)]
 
         return value, back
@@ -268,7 +265,6 @@ def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: boo
     otherwise = epsilon(size, bias=bias)
 
     def rule(operation: Operation) -> Ruled:
-        # What comes next, a batch norm say, is known when the relevance comes back.
         if affine(operation) is None:
             return otherwise(operation)
         return operation.value(), lambda relevance: [pulled(_required(affine(operation)), relevance)]
@@ -281,9 +277,19 @@ def _required(layer: Affine | None) -> Affine:
     return layer
 
 
+def _unmasked(x: Tensor) -> Tensor:
+    """What is masked is infinite, and gets nothing."""
+    return torch.where(x.isinf(), 0, x)
+
+
+def _without_constant(value: Tensor, operation: Operation) -> Tensor:
+    """What the inputs contribute; what is masked is infinite, and stays so."""
+    return torch.where(value.isinf(), value, value - _constant(operation))
+
+
 def _constant(operation: Operation) -> Any:
     """What an operation gives without its inputs: biases, and constants that are added."""
-    layer = affine(operation, fold=False)
+    layer = affine(operation)
     if layer is None:
         return operation.value([torch.zeros_like(x) for x in operation.inputs])
     return 0.0 if layer.bias is None else layer.spread(layer.bias)

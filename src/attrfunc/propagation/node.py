@@ -3,6 +3,9 @@
 A node holds at one level of torch.func only. To all levels below it (an outer grad, a jvp, a vmap) the value is what it
 was computed to be, and the gradient that goes back through it is a function of plain tensors. So whatever is built on
 nodes is differentiated correctly, to any order, by anyone outside.
+
+This is the only file that knows of levels. Where no transform of torch.func is active, plain autograd is the level, and
+nothing lies below it but constants.
 """
 
 from __future__ import annotations
@@ -16,12 +19,16 @@ from torch._C import _functorch
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.function import _SingleLevelFunction
+from torch.utils import _pytree as pytree
 
-from attrfunc.core.trees import floats
-
-__all__ = ["below", "compiled", "lowered", "replayed", "tracked", "with_pull"]
+__all__ = ["below", "compiled", "level", "lowered", "numbers", "plain", "reaches", "replayed", "tracked", "with_pull"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
+
+
+def level() -> int:
+    """The current level of torch.func; 0 where no transform is active."""
+    return _functorch.maybe_current_level() or 0
 
 
 class _Node(_SingleLevelFunction):
@@ -49,25 +56,83 @@ class _Node(_SingleLevelFunction):
         return None, None, None, *found, *[None] * (ctx.count - 3 - len(found))
 
 
+class _PlainNode(torch.autograd.Function):
+    """The same where plain autograd is the level."""
+
+    @staticmethod
+    def forward(ctx: Any, value: list[Tensor], pull: Pull, *inputs: Tensor) -> Tensor:
+        ctx.pull, ctx.count = pull, len(inputs)
+        # A view would not bear it to be overwritten.
+        return value[0].clone() if value[0]._is_view() else value[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        found = ctx.pull(gradient)
+        return None, None, *found, *[None] * (ctx.count - len(found))
+
+
 def lowered() -> Any:
     """Leave the current level of torch.func: what is computed inside is a constant to it."""
-    return retrieve_current_functorch_interpreter().lower()
+    return retrieve_current_functorch_interpreter().lower() if level() else torch.no_grad()
 
 
 def tracked(value: Any) -> bool:
     """Whether the current level of torch.func differentiates through a value."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return False
-    if torch.compiler.is_compiling():
+    current = 0 if torch.compiler.is_compiling() else level()
+    if current == 0:
         return not isinstance(value, nn.Parameter)
-    return _functorch.maybe_get_level(value) == _functorch.maybe_current_level()
+    found: bool = _functorch.maybe_get_level(value) == current
+    return found
+
+
+def reaches(value: Any, own: int) -> bool:
+    """Whether a level differentiates through a value that inner transforms have wrapped."""
+    while isinstance(value, Tensor) and _functorch.is_functorch_wrapped_tensor(value):
+        if _functorch.maybe_get_level(value) == own:
+            return value.requires_grad
+        value = _functorch.get_unwrapped(value)
+    return own == 0 and isinstance(value, Tensor) and value.requires_grad
 
 
 def below(value: Any) -> Any:
     """A tensor as the levels below the current one see it; anything else, and whatever a compiler traces, as it is."""
     if not isinstance(value, Tensor) or torch.compiler.is_compiling():
         return value
-    return _functorch._unwrap_for_grad(value, _functorch.current_level())
+    current = level()
+    return _functorch._unwrap_for_grad(value, current) if current else value.detach()
+
+
+def plain(value: Tensor) -> Tensor:
+    """The numbers of a tensor, whatever has wrapped it; nothing may be mapped."""
+    while _functorch.is_functorch_wrapped_tensor(value):
+        value = _functorch.get_unwrapped(value)
+    return value.detach()
+
+
+def numbers(value: Any) -> tuple[list[Tensor], Callable[[list[Tensor]], Any]]:
+    """The real and complex tensors of a structure, and a function that puts others in their place.
+
+    Args:
+        value: What an operation gives.
+    """
+    if isinstance(value, Tensor):
+        return [value], lambda new: new[0]
+    leaves, spec = pytree.tree_flatten(value)
+    places = [
+        i
+        for i, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+    ]
+
+    def restore(new: list[Tensor]) -> Any:
+        filled = list(leaves)
+        for place, leaf in zip(places, new, strict=True):
+            filled[place] = leaf
+        return pytree.tree_unflatten(filled, spec)
+
+    return [leaves[i] for i in places], restore
 
 
 def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
@@ -78,16 +143,12 @@ def with_pull(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
         pull: Maps the gradient at the tensor to one for each input, or for the first of them.
         inputs: The tensors of the current level that the gradients are for.
     """
-    values, restore = floats(result)
-    (value,) = values
+    (value,), restore = numbers(result)
+    current = level()
+    if not current:
+        return restore([_PlainNode.apply([value], pull, *inputs)])  # type: ignore[no-untyped-call]
     with enable_single_level_autograd_function():
-        return restore(
-            [
-                _Node.apply(  # type: ignore[attr-defined]
-                    _functorch.current_level(), [value], pull, *inputs
-                )
-            ]
-        )
+        return restore([_Node.apply(current, [value], pull, *inputs)])  # type: ignore[attr-defined]
 
 
 class _Compiled(torch.autograd.Function):
@@ -114,7 +175,7 @@ def compiled(result: Any, pull: Pull, inputs: Sequence[Tensor]) -> Any:
         pull: As above.
         inputs: As above.
     """
-    values, restore = floats(result)
+    values, restore = numbers(result)
     return restore([_Compiled.apply(values[0], pull, *inputs)])  # type: ignore[no-untyped-call]
 
 
@@ -127,8 +188,7 @@ def replayed(result: Any, pull: Pull, inputs: Sequence[Tensor], constants: Seque
         inputs: As above.
         constants: Their values below the current level.
     """
-    values, restore = floats(result)
-    (value,) = values
+    (value,), restore = numbers(result)
     used: list[Tensor] = []
 
     def pulled(gradient: Tensor) -> list[Tensor]:

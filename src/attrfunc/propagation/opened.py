@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attrfunc.core.attention import plain_attention
+from attrfunc.core.model.attention import plain_attention
 from attrfunc.propagation.names import Key
+from attrfunc.propagation.opened_norms import NORMS, vector_norm
+from attrfunc.propagation.operation import UnknownOperationError
 from attrfunc.propagation.recurrent import RECURRENT, gated
 from attrfunc.propagation.rule_book import Opened, Rule
+from attrfunc.propagation.softmax import implicit_dim
 
 __all__ = ["OPENED", "from_source"]
 
@@ -109,24 +112,15 @@ def _by_channel(parameter: Any, x: Tensor) -> Any:
     return None if parameter is None else parameter.reshape(-1, *[1] * (x.dim() - 2))
 
 
-def _norm(x: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None, **_: Any) -> Tensor:
-    """`torch.norm`, `torch.linalg.vector_norm`."""
-    p = {"fro": 2, None: 2}.get(p, p)
-    dims = tuple(range(x.dim())) if dim is None else dim
-    x = x if dtype is None else x.to(dtype)
-    if p == 2:
-        return (x * x).sum(dims, keepdim=keepdim).sqrt()
-    if abs(p) == float("inf"):
-        return x.abs().amax(dims, keepdim=keepdim) if p > 0 else x.abs().amin(dims, keepdim=keepdim)
-    size = x.abs()
-    return (size if p == 1 else size.pow(p)).sum(dims, keepdim=keepdim).pow(1 / p)
-
-
-def _vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:  # noqa: A002
-    return _norm(x, ord, dim, keepdim, dtype)
-
-
-def _var(x: Tensor, dim: Any = None, unbiased: Any = True, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+def _var(
+    input: Tensor,  # noqa: A002
+    dim: Any = None,
+    unbiased: Any = True,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+) -> Tensor:
+    x = input
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     dims = tuple(range(x.dim())) if dim is None else ((dim,) if isinstance(dim, int) else tuple(dim))
@@ -136,11 +130,27 @@ def _var(x: Tensor, dim: Any = None, unbiased: Any = True, keepdim: bool = False
     return (centred * centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
 
 
-def _prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    x = x if dtype is None else x.to(dtype)
+def _prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A002
+    x = input if dtype is None else input.to(dtype)
     factors = x.flatten().unbind() if dim is None else x.unbind(dim)
     product = functools.reduce(torch.mul, factors)
     return product.unsqueeze(dim) if keepdim and dim is not None else product
+
+
+def _cross_entropy(
+    input: Tensor,  # noqa: A002
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    if target.is_floating_point() or label_smoothing or size_average is not None or reduce is not None:
+        raise UnknownOperationError("cross_entropy", " of other targets than classes")
+    logs = torch.log_softmax(input, 1 if input.dim() > 1 else 0)
+    return F.nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
 def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
@@ -148,16 +158,32 @@ def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
     return gated(torch.sigmoid(b), a)
 
 
+def _added(start: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """`beta start + alpha product`, with nothing multiplied by one; what is multiplied by zero may be infinite."""
+    product = product if alpha == 1 else alpha * product
+    if beta == 0:
+        return product
+    return (start if beta == 1 else beta * start) + product
+
+
 def _addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:  # noqa: A002
-    return beta * input + alpha * torch.matmul(mat1, mat2)
+    return _added(input, torch.matmul(mat1, mat2), beta, alpha)
+
+
+def _addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002
+    return _addmm(input, mat, vec, beta=beta, alpha=alpha)
+
+
+def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1, **_: Any) -> Tensor:  # noqa: A002
+    return _addmm(input, batch1, batch2, beta=beta, alpha=alpha)
 
 
 def _addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002
-    return beta * input + alpha * torch.matmul(batch1, batch2).sum(0)
+    return _added(input, torch.matmul(batch1, batch2).sum(0), beta, alpha)
 
 
 def _addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:  # noqa: A002
-    return beta * input + alpha * vec1[:, None] * vec2
+    return _added(input, vec1[:, None] * vec2, beta, alpha)
 
 
 def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:  # noqa: A002
@@ -176,8 +202,8 @@ def _logaddexp(input: Tensor, other: Tensor) -> Tensor:  # noqa: A002
     return torch.logsumexp(torch.stack(torch.broadcast_tensors(input, other)), 0)
 
 
-def _softmin(input: Tensor, dim: int | None = None, **_: Any) -> Tensor:  # noqa: A002
-    return torch.softmax(-input, -1 if dim is None else dim)
+def _softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:  # noqa: A002
+    return torch.softmax(-input, implicit_dim(input) if dim is None else dim, dtype=dtype)
 
 
 def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -186,7 +212,7 @@ def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) 
 
 
 def _pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    return _norm(x1 - x2 + eps, p, -1, keepdim)
+    return vector_norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -197,6 +223,10 @@ def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | Non
 def _mse_loss(input: Tensor, target: Tensor, *_: Any, reduction: str = "mean", **__: Any) -> Tensor:  # noqa: A002
     squares = (input - target) * (input - target)
     return squares if reduction == "none" else (squares.mean() if reduction == "mean" else squares.sum())
+
+
+def _scatter_with_add(input: Tensor, dim: int, index: Tensor, src: Tensor, **_: Any) -> Tensor:  # noqa: A002
+    return torch.scatter_add(input, dim, index, src)
 
 
 _SOURCES: list[Any] = [
@@ -214,15 +244,14 @@ _FUNCTIONS: dict[str, Any] = {
     "group_norm": group_norm,
     "instance_norm": instance_norm,
     "scaled_dot_product_attention": plain_attention,
-    "norm": _norm,
-    "vector_norm": _vector_norm,
+    **NORMS,
     "var": _var,
     "std": lambda *args, **kwargs: _var(*args, **kwargs).sqrt(),
     "prod": _prod,
     "glu": _glu,
     "addmm": _addmm,
-    "addmv": _addmm,
-    "baddbmm": _addmm,
+    "addmv": _addmv,
+    "baddbmm": _baddbmm,
     "addbmm": _addbmm,
     "addr": _addr,
     "addcmul": _addcmul,
@@ -234,6 +263,8 @@ _FUNCTIONS: dict[str, Any] = {
     "pairwise_distance": _pairwise_distance,
     "bilinear": _bilinear,  # which torch's vmap loops over
     "mse_loss": _mse_loss,
+    "cross_entropy": _cross_entropy,
+    "scatter_with_add": _scatter_with_add,
     "rmatmul": lambda right, left: torch.matmul(left, right),
     **RECURRENT,
     **{function.__name__: from_source(function) for function in _SOURCES},

@@ -3,10 +3,10 @@
 The gradient of a rearrangement puts whatever comes back, a gradient or a relevance, where it belongs.
 """
 
-from attrfunc.core.visible import shifted
+from attrfunc.core.model.visible import shifted
 from attrfunc.propagation.names import Key, named_key, words
 
-__all__ = ["COPIES", "PASSIVE"]
+__all__ = ["COPIES", "LIKENED", "PASSIVE", "READING"]
 
 # Reading: sizes, types, comparisons. What they give has no gradient.
 _READING = """
@@ -36,12 +36,18 @@ _REARRANGING = """
     cat stack hstack vstack dstack column_stack row_stack block_diag
     flip fliplr flipud roll rot90 pad tril triu as_strided unfold pixel_shuffle pixel_unshuffle channel_shuffle
     view_as_real view_as_complex real imag fill zero scatter slice_scatter select_scatter index_copy index_put
-    index_fill resolve_conj resolve_neg refine_names rename lift_fresh detach detach_ data numpy_T H T conj
+    index_fill resolve_conj resolve_neg refine_names rename lift_fresh detach detach_ data numpy_T H T complex put
     _pad_circular _pack_padded_sequence
     max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
 """
 
 PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), named_key(shifted)])
+
+READING: frozenset[Key] = frozenset(words(_READING)) - {"get"}
+"""Those whose result holds none of the operand's numbers."""
+
+LIKENED: frozenset[Key] = frozenset(["to", "type_as", "view_as", "expand_as", "reshape_as"])
+"""Those that only ask a second tensor for its type or shape."""
 
 COPIES: frozenset[Key] = frozenset(["clone", "contiguous", named_key(shifted)])
 """Those whose result is the operand."""

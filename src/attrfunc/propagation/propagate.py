@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.problem import Problem
-from attrfunc.core.stateless import model_root
-from attrfunc.core.transforms import pullback, require_finite
-from attrfunc.propagation.interpreter import Interpreter, Record, Recorder, shown
+from attrfunc.core.model.engines import functional
+from attrfunc.core.model.twin import named_modules
+from attrfunc.core.score.point import Point
+from attrfunc.core.score.problem import Problem
+from attrfunc.propagation.account import Account
+from attrfunc.propagation.interpreter import Interpreter
 from attrfunc.propagation.operation import UnknownOperationError
+from attrfunc.propagation.reader import shown
+from attrfunc.propagation.recorder import Record, Recorder
 from attrfunc.propagation.rule_book import Opened, RuleBook
+from attrfunc.propagation.watch import UnseenError
 
-__all__ = ["layer_names", "multipliers", "propagated"]
+__all__ = ["Lifted", "layer_names", "multipliers", "propagated"]
 
-log = logging.getLogger("attrfunc")
+R = TypeVar("R")
 
 
-def multipliers(
-    problem: Problem, book: RuleBook, start: list[Tensor], end: list[Tensor], *, shared: bool = False
-) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+class Lifted(NamedTuple):
+    """The outcome of a comparison with a baseline.
+
+    Attributes:
+        low: The scores at the baseline, `(B,)`.
+        high: Those at the input.
+        gradient: One tensor for each of the point.
+    """
+
+    low: Tensor
+    high: Tensor
+    gradient: list[Tensor]
+
+
+def multipliers(problem: Problem, book: RuleBook, start: Point, end: Point, *, shared: bool = False) -> Lifted:
     """The scores at two points, and the gradients at the second one under rules that compare the two.
 
     Args:
@@ -36,56 +54,64 @@ def multipliers(
         start: The point at the baseline.
         end: The point at the input.
         shared: Whether the baseline is the same for all examples; the network then runs there once, if it can.
-
-    Returns:
-        The sums of all scores at both points, and one gradient for each tensor of the point.
     """
+    at_start: Callable[[Problem], Tensor] = lambda part: part.scores(Point.stacked([start]))  # noqa: E731
     if shared and problem.shares_runs():
-        try:
-            return _compared(problem, book, lambda part: part.shared_scores([leaf[:1].clone() for leaf in start]), end)
-        except Exception as error:
-            log.debug("the baseline runs for each example, since a single one runs otherwise: %s", error)
-    return _compared(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in start]), end)
+        one = start.like([leaf[:1] for leaf in start.leaves])
+        at_start = lambda part: part.shared_scores(one)  # noqa: E731
+    return _seen_by_an_engine(problem, lambda part: _compared(part, book, at_start, end))
 
 
-def _compared(
-    problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: list[Tensor]
-) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+def _compared(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: Point) -> Lifted:
     low, at_baseline = _recorded(problem, book, at_start)
-    at_point = None
+    at_point, points = None, Point.stacked([end])
     if torch.compiler.is_compiling():
-        _, at_point = _recorded(problem, book, lambda part: part.scores([leaf.clone()[None] for leaf in end]))
-    with _explained(problem):
-        interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, at_baseline, at_point))
-        high, gradient = pullback(lambda at: interpreted.scores([leaf.clone()[None] for leaf in at]).sum(), end)
-    require_finite(high)
-    return (low.sum(), high), gradient
+        _, at_point = _recorded(problem, book, lambda part: part.scores(points))
+    interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, at_baseline, at_point))
+    high, gradient = interpreted.gradients(points)
+    return Lifted(low.flatten(), high.flatten(), [leaf[0] for leaf in gradient])
 
 
-def propagated(problem: Problem, book: RuleBook) -> tuple[list[Tensor], list[Tensor]]:
+def propagated(problem: Problem, book: RuleBook, account: Account | None = None) -> tuple[Point, list[Tensor]]:
     """The point at the input, and the gradients there under these rules.
 
     Args:
         problem: The problem, at the input, or at one or several layers in one pass.
         book: Rules that compare with no baseline.
+        account: Keeps account of relevance.
     """
     at_point = None
     if torch.compiler.is_compiling():
         # As `gradient` does: the first run at a layer is whole, a later one ends at a neuron.
         _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
-    with _explained(problem):
-        interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, None, at_point))
-        point, gradient = interpreted.gradient()
-    problem.structured_as(interpreted)
+    inside = len(problem.view.sites) > 0
+    make = lambda names, own: Interpreter(book, names, own, None, at_point, account, inside)  # noqa: E731
+    point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make).gradient())
     if torch.compiler.is_compiling() and not book.linear:
         gradient = [leaf.detach() for leaf in gradient]  # whose graph would give wrong derivatives
     return point, gradient
 
 
+def _seen_by_an_engine(problem: Problem, run: Callable[[Problem], R]) -> R:
+    """What is run by plain autograd, where that shows all operations to a mode, or by torch.func.
+
+    It does not show an `autograd.Function` of the user's.
+    """
+    with _explained(problem):
+        if problem.closed and not functional():
+            try:
+                return run(problem)
+            except UnseenError as unseen:
+                try:
+                    return run(replace(problem, levels=True))
+                except RuntimeError:  # torch.func cannot run it at all
+                    raise unseen from None
+        return run(replace(problem, levels=True))
+
+
 def layer_names(problem: Problem) -> list[str]:
     """The names of the model's layers."""
-    root = model_root(problem.view.model)
-    return [name for name, _ in root.named_modules() if name] if root is not None else []
+    return [name for name in named_modules(problem.view.model) if name]
 
 
 def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -> tuple[Any, Record]:
@@ -98,6 +124,9 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
     part = _under(problem, book, recorder)
     if torch.compiler.is_compiling():
         return run(part), recorders[-1].record
+    if not problem.levels:
+        with torch.no_grad():
+            return run(part), recorders[-1].record
     # Only where a transform is active does torch show an autograd.Function to a mode.
     _, _, result = torch.func.vjp(lambda zero: (zero, run(part)), torch.zeros(()), has_aux=True)  # type: ignore[misc]
     return result, recorders[-1].record
@@ -105,26 +134,32 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
 
 def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any]) -> Problem:
     """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it."""
-    twins = _twins(problem)
-    places = {name: module for name, module in twins if name in book.layers}
-    tensors = [t for _, twin in twins for t in (*twin._parameters.values(), *twin._buffers.values())]
-    # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
-    parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
 
     @contextmanager
     def mode() -> Iterator[None]:
+        twins = _twins(problem)  # which may be made anew for each run
+        places = {name: module for name, module in twins if name in book.layers}
+        tensors = [t for _, twin in twins for t in (*twin._parameters.values(), *twin._buffers.values())]
+        # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
+        parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
-        with _followed(places, running), make(running, parameters):
+        with _followed(places, running), _as_written(), make(running, parameters):
             yield
 
     opens = isinstance(book.find("scaled_dot_product_attention"), Opened)
     return problem.under(mode, opens_attention=opens)
 
 
+def _as_written() -> Any:
+    """Compiled parts of a model run as they are written, where modes see them."""
+    if "torch._dynamo" not in sys.modules or torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
 def _twins(problem: Problem) -> Sequence[tuple[str, nn.Module]]:
     """The twins of the model's modules, by name."""
-    root = model_root(problem.view.model)
-    modules = root.named_modules() if root is not None else ()
+    modules = named_modules(problem.view.model).items()
     return [(name, problem.twin.modules[module]) for name, module in modules if module in problem.twin.modules]
 
 
@@ -155,19 +190,39 @@ def _left(running: list[str], *_: Any) -> None:
 
 @contextmanager
 def _explained(problem: Problem) -> Iterator[None]:
-    """Say where in the model an operation without a rule runs."""
+    """Say where in the model an operation without a rule runs, and what was not seen."""
     try:
         yield
     except UnknownOperationError as error:
-        frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        modules = [owner for owner in frames if isinstance(owner, nn.Module)]
-        names = {module: name for name, module in _twins(problem)}
-        place = ""
-        if modules:
-            name = names.get(modules[-1])
-            place = f" (in {type(modules[-1]).__name__}{f' {name!r}' if name else ''})"
         raise ModelError(
-            f"there is no rule for the operation {shown(error.key)}{error.how}{place}. Pass one: "
+            f"there is no rule for the operation {shown(error.key)}{error.how}{_place(problem, error)}. Pass one: "
             f"rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and which "
             "operations are the same to it."
         ) from None
+    except UnseenError as error:
+        scripts = [name or "the model itself" for name, module in _modules(problem) if _is_script(module)]
+        found = f" (scripted or traced: {', '.join(scripts[:3])})" if scripts else ""
+        raise ModelError(
+            f"a part of the model runs where rules do not see it{found}: {error}{_place(problem, error)}. That is so "
+            "in torch.jit.script and trace, in exported code and extensions, and in torch.vmap inside a model. "
+            "Attribute the Python code that this part was made from, or write it in operations of torch."
+        ) from None
+
+
+def _place(problem: Problem, error: BaseException) -> str:
+    """The innermost module that was running."""
+    frames = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [owner for owner in frames if isinstance(owner, nn.Module)]
+    if not modules:
+        return ""
+    name = {module: name for name, module in _twins(problem)}.get(modules[-1])
+    return f" (in {type(modules[-1]).__name__}{f' {name!r}' if name else ''})"
+
+
+def _modules(problem: Problem) -> list[tuple[str, nn.Module]]:
+    model = problem.view.model
+    return list(model.named_modules()) if isinstance(model, nn.Module) else []
+
+
+def _is_script(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)

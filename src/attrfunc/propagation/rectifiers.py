@@ -2,8 +2,8 @@
 
 A rectifier is an activation that lets positive values through and holds negative ones back: `relu`, `relu6`,
 `leaky_relu`, `prelu`, `rrelu`, `elu`, `selu`, `celu`, `gelu`, `silu`, `mish`, `hardswish` and `softplus`, and where
-they cut at zero `clamp`, `clamp_min`, `hardtanh` and `threshold`. The papers state their rules for ReLU alone; for an
-activation `f` at `z`, with the gradient `g` at its value, these are
+they cut at zero `clamp`, `clamp_min`, `hardtanh`, `threshold`, and `maximum` with a constant. The papers state their
+rules for ReLU alone; for an activation `f` at `z`, with the gradient `g` at its value, these are
 
 | rule | goes back | for ReLU |
 |---|---|---|
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrfunc.core.model.engines import known
 from attrfunc.propagation.names import words
 from attrfunc.propagation.natural_rule import gradient_rule
 from attrfunc.propagation.opened import OPENED
@@ -43,7 +44,9 @@ CUTS: dict[str, tuple[int, str, Any]] = {
     "threshold": (1, "threshold", None),
 }
 
-OPAQUE = words("rnn_relu rnn_relu_cell")  # which run rectifiers inside
+MAXIMA = words("maximum fmax")  # of two tensors, which are rectifiers if one of them is zero
+
+OPAQUE = words("rnn_relu rnn_relu_cell scatter_with_add")  # which run rectifiers inside, or have no derivative
 
 
 def _guided(operation: Operation) -> Ruled:
@@ -71,17 +74,32 @@ def _where_it_rectifies(rule: Callable[[Operation], Ruled]) -> Callable[[Operati
 
     def choose(operation: Operation) -> Ruled:
         place, name, default = CUTS[str(operation.key)]
-        args, kwargs = operation.args, operation.kwargs
-        lowest = args[place] if len(args) > place else kwargs.get(name, default)
-        return (rule if isinstance(lowest, int | float) and lowest == 0 else gradient_rule)(operation)
+        return (rule if _is_zero(operation.argument(place, name, default)) else gradient_rule)(operation)
 
     return choose
+
+
+def _where_one_is_zero(rule: Callable[[Operation], Ruled]) -> Callable[[Operation], Ruled]:
+    """The rule where the other operand of a maximum is zero, else its own gradient."""
+
+    def choose(operation: Operation) -> Ruled:
+        zero = len(operation.places) == 1 and all(_is_zero(other) for other in operation.others)
+        return (rule if zero else gradient_rule)(operation)
+
+    return choose
+
+
+def _is_zero(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return known((value == 0).all()) is True
+    return isinstance(value, int | float) and value == 0
 
 
 def _book(rule: Callable[[Operation], Ruled]) -> RuleBook:
     rules: dict[Any, Rule] = {
         **dict.fromkeys(RECTIFIERS, Nonlinear(rule)),
         **dict.fromkeys(CUTS, Nonlinear(_where_it_rectifies(rule))),
+        **dict.fromkeys(MAXIMA, Nonlinear(_where_one_is_zero(rule))),
         **{name: OPENED[name] for name in OPAQUE},
     }
     return RuleBook(rules, default=natural)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.visible import operation
+from attrfunc.core.model.visible import operation
 
 __all__ = ["RECURRENT", "gated"]
 

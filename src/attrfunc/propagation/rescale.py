@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.transforms import known
-from attrfunc.core.trees import floats
+from attrfunc.core.model.engines import known
 from attrfunc.propagation.natural_rule import gradient_rule, pull_of, transposed
+from attrfunc.propagation.node import numbers
 from attrfunc.propagation.operation import Operation
 
 __all__ = ["multilinear", "quotient", "rescale", "rescale_kinked", "selection"]
@@ -24,9 +24,7 @@ Ruled = tuple[Any, Callable[[Tensor], Sequence[Tensor]]]
 
 def rescale(operation: Operation) -> Ruled:
     """An elementwise function of one input: the slope from the baseline to the input."""
-    operation.require(1)
-    (x,), (x0,) = operation.inputs, operation.there.inputs
-    y, y0 = operation.value(), operation.there.value()
+    x, x0, y, y0 = _both_ends(operation)
     # Rounding spoils the quotient by `eps / change`, curvature the derivative halfway by its square: they are even at
     # `eps^(2/3)` of the values. At the kink of a ReLU, between values of unequal signs, nothing counts as near.
     tolerance = torch.finfo(x.dtype).eps ** (2 / 3)
@@ -36,12 +34,22 @@ def rescale(operation: Operation) -> Ruled:
 
 def rescale_kinked(operation: Operation) -> Ruled:
     """The same for a function made of straight pieces, whose quotients are exact wherever there is one."""
+    x, x0, y, y0 = _both_ends(operation)
+    near = x == x0
+    return _by_slope(operation, y, (y - y0) / torch.where(near, 1, x - x0), near)
+
+
+def _both_ends(operation: Operation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The input and the value, each here and at the baseline."""
     operation.require(1)
-    (x,), (x0,) = operation.inputs, operation.there.inputs
-    y, y0 = operation.value(), operation.there.value()
-    change = x - x0
-    near = change == 0
-    return _by_slope(operation, y, (y - y0) / torch.where(near, 1, change), near)
+    operation.require_real()
+    there = operation.there
+    (x,), (x0,) = operation.inputs, there.inputs
+    alone = not any(leaf.dim() for leaf in operation.others)
+    if alone and x0.dim() > 1 and x0.stride(0) == 0 and x0.shape[0] > 0 and not torch.compiler.is_compiling():
+        # One row stands for all of them.
+        return x, x0, operation.value(), there.value([x0[:1]])
+    return x, x0, operation.value(), there.value()
 
 
 def _by_slope(operation: Operation, y: Tensor, quotient: Tensor, near: Tensor) -> Ruled:
@@ -84,18 +92,22 @@ def quotient(operation: Operation) -> Ruled:
 
 
 def selection(operation: Operation) -> Ruled:
-    """What chooses among numbers (a maximum, pooling, sorting, `where`): the chosen ones share out the change.
+    """What chooses among numbers (a maximum, pooling, `where`): the chosen ones share out the change.
 
     Where `i` is chosen at the input and `j` at the baseline, the change `x[i] - x0[j]` lies between those of `x[i]` and
     of `x[j]` (for a maximum or a minimum), so it is a mean of the two, whose weights are the multipliers.
     """
     here, there = gradient_rule(operation), gradient_rule(operation.there)
-    (y,), _ = floats(here[0])
-    (y0,), _ = floats(there[0])
-    changes = [now - then for now, then in zip(operation.inputs, operation.there.inputs, strict=True)]
+    (y,), _ = numbers(here[0])
+    (y0,), _ = numbers(there[0])
+    pairs = zip(operation.inputs, operation.there.inputs, strict=True)
+    changes = [torch.where(now == then, 0, now - then) for now, then in pairs]  # of masks, too, which are infinite
     chosen, chosen_there = (transposed(pull, y)(changes) for pull in (here[1], there[1]))
     apart = chosen - chosen_there
-    share = torch.where(apart == 0, 1, (y - y0 - chosen_there) / torch.where(apart == 0, 1, apart))
+    # Where both have changed alike, nothing tells them apart but rounding.
+    same = apart.abs() <= 8 * torch.finfo(y.dtype).eps * (chosen.abs() + chosen_there.abs())
+    change = torch.where(y == y0, 0, y - y0)
+    share = torch.where(same, 1, (change - chosen_there) / torch.where(same, 1, apart))
 
     def pull(gradient: Tensor) -> list[Tensor]:
         parts = here[1](share * gradient), there[1]((1 - share) * gradient)

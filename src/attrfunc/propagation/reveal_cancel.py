@@ -5,21 +5,22 @@ Where they cancel, as in `relu(a - b)` with `a` and `b` both large, Rescale sees
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attrfunc.propagation.affine import WEIGHTED, affine, combined
 from attrfunc.propagation.deep_lift_rules import KINKED, RESCALE, SMOOTH
-from attrfunc.propagation.natural_rule import gradient_rule
+from attrfunc.propagation.natural_rule import gradient_rule, transposed
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.rescale import multilinear, rescale, rescale_kinked
 from attrfunc.propagation.rule_book import Rule, RuleBook
 
 __all__ = ["REVEAL_CANCEL"]
 
+Pull = Callable[[Tensor], Sequence[Tensor]]
 OwnRule = Callable[[Operation], tuple[Any, ...]]
 
 
@@ -28,30 +29,70 @@ def contributions(operation: Operation) -> tuple[Any, ...]:
 
     The contribution of an input is its weight times its change; one that has not changed counts half as either.
     """
-    if len(operation.inputs) > 1 or operation.places[0] != 0 or not isinstance(operation.leaves[1], Tensor):
+    layer = affine(operation)
+    if layer is None:
         return multilinear(operation)
     value, pull = gradient_rule(operation)
     change = operation.inputs[0] - operation.there.inputs[0]
     # 1 where the input has risen, 0 where it has fallen.
     risen = (change > 0).to(change.dtype) + (change == 0).to(change.dtype) / 2
-    bias = 2 if len(operation.leaves) > 2 and isinstance(operation.leaves[2], Tensor) else None
 
     def raising(x: Tensor) -> Tensor:
-        return _without_bias(operation, x * risen, bias, 0.0, None) + _without_bias(
-            operation, x * (1 - risen), bias, None, 0.0
-        )
+        higher, lower = layer.weight.clamp(min=0), layer.weight.clamp(max=0)
+        return layer.product(x * risen, higher) + layer.product(x * (1 - risen), lower)
 
     raised, part_pull = torch.func.vjp(raising, change)  # type: ignore[misc]
     return value, pull, operation.there.value() + raised, part_pull
 
 
-def _without_bias(operation: Operation, x: Tensor, bias: int | None, low: float | None, high: float | None) -> Tensor:
-    """The layer with its weights cut off below `low` or above `high`."""
-    leaves = list(operation.leaves)
-    leaves[1] = leaves[1].clamp(low, high)
-    if bias is not None:
-        leaves[bias] = torch.zeros_like(leaves[bias])
-    return replace(operation, leaves=leaves).value([x])
+def linear_with_parts(operation: Operation) -> tuple[Any, ...]:
+    """A sum, or a batch norm: what raises the value is the sum of what raises it in each operand.
+
+    An operand without parts, which comes as one, raises the value or lowers it.
+    """
+    value, pull = gradient_rule(operation)
+    layers = combined(operation)
+    if layers is not None:
+        # What an input contributes to the two layers may cancel.
+        made, layer = layers
+        return value, pull, *contributions(layer)[2:], made
+    if not any(part is not None for part in operation.parts):
+        return value, pull
+    return value, pull, *_raising(operation, value, pull)
+
+
+def _raising(operation: Operation, value: Tensor, pull: Pull) -> tuple[Tensor, Pull]:
+    """What raises a sum of operands with parts, and its gradient: for the operands, and then for their parts."""
+    x, x0 = operation.inputs, operation.there.inputs
+
+    def effect(moves: Sequence[Tensor]) -> Tensor:
+        """The change of the value where the inputs move."""
+        moved: Tensor = transposed(pull, value)(list(moves))
+        return moved
+
+    zeros = [torch.zeros_like(z) for z in x]
+    raised = torch.zeros_like(value)
+    chosen: list[tuple[Tensor, Tensor | None]] = []  # by operand, whether its part, and whether the rest, raises
+    for i, part in enumerate(operation.parts):
+        moves = [x[i] - x0[i]] if part is None else [part - x0[i], x[i] - part]
+        effects = [effect([*zeros[:i], move.expand_as(x[i]), *zeros[i + 1 :]]) for move in moves]
+        raises = [(one > 0).to(one.dtype) for one in effects]
+        raised = raised + sum(one * up for one, up in zip(effects, raises, strict=True))
+        chosen.append((raises[0], raises[1] if part is not None else None))
+
+    def part_pull(gradient: Tensor) -> list[Tensor]:
+        of_inputs, of_parts = [], []
+        for i, (first, second) in enumerate(chosen):
+            one = pull(gradient * first)[i]
+            if second is None:
+                of_inputs.append(one)
+            else:
+                rest = pull(gradient * second)[i]
+                of_inputs.append(rest)
+                of_parts.append(one - rest)
+        return [*of_inputs, *of_parts]
+
+    return operation.there.value() + raised, part_pull
 
 
 def _revealed(otherwise: OwnRule, kinked: bool) -> OwnRule:
@@ -90,16 +131,12 @@ def _slope(
     return torch.where(near, (slopes[0] + slopes[1]) / 2, effect / torch.where(near, 1, move))
 
 
-_WEIGHTED = [
-    f"{name}{dims}d" if dims else name
-    for name, dims in [("linear", 0), *((kind, dims) for kind in ("conv", "conv_transpose") for dims in (1, 2, 3))]
-]
-
 _RULES: dict[Any, Rule] = {
-    **dict.fromkeys(_WEIGHTED, contributions),
+    **dict.fromkeys(WEIGHTED, contributions),
+    **dict.fromkeys(("batch_norm", "add", "sub", "rsub", "neg"), linear_with_parts),
     **dict.fromkeys(SMOOTH, _revealed(rescale, kinked=False)),
     **dict.fromkeys(KINKED, _revealed(rescale_kinked, kinked=True)),
 }
 
-REVEAL_CANCEL = RESCALE | RuleBook(_RULES, parts=frozenset(["batch_norm", "add", "sub"]))
+REVEAL_CANCEL = RESCALE | RuleBook(_RULES, parts=True)
 """RevealCancel behind linear layers and convolutions, with or without batch norm; Rescale elsewhere."""

@@ -8,7 +8,7 @@ rules: A `RuleBook`, or a dictionary from operations to rules that is laid over 
 
     * a function `Operation -> (value, pull)`, where `pull` maps the gradient at the value to one for each input. It may
       tell a summand of the value apart, `Operation -> (value, pull, part, pull of the part)`: the next operation's rule
-      then finds it as `operation.part`, and its `pull` gives one gradient more, for the part.
+      then finds it among `operation.parts`, and its `pull` gives one gradient more for each part that there is.
     * `natural`: the operation's own gradient;
     * `Linear(rule)`: the same where one input alone depends on the point and the rest are parameters, else a rule.
     * `Nonlinear(rule)`: a rule whose `pull` looks at the gradient itself, at its sign say.
@@ -35,12 +35,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError, describe, near
-from attrfunc.propagation.names import Key, named_key
+from attrfunc.core.errors import ArgumentError, describe, suggestions
+from attrfunc.propagation.names import Key, known_names, named_key
 from attrfunc.propagation.operation import Operation
+from attrfunc.propagation.passive import PASSIVE
 
 __all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
 
@@ -105,13 +107,18 @@ class RuleBook:
         rules: By key; see `attrfunc.propagation.names`.
         layers: The books inside some layers, by name.
         default: The rule of operations that none is named for; without one they are errors.
-        parts: The natural operations, besides those that only rearrange, that keep a part of their first operand apart.
+        parts: Whether its rules tell parts of values apart.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
     default: Rule | None = None
-    parts: frozenset[Key] | None = None
+    parts: bool = False
+
+    def __post_init__(self) -> None:
+        """Operations in any form have one key."""
+        if not all(isinstance(key, str) for key in self.rules):
+            object.__setattr__(self, "rules", {named_key(key): rule for key, rule in self.rules.items()})
 
     def __repr__(self) -> str:
         """A short form."""
@@ -170,8 +177,43 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
     book = rules if isinstance(rules, RuleBook) else base | rules
     for name in book.layers:
         if name not in names:
-            raise ArgumentError("rules", f"rules for a layer {name!r}", "the name of a layer", near(name, names))
+            expected = "the name of a layer, for a dictionary of rules"
+            raise ArgumentError("rules", f"rules for a layer {name!r}", expected, suggestions(str(name), names))
+    if torch.compiler.is_compiling():
+        return book  # whose keys would be looked up by its tracer
+    for part in (book, *book.layers.values()):
+        for key in part.rules.keys() - base.rules.keys():
+            _require_operation(key, names)
+        for key in part.rules.keys() & PASSIVE:
+            if part.rules[key] is not natural:
+                expected = "an operation that computes something"
+                raise ArgumentError("rules", f"a rule for {key!r}, which only moves numbers around", expected, _MOVED)
     return book
 
 
 _FORMS = "For example rules={torch.nn.functional.gelu: rule}; see attrfunc.propagation.rule_book."
+
+_MOVED = "What comes back goes where the numbers came from. Give the rule to the operation before or behind it."
+
+
+def _require_operation(key: Any, names: Sequence[str]) -> None:
+    """Raise if no operation has this key."""
+    if isinstance(key, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        return
+    if isinstance(key, type) and issubclass(key, torch.autograd.Function):
+        return
+    if isinstance(key, str):
+        if "#" in key or key in known_names():
+            return
+        fix = f"For one layer give a dictionary: rules={{{key!r}: {{torch.relu: rule}}}}." if key in names else ""
+        fix = fix or suggestions(key, [*known_names(), *names])
+    elif isinstance(key, nn.Module):
+        kind = named_key(type(key))
+        operation = kind if isinstance(kind, str) else "relu"
+        fix = f"For the rule of one layer give its name: rules={{'layer': {{{operation!r}: rule}}}}."
+    elif callable(key) and not isinstance(key, type):
+        fix = "A function of your own becomes visible by af.operation: function = af.operation(function)."
+    else:
+        fix = _FORMS
+    got = f"a rule for {describe(key) if not isinstance(key, str) else repr(key)}"
+    raise ArgumentError("rules", got, "operations of torch, autograd.Functions, or what af.operation gave", fix)

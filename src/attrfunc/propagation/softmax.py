@@ -1,7 +1,9 @@
 """Softmax and its relatives under the Rescale rule, each example by itself.
 
-`softmax(x) = exp(x - log sum exp x)`: exponentials and logarithms are rescaled, the rest is linear. The slopes of
-exp and log are logarithmic means, which are stable whatever the size of the logits.
+`log softmax` has the one constraint that its exponentials add up to one, at the input and at the baseline. With `m` the
+slopes of exp between the two, logarithmic means, the constraint is `sum m (change of x - change of log sum exp x) = 0`,
+so that `log sum exp` has the multipliers `m / sum m`. They sum to one, those of a softmax to zero: what all logits have
+in common gets nothing. They are stable whatever the size of the logits.
 """
 
 from __future__ import annotations
@@ -14,50 +16,56 @@ from torch import Tensor
 
 from attrfunc.propagation.operation import Operation
 
-__all__ = ["log_softmax_rule", "logsumexp_rule", "softmax_rule"]
+__all__ = ["implicit_dim", "log_softmax_rule", "logsumexp_rule", "softmax_rule"]
 
 Ruled = tuple[Any, Callable[[Tensor], Sequence[Tensor]]]
 
 
 def softmax_rule(operation: Operation) -> Ruled:
     """The softmax."""
-    (x,), (x0,) = operation.inputs, operation.there.inputs
     dim = _dim(operation)
-    shares = _logsumexp_multipliers(x, x0, (dim,))
-    slopes = _mean_exp(torch.log_softmax(x, dim), torch.log_softmax(x0, dim))
+    slopes, shares = _multipliers(operation, (dim,))
 
     def pull(gradient: Tensor) -> list[Tensor]:
-        scaled = gradient.to(x.dtype) * slopes
-        return [scaled - shares * scaled.sum(dim, keepdim=True)]
+        scaled = gradient.to(slopes.dtype) * slopes
+        return [(scaled - shares * scaled.sum(dim, keepdim=True)).to(operation.inputs[0].dtype)]
 
     return operation.value(), pull
 
 
 def log_softmax_rule(operation: Operation) -> Ruled:
     """Its logarithm."""
-    (x,), (x0,) = operation.inputs, operation.there.inputs
     dim = _dim(operation)
-    shares = _logsumexp_multipliers(x, x0, (dim,))
-    return operation.value(), lambda gradient: [gradient - shares * gradient.sum(dim, keepdim=True)]
+    _, shares = _multipliers(operation, (dim,))
+
+    def pull(gradient: Tensor) -> list[Tensor]:
+        whole = gradient.to(shares.dtype)
+        return [(whole - shares * whole.sum(dim, keepdim=True)).to(operation.inputs[0].dtype)]
+
+    return operation.value(), pull
 
 
 def logsumexp_rule(operation: Operation) -> Ruled:
     """The logarithm of a sum of exponentials."""
-    (x,), (x0,) = operation.inputs, operation.there.inputs
+    (x,) = operation.inputs
     dim = operation.argument(1, "dim")
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
-    shares = _logsumexp_multipliers(x, x0, dims)
+    _, shares = _multipliers(operation, dims)
     kept = operation.argument(2, "keepdim", False)
     whole = (lambda g: g) if kept else lambda g: _unsqueezed(g, dims, x.dim())
-    return operation.value(), lambda gradient: [shares * whole(gradient)]
+    return operation.value(), lambda gradient: [(shares * whole(gradient)).to(x.dtype)]
 
 
-def _logsumexp_multipliers(x: Tensor, x0: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """`shares` with `sum shares (x - x0) = logsumexp(x) - logsumexp(x0)`; they need not sum to one."""
-    top = torch.maximum(x.amax(dims, keepdim=True), x0.amax(dims, keepdim=True))
-    top = torch.where(top.isfinite(), top, 0)
-    total, total0 = (torch.logsumexp(z, dims, keepdim=True) for z in (x, x0))
-    return _mean_exp(x - top, x0 - top) / _mean_exp(total - top, total0 - top)
+def _multipliers(operation: Operation, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The slopes of exp between two log softmaxes, and the multipliers of log sum exp."""
+    logs = []
+    for z in (operation.inputs[0], operation.there.inputs[0]):
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        total = torch.logsumexp(z, dims, keepdim=True)
+        logs.append(z - torch.where(total.isfinite(), total, 0))
+    slopes = _mean_exp(*logs)
+    total = slopes.sum(dims, keepdim=True)
+    return slopes, slopes / torch.where(total == 0, 1, total)
 
 
 def _mean_exp(x: Tensor, x0: Tensor) -> Tensor:
@@ -71,8 +79,12 @@ def _mean_exp(x: Tensor, x0: Tensor) -> Tensor:
 
 def _dim(operation: Operation) -> int:
     dim = operation.argument(1, "dim")
-    assert dim is not None
-    return int(dim)
+    return implicit_dim(operation.inputs[0]) if dim is None else int(dim)
+
+
+def implicit_dim(x: Tensor) -> int:
+    """The dimension that torch takes where a softmax is given none."""
+    return 0 if x.dim() in (0, 1, 3) else 1
 
 
 def _unsqueezed(value: Tensor, dims: tuple[int, ...], total: int) -> Tensor:

@@ -1,74 +1,96 @@
-"""The trail of a run: which operations came before one, and which one takes its result directly."""
+"""The trail of a run: what ran before on what depends on the point, and what made a tensor."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from attrfunc.propagation.names import Key
+from attrfunc.propagation.operation import Made, Operation
 
-__all__ = ["Call", "Trail"]
+__all__ = ["KEPT", "Constants", "Trail"]
 
+KEPT: frozenset[Key] = frozenset(
+    ["linear", "rsqrt", "pow", *(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3))]
+)
+"""The operations whose results are known again: layers that a batch norm may follow, and normalisers."""
 
-@dataclass
-class Call:
-    """One call of an operation, by its place in a run.
-
-    Attributes:
-        key: Which operation.
-        earlier: The operations of which there were calls before.
-        dim: How many dimensions the result has.
-        source: The operation right before, if its result is one of the positional arguments.
-        source_dim: How many dimensions that result has.
-        source_place: Which argument it is.
-        next: The rule of the operation right after, if its first argument is this one's result.
-        next_args: The other arguments of that, positional and by name.
-    """
-
-    key: Key
-    earlier: frozenset[Key]
-    dim: int = 0
-    source: Key | None = None
-    source_dim: int = 0
-    source_place: int = 0
-    next: Any = None
-    next_args: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+_LONGEST = 16
 
 
 class Trail:
-    """Follows the operations of a run.
+    """Follows the operations that depend on the point.
 
     Attributes:
-        call: The one that is running, or ran last.
+        earlier: Those that have run on what depends on the input.
     """
 
     def __init__(self) -> None:
-        self.call: Call | None = None
-        self._results: list[Tensor] = []  # what the last call gave, and its copies
-        self._earlier: frozenset[Key] = frozenset()
+        self.earlier: frozenset[Key] = frozenset()
+        self._results: list[tuple[Tensor, Made]] = []  # the last ones of those that are kept, and their copies
 
-    def begin(self, key: Key, rule: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """An operation is called, for which there is this rule."""
-        call, last = Call(key, self._earlier), self.call
-        if key not in self._earlier:
-            self._earlier = self._earlier | {key}
-        for place, arg in enumerate(args):
-            if last is not None and any(arg is result for result in self._results):
-                call.source, call.source_dim, call.source_place = last.key, last.dim, place
-                if place == 0:
-                    last.next, last.next_args = rule, (args[1:], kwargs)
-                break
-        self.call, self._results = call, []
+    def made(self, tensors: Sequence[Tensor]) -> tuple[Made | None, ...]:
+        """What made each of these tensors, if that is known."""
+        if not self._results:
+            return ()
+        return tuple(self._maker(tensor) for tensor in tensors)
 
-    def end(self, result: Any) -> Any:
-        """It has returned this."""
-        if isinstance(result, Tensor) and self.call is not None:
-            self.call.dim, self._results = result.dim(), [result]
-        return result
+    def add(self, operation: Operation, rule: Any, inputs: Sequence[Tensor], result: Any) -> None:
+        """An operation has given this result."""
+        self.ran(operation.key)
+        if operation.key in KEPT and isinstance(result, Tensor):
+            self._keep(result, Made(operation, rule, result.dim(), tuple(inputs), result))
 
-    def copied(self, source: Any, copy: Any) -> None:
-        """An operation that gives its operand has run."""
-        if any(source is result for result in self._results):
-            self._results.append(copy)
+    def ran(self, key: Key) -> None:
+        """An operation has run on what depends on the input."""
+        if key not in self.earlier:
+            self.earlier = self.earlier | {key}
+
+    def copied(self, source: Any, copy: Any, *, tapped: bool) -> None:
+        """An operation that gives its operand has run; `tapped`: it makes the point."""
+        made = self._maker(source)
+        if made is not None:
+            self._keep(copy, replace(made, tapped=tapped or made.tapped))
+
+    def forget(self, overwritten: Any) -> None:
+        """Tensors are overwritten: those for which this function says so."""
+        self._results = [(result, made) for result, made in self._results if not overwritten(result)]
+
+    def _keep(self, result: Tensor, made: Made) -> None:
+        self._results = [*self._results[-_LONGEST + 1 :], (result, made)]
+
+    def _maker(self, tensor: Any) -> Made | None:
+        for result, made in self._results:
+            if result is tensor:
+                return made
+        return None
+
+
+class Constants:
+    """Tensors that depend on no input: parameters, buffers, and what a model makes of these alone.
+
+    Args:
+        parameters: The identities of parameters and buffers.
+    """
+
+    def __init__(self, parameters: Set[int]) -> None:
+        self._parameters = parameters
+        # Which a compiler cannot trace, and has no use for.
+        self._made: Any = None if torch.compiler.is_compiling() else WeakTensorKeyDictionary()
+
+    def add(self, result: Any) -> None:
+        """This one depends on no input."""
+        if isinstance(result, Tensor):
+            self._made[result] = True
+
+    def all_constant(self, leaves: Sequence[Any]) -> bool:
+        """Whether none of these depends on an input."""
+        return all(self._is_constant(leaf) for leaf in leaves if isinstance(leaf, Tensor))
+
+    def _is_constant(self, leaf: Tensor) -> bool:
+        return isinstance(leaf, nn.Parameter) or id(leaf) in self._parameters or leaf in self._made

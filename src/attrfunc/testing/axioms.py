@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrfunc.core.views import Model
+from attrfunc.core.score.views import Model
 from attrfunc.testing.completeness import check_completeness
 from attrfunc.testing.implementation_invariance import check_implementation_invariance
 from attrfunc.testing.linearity import check_linearity

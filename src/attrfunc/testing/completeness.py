@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from attrfunc.core.views import Model, as_view
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.testing.trial import Method, Trial
 from attrfunc.testing.verdict import rounding
 
@@ -56,7 +56,7 @@ def check_completeness(
     """
     trial = Trial(method, x, baseline, target, args, kwargs, options)
     view = as_view(model)
-    several = view.several and not view.joint
+    several = view.place.several and not view.place.joint
     for one in view.each() if several else [model]:
         _check(trial, one, rtol)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attrfunc.core.errors import ArgumentError
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
-from attrfunc.core.views import Model, as_view
 from attrfunc.testing.trial import Method, Trial
 from attrfunc.testing.verdict import half_the_digits, require_equal
 from attrfunc.testing.wrappers import Around, Runs, derived, on_floats, rewritten

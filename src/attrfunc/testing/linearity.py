@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.views import Model, View, as_view
+from attrfunc.core.score.views import Model, View, as_view
 from attrfunc.testing.trial import Method, Trial
 from attrfunc.testing.verdict import require_equal
 from attrfunc.testing.wrappers import Around, Runs, derived, on_floats

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attrfunc.core.views import layer, neuron
+from attrfunc.core.score.views import layer, neuron
 from attrfunc.testing.trial import Method
 from attrfunc.testing.wrappers import Around
 

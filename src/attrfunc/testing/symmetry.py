@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.baseline import resolve_baseline
-from attrfunc.core.views import Model
+from attrfunc.core.score.baseline import resolve_baseline
+from attrfunc.core.score.views import Model
 from attrfunc.testing.trial import Method, Trial, require_input_view
 from attrfunc.testing.verdict import require_equal
 from attrfunc.testing.wrappers import Around, derived, on_floats

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, AttributionError
-from attrfunc.core.method import open_problem
+from attrfunc.core.score.method import open_problem
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
-from attrfunc.core.views import Model, as_view
 
 __all__ = ["Method", "Trial", "require_input_view"]
 
@@ -98,12 +98,13 @@ class Trial:
         The scores on the way tell the size of a score that happens to vanish at both ends.
         """
         view = as_view(model)
-        one = view.each()[0] if view.several and not view.joint else view
+        one = view.each()[0] if view.place.several and not view.place.joint else view
         try:
             problem = open_problem(one, self.x, self.target, self.args, self.kwargs)
-            start, end = problem.ends(self.baseline)
+            start, end = problem.endpoints(self.baseline)
+            way = end.like([_way(*pair) for pair in zip(start.leaves, end.leaves, strict=True)])
             with torch.no_grad():
-                scores = problem.scores([_way(*pair) for pair in zip(start, end, strict=True)])
+                scores = problem.scores(way)
         except AttributionError as error:
             raise error.within(check)  # noqa: B904  # the same error, now with its name
         return scores.detach()

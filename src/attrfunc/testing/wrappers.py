@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.stateless import model_root
+from attrfunc.core.model.twin import model_root
+from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
-from attrfunc.core.views import Model, as_view
 
 __all__ = ["Around", "Runs", "derived", "on_floats", "rewritten"]
 

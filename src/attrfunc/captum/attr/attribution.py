@@ -21,7 +21,7 @@ from attrfunc.captum.attr.convert import (
     side,
 )
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = [
     "Attribution",

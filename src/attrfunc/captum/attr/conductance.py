@@ -19,7 +19,7 @@ from attrfunc.captum.attr.convert import (
     side,
 )
 from attrfunc.captum.attr.neuron import Selector
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = ["InternalInfluence", "LayerConductance", "NeuronConductance"]
 

@@ -4,7 +4,7 @@ This is where the arguments that the classes share are documented.
 
 inputs: A tensor, or a tuple of tensors that is spread over the model's positional arguments.
 baselines: `None` (zeros), a number, a tensor, or a tuple of these.
-target: As in `attrfunc.core.target`.
+target: As in `attrfunc.core.score.target`.
 additional_forward_args: What the model is called with after the inputs: a tuple, or one argument of any other type.
 grad_kwargs: Options for `torch.autograd.grad`. Those that only say how to handle the graph or unused inputs are
     accepted without effect; those that would change the result are refused.
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.sites import Side
+from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import floats
 
 __all__ = [
@@ -66,13 +66,13 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
             with torch.no_grad():
                 return function(*args, **kwargs)
         except ArgumentError as error:
-            if "." in (error.function or ""):
+            if error.settled:
                 raise  # a class that this one calls has named its own argument
             own = type(args[0])
             argument = (_NAMES | getattr(own, "_names", {})).get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
             name = f"{own.__name__}.{function.__name__}"
-            raise ArgumentError(argument, error.got, error.expected, fix).within(name) from error
+            raise ArgumentError(argument, error.got, error.expected, fix).within(name, settled=True) from error
 
     return call
 

@@ -32,9 +32,9 @@ from attrfunc.captum.attr.convert import (
 )
 from attrfunc.captum.attr.gradient_shap import Samples
 from attrfunc.captum.attr.neuron import Selector
-from attrfunc.core.baseline import resolve_baseline
-from attrfunc.core.samples import distribution
-from attrfunc.core.target import Target
+from attrfunc.core.loops.samples import distribution
+from attrfunc.core.score.baseline import resolve_baseline
+from attrfunc.core.score.target import Target
 
 __all__ = [
     "DeepLift",

@@ -8,7 +8,7 @@ from typing import Any
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = ["InputXGradient", "IntegratedGradients", "Saliency"]
 

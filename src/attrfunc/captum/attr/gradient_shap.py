@@ -20,7 +20,7 @@ import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, NoFuture
 from attrfunc.captum.attr.convert import Inputs, as_args, as_baseline, as_samples, captum_call
 from attrfunc.captum.attr.neuron import Selector
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = ["GradientShap", "LayerGradientShap", "NeuronGradientShap"]
 

@@ -11,7 +11,7 @@ import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
 from attrfunc.captum.attr.convert import Inputs, as_args, captum_call, side
 from attrfunc.captum.attr.neuron import Selector
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = [
     "Deconvolution",

@@ -24,7 +24,7 @@ from attrfunc.captum.attr.convert import (
     check_grad_kwargs,
     side,
 )
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = ["LayerActivation", "LayerGradCam", "LayerGradientXActivation", "LayerIntegratedGradients"]
 

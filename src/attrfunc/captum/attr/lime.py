@@ -24,7 +24,7 @@ from attrfunc.captum.attr.lime_defaults import (
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
-from attrfunc.core.target import BatchScore, Target
+from attrfunc.core.score.target import BatchScore, Target
 from attrfunc.core.trees import batch_size, map_rows
 from attrfunc.perturbation.game import Game
 
@@ -276,7 +276,7 @@ class _Hooks:
 
     def _weights(self, coalition: Tensor, game: Game) -> list[float]:
         """One coalition's weight for each example, or for the whole batch."""
-        point = game.problem.restore([leaf[0] for leaf in game.points(coalition[None])])
+        point = game.point.restored([leaf[0] for leaf in game.points(coalition[None])])
         features = torch.zeros(1, self._count, dtype=torch.long, device=coalition.device)
         features[0, self._used] = coalition.long()
         triple = (self._inputs, point, self._kwargs)

@@ -14,7 +14,7 @@ from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
 from attrfunc.captum.attr.convert import Inputs, Layers, as_args, captum_call, only, per_example, side
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.target import Target
+from attrfunc.core.score.target import Target
 
 __all__ = ["LRP", "LayerLRP"]
 
@@ -133,5 +133,5 @@ class LayerLRP(LRP, LayerAttribution):
         view = af.layer(self.model, layers, side=side(attribute_to_layer_input))
         found = self._relevance(view, inputs, target, additional_forward_args, return_convergence_delta, verbose)
         relevance, *deltas = found if return_convergence_delta else (found,)
-        relevance = [only(part) for part in relevance] if view.several else only(relevance)
+        relevance = [only(part) for part in relevance] if view.place.several else only(relevance)
         return (relevance, *deltas) if return_convergence_delta else relevance

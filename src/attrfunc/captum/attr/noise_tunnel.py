@@ -11,7 +11,7 @@ from torch import Tensor
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Inputs, as_args, as_baseline, as_samples, captum_call
-from attrfunc.core.quadrature import positive
+from attrfunc.core.errors import positive
 from attrfunc.core.trees import batch_size
 
 __all__ = ["NoiseTunnel"]

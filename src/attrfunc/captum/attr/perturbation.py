@@ -25,9 +25,8 @@ from torch.utils import _pytree as pytree
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call
-from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.quadrature import positive
-from attrfunc.core.target import Target
+from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.score.target import Target
 
 __all__ = [
     "FeatureAblation",

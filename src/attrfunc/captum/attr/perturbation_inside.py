@@ -12,8 +12,8 @@ from attrfunc.captum.attr.attribution import LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call, only
 from attrfunc.captum.attr.neuron import Selector
 from attrfunc.captum.attr.perturbation import FeaturePermutation, Mask, PerturbationAttribution, _permute_feature
-from attrfunc.core.quadrature import positive
-from attrfunc.core.target import Target
+from attrfunc.core.errors import positive
+from attrfunc.core.score.target import Target
 
 __all__ = ["LayerFeatureAblation", "LayerFeaturePermutation", "NeuronFeatureAblation"]
 

@@ -25,7 +25,7 @@ import attrfunc as af
 from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, captum_call
 from attrfunc.captum.attr.lime import Lime
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution, WithFutures
-from attrfunc.core.target import BatchScore, Target
+from attrfunc.core.score.target import BatchScore, Target
 
 __all__ = ["KernelShap", "ShapleyValueSampling", "ShapleyValues"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.moments import Moment, with_samples
+from attrfunc.core.loops.moments import Moment, with_samples
 
 __all__ = [
     "MSE",

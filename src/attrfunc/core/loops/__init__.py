@@ -1,0 +1,1 @@
+"""Many points and samples: plans, chunks, quadrature."""

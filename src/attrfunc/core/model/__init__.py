@@ -1,0 +1,1 @@
+"""The stateless call: twins, edits at sites, and two engines for gradients."""

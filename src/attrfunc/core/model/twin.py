@@ -1,0 +1,310 @@
+"""The stateless call: a twin of the user's model that shares its tensors and nothing else.
+
+A twin is what `copy.deepcopy` would make, with tensors that are shared and only read: whatever forward writes
+(attributes, containers, buffers, hooks of its own, weights in place) lands on the twin, and is put back before the next
+evaluation. The user's model is never written to.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+
+from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
+from attrfunc.core.model.copier import Clones, Copier, is_simple, may_write, original
+from attrfunc.core.model.engines import wrapped
+from attrfunc.core.model.guard import Guard, Written, address
+
+# Models that wrote nothing when they were watched: to look at every operation takes a tenth of a small network's time.
+_HARMLESS: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+
+__all__ = ["Twin", "model_root", "named_modules", "replaced", "unsettled"]
+
+
+def model_root(model: Callable[..., Any]) -> nn.Module | None:
+    """The module behind `model`: itself, or the owner of a bound method; None for any other callable."""
+    owner = getattr(model, "__self__", model) if isinstance(model, types.MethodType) else model
+    opaque = isinstance(owner, torch.jit.ScriptModule)
+    return owner if isinstance(owner, nn.Module) and not opaque else None
+
+
+def named_modules(model: Callable[..., Any]) -> dict[str, nn.Module]:
+    """The modules behind `model` by all of their names: a shared one has several."""
+    root = model_root(model)
+    return dict(root.named_modules(remove_duplicate=False)) if root is not None else {}
+
+
+def replaced(model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
+    """The name of each replacement, the model's own tensor, and what is to be used in its place.
+
+    Args:
+        model: The model.
+        tensors: Replacements by name.
+
+    Raises:
+        ArgumentError: If the model has no tensor of that name and shape.
+    """
+    root = model_root(model)
+    if root is None:
+        raise ArgumentError("model", describe(model), "a module, whose tensors have names", "Bind the module itself.")
+    slots = {**dict(root.named_parameters(remove_duplicate=False)), **dict(root.named_buffers(remove_duplicate=False))}
+    found = []
+    for name, tensor in tensors.items():
+        if name not in slots:
+            expected = "names of the model's parameters and buffers"
+            raise ArgumentError("tensors", f"the name {name!r}", expected, suggestions(name, slots))
+        if not isinstance(tensor, Tensor) or tensor.shape != slots[name].shape:
+            raise ArgumentError(
+                "tensors",
+                f"{describe(tensor)} for {name!r}",
+                f"a tensor of the model's shape {tuple(slots[name].shape)}",
+                "What stack_module_state has stacked is mapped over: torch.vmap(lambda state: ...)(state).",
+            )
+        found.append((name, slots[name], tensor))
+    return found
+
+
+class Twin:
+    """A callable that computes what `model` computes, on copies of its parts, from the same state at every call.
+
+    Args:
+        model: A module, a bound method of a module, or any other callable. The tensors of a module are detached: no
+            graph to the parameters is built. Those that a plain callable closes over are not, since the caller may be
+            training them.
+        tensors: Parameters and buffers to use in place of the model's own, by name. Every slot that holds one physical
+            tensor (tied weights) gets the same replacement.
+
+    Attributes:
+        modules: The twin of each of the model's modules.
+        writes_arguments: Whether forward writes into what it is called with, as far as has been seen.
+        detached: Whether no tensor in it requires a gradient.
+        simple: Whether it is made of torch's own modules alone, which keep nothing.
+        may_skip: Whether it may have layers with a fast path for inference.
+        verified: Sites that are known to be reached once in each run.
+    """
+
+    def __init__(self, model: Callable[..., Any], tensors: Mapping[str, Tensor] | None = None) -> None:
+        root = model_root(model)
+        self._model, self.detached = model, root is not None
+        self._bound: dict[int, Tensor] = {}  # by the identity of the model's own
+        self._replaced: dict[int, str] = {}  # by where it lies
+        self._volatile: set[int] = set()  # where the tensors lie that forward writes
+        self._arguments: set[int] = set()
+        self.writes_arguments = False
+        if tensors:
+            self._replace(model, tensors)
+        self._shared = dict(self._bound)
+        self.verified: set[Any] = set()
+        self.may_skip = True
+        self.modules: dict[nn.Module, nn.Module] = {}
+        self.simple = self._unwatched = True
+        if torch.compiler.is_compiling():
+            self._call = _Traced(self._tensor, self.modules).rebound(model)
+            return
+        self._model = original(model)
+        parts = list(root.modules()) if root is not None else []
+        # What torch's own modules do is known: they keep nothing, and write nothing but what they give.
+        self.simple = root is not None and all(map(is_simple, parts))
+        training = [part for part in parts if part.training and not isinstance(part, torch.jit.ScriptModule)]
+        self._volatile = {address(slot) for part in training for slot in part._buffers.values() if slot is not None}
+        self._build()
+        # Their inference fast path has no gradient; what a plain callable runs is not known.
+        fast = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+        self.may_skip = not self.modules or any(isinstance(module, fast) for module in self.modules)
+        # Scripted code does not run under every mode that looks below it.
+        self._unwatched = self._copier.scripted or (not self._replaced and (self.simple or self._is_harmless()))
+
+    def _build(self) -> None:
+        """Copy the model, with tensors that forward writes copied, too."""
+        self._shared, self._clones, self._read_only = dict(self._bound), Clones(), set[int]()
+        self._copier = Copier(self._tensor, journal=not self.simple)
+        self.modules = self._copier.modules
+        self._call = self._copier(self._model)
+        self._fresh = True
+
+    def restore(self) -> None:
+        """Put back the state that the model has, whatever an evaluation has left."""
+        if torch.compiler.is_compiling() or self._fresh:
+            self._fresh = self.simple
+        elif self._volatile or self._copier.opaque:
+            self._build()
+            self._fresh = False
+        else:
+            self._copier.restore()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model from its own state."""
+        while True:
+            self.restore()
+            try:
+                copied_args, copied_kwargs = self.copied((args, kwargs))
+                return self.run(copied_args, copied_kwargs)
+            except Written:  # it starts anew, with a copy of what it was about to write into
+                continue
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the model, in the state that `restore` has put back.
+
+        Args:
+            args: Its positional arguments, as `copied` gives them.
+            kwargs: Its keyword arguments.
+
+        Raises:
+            Written: If it is about to write into a tensor of the user's, once for each: restore it and call again.
+            ModelError: If it reads a tensor that was replaced.
+        """
+        if self._unwatched:
+            return self._call(*args, **kwargs)
+        protected = self._read_only | (set() if self.writes_arguments else self._arguments)
+        try:
+            with Guard(protected - {0}, self._replaced):
+                output = self._call(*args, **kwargs)
+        except Written as written:
+            if written.address in self._arguments:
+                self.writes_arguments = True
+            if written.address in self._read_only:
+                self._volatile.add(written.address)
+                self._fresh = False
+            raise
+        owner = getattr(self._model, "__self__", self._model)
+        if isinstance(owner, nn.Module) and not (self._volatile or self.writes_arguments or self._replaced):
+            _HARMLESS[owner] = self._known_by()
+        return output
+
+    def _is_harmless(self) -> bool:
+        """Whether this model wrote nothing when it was watched, and its classes do not look as if they would."""
+        owner = getattr(self._model, "__self__", self._model)
+        if not isinstance(owner, nn.Module) or _HARMLESS.get(owner) != self._known_by():
+            return False
+        kinds: set[Any] = {type(module) for module in self.modules}
+        return not any(map(may_write, kinds))
+
+    def _known_by(self) -> tuple[Any, ...]:
+        return (getattr(self._model, "__name__", ""), torch.is_grad_enabled(), *self._copier.seen)
+
+    def copied(self, values: Any) -> Any:
+        """Arguments that may be written into: containers and objects are copied, and tensors where need be."""
+        if torch.compiler.is_compiling() or not any(values):
+            return values
+        clones, every = Clones(), self.writes_arguments
+        self._arguments = set()
+
+        def tensor(value: Tensor) -> Tensor:
+            self._arguments.add(address(value))
+            return clones(value) if every or value.is_inference() else value
+
+        return Copier(tensor)(values)
+
+    def trained(self) -> Iterable[Tensor]:
+        """The tensors of the user's that may require a gradient."""
+        names = getattr(getattr(self._model, "__code__", None), "co_names", ())
+        found = [getattr(self._model, "__globals__", {}).get(name) for name in names]
+        reached = (p for module in found if isinstance(module, nn.Module) for p in module.parameters())
+        return () if self.detached else (*self._shared.values(), *reached)
+
+    def _replace(self, model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> None:
+        found = replaced(model, tensors)
+        self._bound = {id(slot): tensor for _, slot, tensor in found}
+        if torch.compiler.is_compiling():
+            return
+        # What is mapped or differentiated may wrap the very tensor that it stands for.
+        own = {address(tensor) for _, _, tensor in found}
+        self._replaced = {address(slot): name for name, slot, _ in found if address(slot) not in own | {0}}
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        known = self._shared.get(id(tensor))
+        if known is None:
+            if isinstance(tensor, UninitializedTensorMixin):
+                raise ModelError(
+                    "the model has parameters without a shape yet. Run it once on an example, then attribute."
+                )
+            known = tensor
+            if not torch.compiler.is_compiling():
+                place = address(tensor)
+                if place and place in self._volatile:
+                    known = self._clones(tensor)
+                else:
+                    self._read_only.add(place)
+            known = self._shared[id(tensor)] = _detached(tensor, known) if self.detached else known
+        return known
+
+
+def _detached(tensor: Tensor, value: Tensor) -> Tensor:
+    """A value of a tensor, without its graph, and a parameter where that is one."""
+    plain = value.detach()
+    if not isinstance(tensor, nn.Parameter) or torch.compiler.is_compiling() or wrapped(tensor):
+        return plain
+    parameter = nn.Parameter(plain, requires_grad=False)
+    if tensor.__dict__:
+        parameter.__dict__.update(tensor.__dict__)  # what libraries of quantised weights keep there
+    return parameter
+
+
+class _Traced:
+    """What a compiler can follow of the copying: modules, their methods, and partials of these."""
+
+    def __init__(self, tensor: Callable[[Tensor], Tensor], modules: dict[nn.Module, nn.Module]) -> None:
+        self._tensor, self._modules = tensor, modules
+        self._bound: list[tuple[nn.Module, str]] = []
+
+    def rebound(self, model: Any) -> Any:
+        """The model, of copies."""
+        root = model_root(model)
+        if root is not None:
+            self._copied(root)
+            for twin, name in self._bound:
+                twin.__dict__[name] = self._of_twins(twin.__dict__[name])
+        return self._of_twins(model)
+
+    def _copied(self, module: nn.Module) -> nn.Module:
+        if module in self._modules:
+            return self._modules[module]
+        twin = self._modules[module] = module.__class__.__new__(module.__class__)
+        state = dict(module.__dict__)
+        state["_parameters"] = self._tensors(module._parameters)
+        state["_buffers"] = self._tensors(module._buffers, clone=module.training)
+        state["_modules"] = {n: None if child is None else self._copied(child) for n, child in module._modules.items()}
+        for hooks in ("_forward_hooks", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
+            if hooks in state:
+                state[hooks] = state[hooks].copy()
+        state["_compiled_call_impl"] = None
+        twin.__dict__.update(state)
+        own = state.keys() - _MODULE_STATE
+        self._bound += [(twin, name) for name in own if isinstance(state[name], types.MethodType | functools.partial)]
+        return twin
+
+    def _tensors(self, table: Mapping[str, Tensor | None], clone: bool = False) -> dict[str, Tensor | None]:
+        found = {name: None if slot is None else self._tensor(slot) for name, slot in table.items()}
+        return {n: slot.clone() if clone and slot is not None else slot for n, slot in found.items()}
+
+    def _of_twins(self, value: Any) -> Any:
+        if isinstance(value, nn.Module):
+            return self._modules.get(value, value)
+        if isinstance(value, types.MethodType):
+            return types.MethodType(value.__func__, self._of_twins(value.__self__))
+        if isinstance(value, functools.partial):
+            args = (self._of_twins(arg) for arg in value.args)
+            return functools.partial(self._of_twins(value.func), *args, **value.keywords)
+        return value
+
+
+def unsettled(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """The modules that, in training mode, make a score random or dependent on the batch."""
+    return [module for module in modules if getattr(module, "training", False) and _is_unsettled(module)]
+
+
+def _is_unsettled(module: nn.Module) -> bool:
+    rate = getattr(module, "p", getattr(module, "dropout", 0.0))
+    random = isinstance(module, nn.modules.dropout._DropoutNd | nn.RNNBase | nn.MultiheadAttention)
+    batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return batch or (random and isinstance(rate, float) and rate > 0)
+
+
+_MODULE_STATE = nn.Module().__dict__.keys()

@@ -1,0 +1,1 @@
+"""What is explained: targets, baselines, and the score as a function of a point."""

@@ -1,0 +1,171 @@
+"""What every public method does first: open the view, and name the method in errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Concatenate, ParamSpec
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
+from attrfunc.core.model.engines import diagnose, functional, transformed
+from attrfunc.core.model.twin import Twin, named_modules, unsettled
+from attrfunc.core.score.inputs import Inputs
+from attrfunc.core.score.misfit import misfit
+from attrfunc.core.score.problem import Plan, Problem
+from attrfunc.core.score.target import BatchScore, canonical
+from attrfunc.core.score.views import Model, View, as_view
+from attrfunc.core.trees import batch_size
+
+__all__ = ["each_layer", "method", "named", "open_problem"]
+
+P = ParamSpec("P")
+
+
+def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatenate[Model, P], Any]:
+    """Make a function of an opened view a public method.
+
+    Every error and warning that comes out names the method.
+
+    Args:
+        function: The algorithm; it receives the model as a `View`.
+
+    Returns:
+        The public method.
+    """
+    apart = getattr(function, "_each_layer", False)
+
+    @functools.wraps(function)
+    def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            view = as_view(model)
+            view = replace(view, method=view.method or function.__name__)
+            if apart and view.place.several and not view.place.joint:
+                return [function(one, *args, **kwargs) for one in view.each()]
+            return function(view, *args, **kwargs)
+        except AttributionError as error:
+            raise error.within(function.__name__)  # noqa: B904  # the same error, now with its name
+        except (RuntimeError, TypeError) as error:
+            told = diagnose(error) or misfit(error, view.model, args[0] if args else None)
+            if told is None:
+                raise
+            raise told.within(function.__name__) from error
+
+    return call
+
+
+def named(name: str, function: Callable[P, Any]) -> Callable[P, Any]:
+    """Let every error that comes out of a function name it.
+
+    Args:
+        name: What its users call it.
+        function: The function.
+
+    Returns:
+        The function under this name.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AttributionError as error:
+            raise error.within(name)  # noqa: B904  # the same error, now with its name
+
+    call.__name__ = name
+    return call
+
+
+def each_layer(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatenate[Model, P], Any]:
+    """Let a method of one point, that `method` makes of this, take a list of layers: the list of what each gives."""
+    function._each_layer = True  # type: ignore[attr-defined]
+    return function
+
+
+def open_problem(
+    model: Model,
+    x: Any,
+    target: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    *,
+    differentiate: bool = True,
+) -> Problem:
+    """Open a view on an input.
+
+    Args:
+        model: The view.
+        x: The input.
+        target: The target, in any of its forms.
+        args: Further positional arguments of the model.
+        kwargs: Keyword arguments of the model.
+        differentiate: Whether the method takes gradients. One that does not takes inputs and scores of integers too,
+            and scores of whole batches.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ArgumentError: If the input, the target or the view cannot be right.
+    """
+    view = replace(as_view(model), differentiated=differentiate)
+    rows = batch_size(x)
+    if view.output is None:
+        index = canonical(target, rows)
+    elif target is not None:
+        raise ArgumentError("target", describe(target), "None, since the neuron's selector is the target", "Drop it.")
+    else:
+        index = canonical(view.output[1], rows, "selector")
+    if differentiate and isinstance(index, BatchScore):
+        raise ArgumentError(
+            "selector" if view.output else "target",
+            "a batch_score",
+            "a score for each example",
+            "Scores of whole batches are for methods that do not differentiate, such as feature_ablation.",
+        )
+    if isinstance(args, Tensor | str | bytes) or not isinstance(args, Sequence):
+        raise ArgumentError(
+            "args", describe(args), "a tuple of further arguments", "Pass args=(value,) for a single one."
+        )
+    for leaf in pytree.tree_leaves(x) if differentiate and not view.sites else ():
+        if not leaf.is_floating_point():
+            raise ArgumentError(
+                "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)
+            )
+    twin = Twin(view.model, view.tensors)
+    _warn_of_training(view, twin)
+    tensors = (x, tuple(args), dict(kwargs or {}), index, dict(view.tensors or {}))
+    seen = transformed(tensors)
+    plan = Plan(plain_attention=seen and (functional() or torch.is_grad_enabled()))
+    return Problem(view, Inputs.of(x, args, kwargs, index), twin, plan, closed=twin.detached and not seen)
+
+
+def _warn_of_training(view: View, twin: Twin) -> None:
+    culprits = unsettled(twin.modules)
+    if culprits:
+        names = ", ".join(_name(view, module) for module in culprits[:3])
+        more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
+        warn(
+            f"{view.method}: the model is in training mode ({names}{more}), so its scores are random or depend on the "
+            "batch. Call model.eval() first."
+        )
+
+
+def _name(view: View, module: nn.Module) -> str:
+    names = {part: name for name, part in named_modules(view.model).items()}
+    return f"{type(module).__name__} {names.get(module, '')!r}"
+
+
+def _embedding_hint(view: View) -> str:
+    parts = named_modules(view.model).items()
+    names = [repr(name) for name, part in parts if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
+    if not names:
+        return (
+            "Pass x.float() if they are quantities. If they are identifiers, attribute to the embedding layer, "
+            "af.layer(model, embedding), or take a method without gradients, such as feature_ablation."
+        )
+    return f"Attribute to the model's embedding layer (it has {', '.join(names)}): af.layer(model, {names[0]})."
