@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.model.sites import Edit, Given, Site
@@ -119,8 +116,3 @@ class Reading:
         sites = self._place.sites
         names = [site.name for site in sites]
         return Point.of_layers([self._values[number] for number in range(len(sites))], names, self._place.several)
-
-
-def tensors_at(point: Point, number: int) -> Sequence[Tensor]:
-    """The tensors of one place."""
-    return point.leaves[point.parts[number].places]
