@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from attrfunc.core.errors import AttributionError
 from attrfunc.core.model.engines import wrapped
-from attrfunc.core.model.guard import address
+from attrfunc.core.model.guard import Below, address
 from attrfunc.core.model.sites import Site
 from attrfunc.core.score.problem import Problem
 
@@ -76,7 +75,7 @@ def _is_plain(module: nn.Linear) -> bool:
     return type(module) is nn.Linear and not changed
 
 
-class _Readers(TorchDispatchMode):
+class _Readers(Below):
     """Watches, below all wrappers, which operations read the input's values.
 
     A view of the input, and a copy, are linear and read nothing. If one product with a layer's weight is all that reads
@@ -94,10 +93,6 @@ class _Readers(TorchDispatchMode):
         self.count = 0
         self.storages: list[int] = []
         self.reads: Counter[int] = Counter()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as in the guard
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from attrfunc.core.model.guard import Below
 
 __all__ = ["Meter"]
 
@@ -17,7 +18,7 @@ __all__ = ["Meter"]
 BOTH_PASSES = 2.3
 
 
-class Meter(TorchDispatchMode):
+class Meter(Below):
     """Counts the bytes of the results of all operations.
 
     Attributes:
@@ -59,10 +60,6 @@ class Meter(TorchDispatchMode):
     def fused_attention(self) -> bool:
         """Whether fused attention lies behind the layer."""
         return any(_is_attention(name) for name in self._behind)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # it would wrap each call; a compiler never runs under this mode
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None

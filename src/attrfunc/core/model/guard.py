@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attrfunc.core.errors import ModelError
 
-__all__ = ["Guard", "Written", "address"]
+__all__ = ["Below", "Guard", "Written", "address"]
 
 
 class Written(BaseException):
@@ -29,7 +29,15 @@ class Written(BaseException):
         self.address = address
 
 
-class Guard(TorchDispatchMode):
+class Below(TorchDispatchMode):
+    """A mode that looks at operations below all wrappers; a compiler never runs under it."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would wrap each call, to keep the compiler out
+
+
+class Guard(Below):
     """Looks at every operation before it runs, below all wrappers.
 
     Args:
@@ -40,10 +48,6 @@ class Guard(TorchDispatchMode):
     def __init__(self, protected: Set[int], replaced: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._protected, self._replaced = protected, replaced
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # it would wrap each call; a compiler never runs under this mode
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None

@@ -81,10 +81,6 @@ class Point:
         """The part that a tensor belongs to."""
         return next(part for part in self.parts if number < part.places.stop)
 
-    def detached(self) -> Point:
-        """The same without a graph."""
-        return self.like([leaf.detach() for leaf in self.leaves])
-
     @staticmethod
     def stacked(points: Sequence[Point]) -> Point:
         """Several points as one, `(K, *point)`."""
