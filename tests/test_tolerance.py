@@ -63,6 +63,31 @@ def test_a_bypassed_layer_stops_when_more_points_change_nothing(net, x):
     torch.testing.assert_close(found, af.conductance(net, x, layer="block", target=1, n_steps=200), rtol=0, atol=1e-5)
 
 
+def test_each_example_gets_the_points_that_it_needs_and_none_twice(net, x):
+    points = []
+
+    def watched(inputs):
+        points.extend(map(tuple, inputs.tolist()))
+        return net(inputs * 1)  # so that no leading linear layer is left out
+
+    spent = []
+    for i in range(len(x)):
+        points.clear()
+        af.ig(watched, x[i : i + 1], target=1, tolerance=1e-6)
+        del points[:4]  # which tell how the points are best evaluated
+        assert len(points) == len(set(points))
+        spent.append(len(points) - 2)  # the score at both ends
+    assert set(spent) <= {7, 15, 31, 63, 127}
+    assert spent[0] < spent[-1]
+    points.clear()
+    together = af.ig(watched, x, target=1, tolerance=1e-6)
+    del points[: 2 * len(x) + 3]  # the batch, three of its examples, and the search for a leading linear layer
+    assert len(points) == len(set(points)) + len(x) - 1  # they share a baseline
+    assert len(points) - 2 * len(x) == sum(spent)
+    apart = [af.ig(net, x[i : i + 1], target=1, tolerance=1e-6) for i in range(len(x))]
+    torch.testing.assert_close(together, torch.cat(apart))
+
+
 @pytest.mark.parametrize("chunk_size", [1, 2, 7, 1000])
 def test_chunks_do_not_matter(chunk_size, net, x):
     for method, options in ((af.ig, {}), (af.conductance, {"layer": "block"})):
@@ -152,6 +177,9 @@ def test_other_bad_arguments(net, x):
     view = af.layer(lambda x: (positions(torch.arange(5)) * x[..., None]).sum((1, 2)), positions)
     with pytest.raises(af.ArgumentError, match=r"`tolerance`.*dimension 0.*Pass n_steps"):
         af.ig(view, x[:3], tolerance=1e-3)
+    torch.compiler.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported):  # which does not show the ArgumentError's text
+        torch.compile(lambda x: af.ig(net, x, target=1, tolerance=1e-3), backend="eager", fullgraph=True)(x)
 
 
 def test_an_easy_example_raises_no_warning(net, x):

@@ -1,5 +1,7 @@
 """What rules do not see, or may not trust: scripts, transforms inside models, opened operations, bad rules."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -157,3 +159,9 @@ def test_rules_for_nothing_are_refused(key, message):
             method(body(), X, target=0, rules={key: doubled})
     with pytest.raises(af.ArgumentError, match="expected the name of a layer"):
         af.lrp(body(), X, target=0, rules={key if key != "0" else "7": {"relu": doubled}})
+
+
+def test_errors_name_what_is_unseen():
+    script = torch.jit.trace(lambda z: z * z, X)
+    with pytest.raises(af.ModelError, match=re.escape("runs after 'tanh' and before 'sinh'")):
+        af.deep_lift(lambda x: torch.sinh(script(torch.tanh(x))).sum(1), X)

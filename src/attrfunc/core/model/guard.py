@@ -54,10 +54,10 @@ class Guard(Below):
     ) -> Any:
         """Run the operation, if it may."""
         kwargs = kwargs or {}
-        # What looks at tensors here is no operation of the model's: a mode that sees those may be on in scripted code.
+        # Nothing here is a call of the model's: a mode that sees its calls may be on, where scripted code runs.
         with torch._C.DisableTorchFunction():
             self._look(func, args, kwargs)
-        return func(*args, **kwargs)
+            return func(*args, **kwargs)
 
     def _look(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
         for place, name in _written(func):
