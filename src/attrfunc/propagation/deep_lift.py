@@ -104,10 +104,13 @@ def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor,
     parts = [part.to(wide).reshape(len(high), -1) for part in attributions]
     low, high = low.detach(), high.detach()
     found, change, eps = sum(part.sum(1) for part in parts), (high - low).to(wide), torch.finfo(high.dtype).eps
-    gap = (found - change).detach()
+    # A target that does not exist has no number where a transform hides it, and nothing to be complete.
+    unknown = change.isnan()
+    gap = torch.where(unknown, 0, found - change).detach()
     scale = sum(part.abs().sum(1) for part in parts) + change.abs()
     # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
     allowed = eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())
+    allowed = torch.where(unknown, 0, allowed)
     excess = worst(gap.abs() - allowed)
     if all(value <= 0 for value in excess):
         return
@@ -117,7 +120,8 @@ def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor,
             "root or a logarithm at 0, say). Choose another baseline, or give the operation a rule."
         )
     hidden = wrapped(gap)
-    if apart and not hidden and bool(gap.sum().abs() <= allowed.sum()) and planned(problem).plan.fixed:
+    total = worst((gap.sum().abs() - allowed.sum())[None])
+    if apart and max(total) <= 0 and planned(problem).plan.fixed:
         return  # the scores depend on each other, and their sum is complete
     number = excess.index(max(excess))
     amounts = "" if hidden else f" {-float(gap[number]):.3g} of the score's change of {float(change[number]):.3g}"

@@ -107,8 +107,11 @@ class _Trial:
     def _one_by_one(self) -> dict[str, bool]:
         """The same where a model need not take more than one example."""
         rows = self._problem.inputs.rows
-        with self.meter:
-            _, point = self._seen(self._problem.at(slice(rows - 1, rows)), self.meter)
+        try:
+            with self.meter:
+                _, point = self._seen(self._problem.at(slice(rows - 1, rows)), self.meter)
+        except Exception:  # whatever a model makes of one example; the whole batch raises what is the caller's
+            return self._as_it_is(*self._seen(self._problem))
         try:
             scores, points = self._seen(self._problem)
         except Exception:  # it does not take more
@@ -140,8 +143,9 @@ class _Trial:
                 x = pytree.tree_map(lambda leaf, changed=changed: _changed(leaf, changed), problem.inputs.x)
                 moved, _ = self._seen(replace(problem, inputs=replace(problem.inputs, x=x)))
                 self.is_coupled = self.is_coupled or not _close(scores[~changed], moved[~changed], scores)
-        except Exception:  # what it makes of a changed example is not the caller's error
-            self.is_coupled = True
+        except Exception:  # what it makes of a changed example is not the caller's error, and tells nothing
+            self._seen(problem)  # but what it makes of the caller's batch is
+            return {"apart": False, "fixed": True}
         return {"apart": _examples_first(point, rows) and not self.is_coupled, "fixed": True}
 
     def _pair(self) -> Problem:

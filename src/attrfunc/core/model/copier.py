@@ -251,6 +251,9 @@ def _container(copier: Copier, value: Any) -> Any:
         made.update({key: copier(item) for key, item in value.items()})
     elif isinstance(value, list):
         made[:] = [copier(item) for item in value]
+    elif isinstance(value, set):
+        made.clear()
+        made.update(copier(item) for item in value)
     copier.keeps(made)
     return made
 

@@ -335,6 +335,12 @@ def diagnose(error: Exception) -> ModelError | None:
             f"the model calls requires_grad_(){where}, which the transforms of torch.func do not allow. Attribute "
             "outside of them (no vmap, jacrev or grad around the call), or remove the call."
         )
+    if "data pointer of Tensor that doesn't have storage" in message:
+        return ModelError(
+            f"the model reads the numbers of a tensor{where} (numpy(), data_ptr()), which has no gradient and which "
+            "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, such "
+            "as feature_ablation."
+        )
     if "Inference tensors" in message:
         return ModelError(
             f"the model reads tensors made under torch.inference_mode{where}, which cannot take part in a gradient. "
