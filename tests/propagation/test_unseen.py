@@ -1,6 +1,7 @@
 """What rules do not see, or may not trust: scripts, transforms inside models, opened operations, bad rules."""
 
 import re
+import threading
 
 import pytest
 import torch
@@ -75,6 +76,18 @@ def test_compiled_parts_run_as_they_are_written(method):
     net = body()
     compiled = torch.compile(net, backend="eager")
     torch.testing.assert_close(method(lambda x: compiled(x)[:, 0], X), method(lambda x: net(x)[:, 0], X))
+
+
+def test_threads_leave_the_compiler_on():
+    """What a method sets for its own runs is not left behind for the process."""
+    net = body()
+    torch.compile(net, backend="eager")(X)
+    threads = [threading.Thread(target=lambda: [af.lrp(net, X, target=0) for _ in range(10)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch._dynamo.eval_frame._stance.stance == "default"
 
 
 def test_an_opened_operation_that_computes_something_else_is_refused(monkeypatch):

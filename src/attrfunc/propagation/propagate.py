@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -143,18 +142,11 @@ def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]
         # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
         parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
-        with _followed(places, running), _as_written(), make(running, parameters):
+        with _followed(places, running), make(running, parameters):
             yield
 
     opens = isinstance(book.find("scaled_dot_product_attention"), Opened)
     return problem.under(mode, opens_attention=opens)
-
-
-def _as_written() -> Any:
-    """Compiled parts of a model run as they are written, where modes see them."""
-    if "torch._dynamo" not in sys.modules or torch.compiler.is_compiling():
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
 
 
 def _twins(problem: Problem) -> Sequence[tuple[str, nn.Module]]:

@@ -338,8 +338,8 @@ def diagnose(error: Exception) -> ModelError | None:
     if "data pointer of Tensor that doesn't have storage" in message:
         return ModelError(
             f"the model reads the numbers of a tensor{where} (numpy(), data_ptr()), which has no gradient and which "
-            "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, such "
-            "as feature_ablation."
+            "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
+            "such as feature_ablation."
         )
     if "Inference tensors" in message:
         return ModelError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,11 +31,22 @@ class Written(BaseException):
 
 
 class Below(TorchDispatchMode):
-    """A mode that looks at operations below all wrappers; a compiler never runs under it."""
+    """A mode that looks at operations below all wrappers, and that no compiler looks into."""
+
+    def __new__(cls, *_: Any) -> Self:
+        """A mode of the class as it is, or, where a compiler is loaded, of one that is closed to it."""
+        kind: Any = cls
+        return object.__new__(_closed(kind) if "torch._dynamo" in sys.modules else kind)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would wrap each call, to keep the compiler out
+        return False  # to close a class imports the compiler, which takes seconds, and slows each call
+
+
+@functools.cache
+def _closed(kind: Any) -> Any:
+    closed = {"__torch_dispatch__": kind.__torch_dispatch__, "_should_skip_dynamo": classmethod(lambda cls: True)}
+    return type(kind.__name__, (kind,), closed)
 
 
 class Guard(Below):
