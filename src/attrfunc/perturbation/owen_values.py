@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.loops.progress import Progress
+from attrfunc.core.model.visible import at_trace_time
 from attrfunc.core.score.baseline import Baseline
 from attrfunc.core.score.method import each_layer, method
 from attrfunc.core.score.target import Target
@@ -86,6 +87,12 @@ def owen_values(
 def _members(coalitions: Sequence[int], players: int) -> Tensor:
     """Coalitions `(K, n)` from their bits, of which the first player has the first."""
     length = (players + 7) // 8
-    data = torch.tensor([list(one.to_bytes(length)) for one in coalitions], dtype=torch.uint8)
+    data = torch.tensor(_bytes(coalitions, length), dtype=torch.uint8)
     bits = data[:, :, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1
     return bits.flatten(1)[:, 8 * length - players :].bool()
+
+
+@at_trace_time  # a compiler knows no bytes
+def _bytes(numbers: Sequence[int], length: int) -> list[list[int]]:
+    """The bytes of numbers, the highest first."""
+    return [list(one.to_bytes(length)) for one in numbers]
