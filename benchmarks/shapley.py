@@ -84,7 +84,7 @@ def trained_here() -> dict[str, list[Game]]:
         nn.Flatten(), nn.Linear(256, 10),
     )  # fmt: skip
     found["CNN, 16 patches"] = explained(
-        trained(net, inputs, labels, 3e-3), inputs, labels, af.grid_mask(inputs, (1, 2, 2))
+        trained(net, inputs, labels, 3e-3), inputs, labels, af.masks.grid_mask(inputs, (1, 2, 2))
     )
     return found
 

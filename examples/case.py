@@ -83,7 +83,7 @@ class Case:
     @cached_property
     def patches(self) -> Tensor:
         """The number of each pixel's patch, `(1, 1, H, W)`."""
-        return af.superpixels(self.x, n_segments=PATCHES)
+        return af.masks.superpixels(self.x, n_segments=PATCHES)
 
     @property
     def compared(self) -> dict[str, Any]:

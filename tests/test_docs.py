@@ -24,9 +24,11 @@ def test_docstrings(name):
     assert result.failed == 0
 
 
-def test_every_public_function_has_a_running_example():
-    functions = [name for name in af.__all__ if callable(getattr(af, name)) and name[0].islower()]
-    assert not [name for name in functions if ">>>" not in getattr(af, name).__doc__]
+@pytest.mark.parametrize("space", [af, af.masks, af.surrogates], ids=lambda space: space.__name__)
+def test_every_public_function_has_a_running_example(space):
+    functions = [name for name in space.__all__ if callable(getattr(space, name)) and name[0].islower()]
+    assert functions
+    assert not [name for name in functions if ">>>" not in getattr(space, name).__doc__]
 
 
 def test_readme():

@@ -26,7 +26,7 @@ def lime(cell: Cell) -> Method:
     """Least squares with the exponential kernel of the cosine between inputs, Captum's default."""
 
     def design(task: Task) -> tuple[Tensor, Tensor]:
-        mask = af.grid_mask(task.x, cell)
+        mask = af.masks.grid_mask(task.x, cell)
         groups = int(mask.max()) + 1
         shape = max(task.count, FEWEST * groups), groups
         coalitions = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -40,8 +40,8 @@ def lime(cell: Cell) -> Method:
             target=task.target,
             feature_mask=mask,
             sampling=lambda *_: coalitions,
-            similarity=af.exponential_kernel(width=1.0, space="input"),
-            linear_model=af.least_squares(),
+            similarity=af.surrogates.exponential_kernel(width=1.0, space="input"),
+            linear_model=af.surrogates.least_squares(),
         )
 
     def captum(task: Task, rows: int | None) -> Tensor:

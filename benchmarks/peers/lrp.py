@@ -43,11 +43,11 @@ def by_zennit(composite: Callable[[], Any]) -> Callable[[Task, int | None], Tens
     return run
 
 
-def by_rules(rules: af.RuleBook) -> Callable[[Task], Tensor]:
+def by_rules(rules: af.rules.RuleBook) -> Callable[[Task], Tensor]:
     return lambda task: af.lrp(task.model, task.x, target=task.target, rules=rules)
 
 
-def composite(name: str, book: Callable[..., af.RuleBook], *arguments: float) -> Method:
+def composite(name: str, book: Callable[..., af.rules.RuleBook], *arguments: float) -> Method:
     """A composite that both have."""
     make = getattr(zennit.composites, name)
     theirs = by_zennit(lambda: make(*arguments, canonizers=[Folded()]))

@@ -23,7 +23,7 @@ def ablation(cell: Cell = None) -> Method:
 
     def mask(task: Task) -> Tensor | None:
         point = af.activation(task.where, task.x) if task.layer else task.x
-        return None if cell is None else af.grid_mask(point, cell)
+        return None if cell is None else af.masks.grid_mask(point, cell)
 
     def ours(task: Task) -> Tensor:
         baseline = af.activation_baseline() if task.layer else None

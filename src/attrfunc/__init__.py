@@ -26,44 +26,33 @@ from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.tokens_to_grid import tokens_to_grid
+from attrfunc.perturbation import masks, surrogates
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
-from attrfunc.perturbation.feature_groups import number_groups
-from attrfunc.perturbation.feature_masks import grid_mask, superpixels
 from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.gaussian_process_shap import gaussian_process_shap
 from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.lime import lime
-from attrfunc.perturbation.linear_models import lasso, least_squares, ridge, scikit_learn
 from attrfunc.perturbation.local_surrogate import local_surrogate
 from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
 from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
 from attrfunc.perturbation.shapley_values import shapley_values
-from attrfunc.perturbation.similarity import exponential_kernel
 from attrfunc.propagation import rules
 from attrfunc.propagation.deconvolution import deconvolution
 from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.guided_backprop import guided_backprop
 from attrfunc.propagation.lrp import lrp, relevance_gap
-from attrfunc.propagation.operation import Operation
-from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
-from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "REVEAL_CANCEL",
     "ArgumentError",
     "AttributionError",
     "ModelError",
-    "Nonlinear",
-    "Opened",
-    "Operation",
-    "RuleBook",
     "View",
     "activation",
     "activation_baseline",
@@ -76,14 +65,12 @@ __all__ = [
     "deconvolution",
     "deep_lift",
     "deep_lift_shap",
-    "exponential_kernel",
     "feature_ablation",
     "feature_permutation",
     "gaussian_process_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
-    "grid_mask",
     "guided_backprop",
     "guided_grad_cam",
     "ig",
@@ -92,30 +79,25 @@ __all__ = [
     "internal_influence",
     "interpolate",
     "kernel_shap",
-    "lasso",
     "layer",
-    "least_squares",
     "lime",
     "local_surrogate",
     "lrp",
-    "natural",
+    "masks",
     "neuron",
     "neuron_conductance",
-    "number_groups",
     "occlusion",
     "operation",
     "owen_values",
     "relevance_gap",
-    "ridge",
     "rules",
     "saliency",
-    "scikit_learn",
     "score_change",
     "shapley_interactions",
     "shapley_sampling",
     "shapley_sampling_error",
     "shapley_values",
     "smooth",
-    "superpixels",
+    "surrogates",
     "tokens_to_grid",
 ]

@@ -113,7 +113,7 @@ class TestTransforms:
     def test_compile(self, layer, net, x):
         torch.compiler.reset()
         view, mask = (net, MASK) if layer is None else (af.layer(net, layer), torch.tensor([[4, 4, 2, 9]]))
-        numbered = af.number_groups(mask)
+        numbered = af.masks.number_groups(mask)
         function = lambda x, mask=numbered: af.feature_ablation(view, x, target=1, feature_mask=mask)
         compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), function(x, mask))
@@ -198,15 +198,15 @@ class TestMasks:
     def test_a_grid(self):
         image = torch.zeros(2, 3, 5, 4)
         expected = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3], [4, 4, 5, 5]])
-        assert torch.equal(af.grid_mask(image, (2, 2)), expected[None, None])
-        assert af.grid_mask(image, (1, 5, 4)).flatten().tolist() == [0, 1, 2]
-        assert af.grid_mask(torch.zeros(2, 6), 4).tolist() == [[0, 0, 0, 0, 1, 1]]
+        assert torch.equal(af.masks.grid_mask(image, (2, 2)), expected[None, None])
+        assert af.masks.grid_mask(image, (1, 5, 4)).flatten().tolist() == [0, 1, 2]
+        assert af.masks.grid_mask(torch.zeros(2, 6), 4).tolist() == [[0, 0, 0, 0, 1, 1]]
 
     def test_superpixels_follow_edges(self):
         images = torch.zeros(2, 1, 12, 12)
         images[0, :, :, 6:] = 5
         images[1, :, 6:] = -5
-        mask = af.superpixels(images, n_segments=9, sigma=0.0)
+        mask = af.masks.superpixels(images, n_segments=9, sigma=0.0)
         assert mask.shape == (2, 1, 12, 12)
         assert mask.dtype == torch.long
         assert not set(mask[0, 0, :, :6].flatten().tolist()) & set(mask[0, 0, :, 6:].flatten().tolist())
@@ -215,11 +215,11 @@ class TestMasks:
     def test_superpixels_say_what_is_missing(self, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
         with pytest.raises(af.ArgumentError, match=r"superpixels: .*attrfunc\[superpixels\]"):
-            af.superpixels(torch.zeros(1, 3, 8, 8))
+            af.masks.superpixels(torch.zeros(1, 3, 8, 8))
 
     def test_numbers_are_counted_once(self):
         mask = {"a": torch.tensor([[7, 3]]), "b": torch.tensor([[3], [12]])}
-        numbered = af.number_groups(mask)
+        numbered = af.masks.number_groups(mask)
         assert numbered.count == 3
         assert numbered.ids["a"].tolist() == [[1, 0]]
         assert numbered.ids["b"].tolist() == [[0], [2]]
@@ -334,9 +334,9 @@ class TestErrors:
 
     def test_an_image_that_is_none(self):
         with pytest.raises(af.ArgumentError, match=r"superpixels: argument `image`"):
-            af.superpixels(torch.zeros(3, 8, 8))
+            af.masks.superpixels(torch.zeros(3, 8, 8))
         with pytest.raises(af.ArgumentError, match=r"grid_mask: argument `cell`"):
-            af.grid_mask(torch.zeros(1, 3, 8, 8), (9, 9))
+            af.masks.grid_mask(torch.zeros(1, 3, 8, 8), (9, 9))
 
 
 class TestLinearPrefix:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attrfunc as af
-from attrfunc import ArgumentError
+from attrfunc import ArgumentError, surrogates
 from oracle_net import drawn, make
 
 MASK = torch.tensor([[0, 1, 1, 2, 4]])  # 3 is left out
@@ -71,8 +71,13 @@ def draws(count, n, p=0.5):
 @pytest.mark.parametrize("alpha", [0.3, 2.0])
 def test_the_formula(net, x, b, distance, space, alpha):
     width = 0.8
-    similarity = af.exponential_kernel(distance, width=width, space=space)
-    options = {"similarity": similarity, "linear_model": af.ridge(alpha), "n_samples": 12, "generator": seeded()}
+    similarity = surrogates.exponential_kernel(distance, width=width, space=space)
+    options = {
+        "similarity": similarity,
+        "linear_model": surrogates.ridge(alpha),
+        "n_samples": 12,
+        "generator": seeded(),
+    }
     found = af.lime(net, x, baseline=b, target=2, feature_mask=MASK, **options)
     coalitions = draws(12, 4)
     for i, end in enumerate(x):
@@ -95,8 +100,8 @@ def test_the_defaults(net, x):
 
 
 def test_at_a_layer(net, x, b):
-    options = {"linear_model": af.ridge(0.5), "n_samples": 10, "generator": seeded(), "target": 1}
-    similarity = af.exponential_kernel(space="input", width=1.0)
+    options = {"linear_model": surrogates.ridge(0.5), "n_samples": 10, "generator": seeded(), "target": 1}
+    similarity = surrogates.exponential_kernel(space="input", width=1.0)
     found = af.lime(af.layer(net, "block"), x, baseline=b, similarity=similarity, **options)
     coalitions = draws(10, 4)
     for i, one in enumerate(x):
@@ -120,11 +125,14 @@ def test_an_additive_score_is_recovered(x, b, n_samples):
     weight = drawn(3, 5)
     model = lambda x: (x.sin() * weight).sum(1)
     expected = weight * (x.sin() - b.sin())
-    for similarity in (af.exponential_kernel(), af.exponential_kernel("euclidean", width=3.0, space="input")):
+    for similarity in (
+        surrogates.exponential_kernel(),
+        surrogates.exponential_kernel("euclidean", width=3.0, space="input"),
+    ):
         options = {"baseline": b, "similarity": similarity, "n_samples": n_samples, "generator": seeded(4)}
-        found = af.lime(model, x, linear_model=af.least_squares(), **options)
+        found = af.lime(model, x, linear_model=surrogates.least_squares(), **options)
         torch.testing.assert_close(found, expected)
-        found = af.lime(model, x, linear_model=af.ridge(1e-9), **options)
+        found = af.lime(model, x, linear_model=surrogates.ridge(1e-9), **options)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
@@ -139,7 +147,7 @@ def test_linearity(net, x, b):
 
 def test_examples_do_not_matter_to_each_other(net, x):
     for space in ("coalition", "input"):
-        options = {"similarity": af.exponential_kernel(space=space), "n_samples": 15, "target": 1}
+        options = {"similarity": surrogates.exponential_kernel(space=space), "n_samples": 15, "target": 1}
         whole = af.lime(net, x, generator=seeded(), **options)
         single = torch.cat([af.lime(net, x[i : i + 1], generator=seeded(), **options) for i in range(3)])
         torch.testing.assert_close(whole, single)
@@ -150,7 +158,7 @@ def test_groups_of_each_example_and_structures(b):
     mask = {"a": torch.tensor([[0, 0, 1], [2, 1, 1]]), "b": torch.tensor([[[2]], [[0]]])}
     weight = {key: drawn(5 + i, *leaf.shape[1:]) for i, (key, leaf) in enumerate(x.items())}
     model = lambda x: sum((weight[key] * x[key]).flatten(1).sum(1) for key in x)
-    found = af.lime(model, x, feature_mask=mask, linear_model=af.least_squares())
+    found = af.lime(model, x, feature_mask=mask, linear_model=surrogates.least_squares())
     for i in range(2):
         for group in range(3):
             members = {key: (mask[key][i].expand(x[key][i].shape) == group) for key in x}
@@ -163,21 +171,25 @@ def test_integers():
     table = drawn(0, 10, 3)
     model = lambda ids: table[ids].sum((1, 2))
     ids = torch.tensor([[3, 5, 7, 2], [9, 9, 1, 0]])
-    found = af.lime(model, ids, baseline=0, linear_model=af.least_squares())
+    found = af.lime(model, ids, baseline=0, linear_model=surrogates.least_squares())
     torch.testing.assert_close(found, table[ids].sum(2) - table[0].sum())
     with pytest.raises(ArgumentError, match=r"lime: argument `similarity`.*integers.*space='coalition'"):
-        af.lime(model, ids, similarity=af.exponential_kernel(space="input"))
+        af.lime(model, ids, similarity=surrogates.exponential_kernel(space="input"))
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_a_score_of_the_batch(x, b, distance):
     weight = drawn(3, 3, 5)
     target = af.batch_score(lambda y: (y * weight).sum())
-    similarity = af.exponential_kernel(distance, width=2.0, space="input")
-    found = af.lime(lambda x: x, x, baseline=b, target=target, linear_model=af.least_squares(), similarity=similarity)
+    similarity = surrogates.exponential_kernel(distance, width=2.0, space="input")
+    found = af.lime(
+        lambda x: x, x, baseline=b, target=target, linear_model=surrogates.least_squares(), similarity=similarity
+    )
     torch.testing.assert_close(found, ((x - b) * weight).sum(0, keepdim=True))
     model = lambda x: (x * weight).sin().sum()
-    found = af.lime(model, x, baseline=b, target=af.batch_score(), similarity=similarity, linear_model=af.ridge(0.5))
+    found = af.lime(
+        model, x, baseline=b, target=af.batch_score(), similarity=similarity, linear_model=surrogates.ridge(0.5)
+    )
     coalitions = torch.tensor(list(itertools.product([False, True], repeat=5)))
     points = [torch.where(z, x, b) for z in coalitions]
     weights = [
@@ -231,9 +243,9 @@ def test_one_generator_one_result(net, x):
 
 
 def test_lasso_and_its_gradient(net, x):
-    options = {"target": 1, "linear_model": af.lasso(0.001)}
+    options = {"target": 1, "linear_model": surrogates.lasso(0.001)}
     assert af.lime(net, x, **options).count_nonzero() > 0
-    assert not af.lime(net, x, target=1, linear_model=af.lasso(100.0)).any()
+    assert not af.lime(net, x, target=1, linear_model=surrogates.lasso(100.0)).any()
     with pytest.raises(af.ModelError, match="lime: Lasso is fitted outside torch"):
         torch.func.grad(lambda x: af.lime(net, x, **options).sum())(x)
 
@@ -242,9 +254,9 @@ def test_lasso_and_its_gradient(net, x):
     ("options", "message"),
     [
         ({"n_samples": 0}, "`n_samples`"),
-        ({"n_samples": 5, "linear_model": af.least_squares()}, "`n_samples`: got 5 samples for 5 groups"),
+        ({"n_samples": 5, "linear_model": surrogates.least_squares()}, "`n_samples`: got 5 samples for 5 groups"),
         (
-            {"sampling": lambda *_: draws(4, 5).repeat(3, 1), "linear_model": af.least_squares()},
+            {"sampling": lambda *_: draws(4, 5).repeat(3, 1), "linear_model": surrogates.least_squares()},
             "do not tell the 5 groups",
         ),
         ({"sampling": 1.0}, "`sampling`: got float 1.0"),
@@ -257,7 +269,7 @@ def test_lasso_and_its_gradient(net, x):
         ({"similarity": lambda z, game: z.sum(1).double() - 1}, "negative or not finite"),
         ({"similarity": lambda z, game: z.sum(1) / 0.0}, "negative or not finite"),
         (
-            {"similarity": af.exponential_kernel("euclidean", width=0.01, space="input")},
+            {"similarity": surrogates.exponential_kernel("euclidean", width=0.01, space="input")},
             "all but one.*Widen the kernel",
         ),
         ({"similarity": lambda z, game: torch.zeros(len(z))}, "all but one"),
@@ -274,4 +286,4 @@ def test_what_cannot_be_right(net, x, options, message):
 def test_kernels_that_cannot_be_right(options):
     (name,) = options
     with pytest.raises(ArgumentError, match=f"exponential_kernel: argument `{name}`"):
-        af.exponential_kernel(**options)
+        surrogates.exponential_kernel(**options)

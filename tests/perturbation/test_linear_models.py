@@ -8,8 +8,7 @@ import torch
 from sklearn import linear_model as sk
 from torch.func import grad, vmap
 
-import attrfunc as af
-from attrfunc import ArgumentError, ModelError
+from attrfunc import ArgumentError, ModelError, surrogates
 from oracle_net import drawn
 
 
@@ -29,7 +28,7 @@ def objective(c, a, z, y, w, alpha):
 @pytest.mark.parametrize("alike", [True, False])
 def test_the_objective_is_smallest(alpha, count, n, intercept, alike):
     features, scores, weights = problem(count, n, alike=alike)
-    model = af.ridge(alpha, intercept=intercept) if alpha else af.least_squares(intercept=intercept)
+    model = surrogates.ridge(alpha, intercept=intercept) if alpha else surrogates.least_squares(intercept=intercept)
     found = model(features, scores, weights)
     assert found.shape == (3, n)
     for row, c in enumerate(found):
@@ -45,35 +44,35 @@ def test_the_objective_is_smallest(alpha, count, n, intercept, alike):
 @pytest.mark.parametrize(
     ("count", "n", "ours", "estimator"),
     [
-        (20, 4, functools.partial(af.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
-        (5, 8, functools.partial(af.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
-        (20, 4, af.least_squares, sk.LinearRegression),  # with fewer samples than features, no one solution
+        (20, 4, functools.partial(surrogates.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
+        (5, 8, functools.partial(surrogates.ridge, 0.3), functools.partial(sk.Ridge, alpha=0.3)),
+        (20, 4, surrogates.least_squares, sk.LinearRegression),  # with fewer samples than features, no one solution
     ],
 )
 def test_scikit_learn(count, n, ours, estimator, intercept):
     features, scores, weights = problem(count, n, alike=True)
     scaled = weights / weights.mean(0)  # its Ridge does not scale them
     theirs = estimator(fit_intercept=intercept)
-    expected = af.scikit_learn(theirs)(features, scores, scaled)
+    expected = surrogates.scikit_learn(theirs)(features, scores, scaled)
     torch.testing.assert_close(ours(intercept=intercept)(features, scores, weights), expected)
     assert not hasattr(theirs, "coef_")  # a copy is fitted
 
 
 def test_lasso():
     features, scores, weights = problem(30, 6, alike=True)
-    found = af.lasso(0.05)(features, scores, weights)
+    found = surrogates.lasso(0.05)(features, scores, weights)
     for row in range(3):
         one = sk.Lasso(alpha=0.05).fit(features.numpy(), scores[:, row].numpy(), sample_weight=weights[:, row].numpy())
         torch.testing.assert_close(found[row], torch.from_numpy(one.coef_))
-    assert not af.lasso(100.0)(features, scores, weights).any()
-    shared = af.lasso(0.05)(features, scores, weights[:, :1])
+    assert not surrogates.lasso(100.0)(features, scores, weights).any()
+    shared = surrogates.lasso(0.05)(features, scores, weights[:, :1])
     torch.testing.assert_close(shared[0], found[0])
-    assert af.lasso(0.05)(features.float(), scores.float(), weights).dtype == torch.float32
+    assert surrogates.lasso(0.05)(features.float(), scores.float(), weights).dtype == torch.float32
 
 
 def test_weights_alike_for_all():
     features, scores, weights = problem(12, 4, alike=True)
-    for model in (af.ridge(0.3), af.least_squares(), af.ridge(0.3, intercept=False)):
+    for model in (surrogates.ridge(0.3), surrogates.least_squares(), surrogates.ridge(0.3, intercept=False)):
         whole = model(features, scores, weights[:, :1].expand(-1, 3))
         torch.testing.assert_close(model(features, scores, weights[:, :1]), whole)
         torch.testing.assert_close(model(features, scores, 7 * weights[:, :1]), whole)
@@ -83,19 +82,19 @@ def test_weights_alike_for_all():
 def test_gradients(count):
     features, scores, weights = problem(count, 5, rows=2)
     features, scores, weights = (part.requires_grad_() for part in (features, scores, weights))
-    torch.autograd.gradcheck(af.ridge(0.5), (features, scores, weights))
+    torch.autograd.gradcheck(surrogates.ridge(0.5), (features, scores, weights))
     if count > 5:
-        torch.autograd.gradcheck(af.least_squares(), (features, scores, weights))
+        torch.autograd.gradcheck(surrogates.least_squares(), (features, scores, weights))
 
 
 def test_no_weight_at_all_is_no_sample():
     features, scores, weights = problem(12, 4, alike=True)
     weights[3:6] = 0
     kept = torch.tensor([0, 1, 2, *range(6, 12)])
-    expected = af.least_squares()(features[kept], scores[kept], weights[kept])
-    torch.testing.assert_close(af.least_squares()(features, scores, weights), expected)
+    expected = surrogates.least_squares()(features[kept], scores[kept], weights[kept])
+    torch.testing.assert_close(surrogates.least_squares()(features, scores, weights), expected)
     weights = weights.requires_grad_()
-    for model in (af.ridge(0.4), af.ridge(0.4, intercept=False)):
+    for model in (surrogates.ridge(0.4), surrogates.ridge(0.4, intercept=False)):
         (slope,) = torch.autograd.grad(model(drawn(5, 12, 30), scores, weights).sum(), weights)
         assert slope.isfinite().all()
 
@@ -103,7 +102,7 @@ def test_no_weight_at_all_is_no_sample():
 def test_vmap():
     features, _, weights = problem(12, 5, alike=True)
     many = drawn(7, 4, 12, 3)
-    for model in (af.ridge(0.5), af.least_squares(), af.ridge(0.5, intercept=False)):
+    for model in (surrogates.ridge(0.5), surrogates.least_squares(), surrogates.ridge(0.5, intercept=False)):
         mapped = vmap(lambda scores, model=model: model(features, scores, weights))(many)
         for scores, result in zip(many, mapped, strict=True):
             torch.testing.assert_close(result, model(features, scores, weights))
@@ -111,9 +110,9 @@ def test_vmap():
 
 def test_dtypes():
     coalitions = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
-    found = af.least_squares()(coalitions, torch.tensor([[1.0], [2.0], [3.0], [0.0]]), torch.ones(4, 1))
+    found = surrogates.least_squares()(coalitions, torch.tensor([[1.0], [2.0], [3.0], [0.0]]), torch.ones(4, 1))
     torch.testing.assert_close(found, torch.tensor([[1.0, 2.0]]))
-    assert af.least_squares()(coalitions, torch.arange(4)[:, None], torch.ones(4, 1)).dtype == torch.float32
+    assert surrogates.least_squares()(coalitions, torch.arange(4)[:, None], torch.ones(4, 1)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("intercept", [True, False])
@@ -121,7 +120,7 @@ def test_too_few(intercept):
     needed = 4 + intercept
     features, scores, weights = problem(needed - 1, 4, alike=True)
     with pytest.raises(ArgumentError, match=rf"`n_samples`: got {needed - 1} samples for 4 groups; expected at least"):
-        af.least_squares(intercept=intercept)(features, scores, weights)
+        surrogates.least_squares(intercept=intercept)(features, scores, weights)
 
 
 def test_singular():
@@ -132,24 +131,24 @@ def test_singular():
     one_sample_counts[0] = 1
     for z, w in [(twice, weights), (constant, weights), (features, one_sample_counts), (0 * features, weights)]:
         with pytest.raises(ArgumentError, match=r"do not tell the 4 groups apart.*ridge"):
-            af.least_squares()(z, scores, w)
-        assert af.ridge(0.1)(z, scores, w).isfinite().all()
+            surrogates.least_squares()(z, scores, w)
+        assert surrogates.ridge(0.1)(z, scores, w).isfinite().all()
     # Without an intercept a constant is a feature as any other; scales do not matter.
-    assert af.least_squares(intercept=False)(constant, scores, weights).isfinite().all()
+    assert surrogates.least_squares(intercept=False)(constant, scores, weights).isfinite().all()
     scale = torch.tensor([1e-6, 1.0, 1e6, 1.0]).double()
-    scaled = af.least_squares()(features * scale, scores, weights)
-    torch.testing.assert_close(scaled * scale, af.least_squares()(features, scores, weights))
+    scaled = surrogates.least_squares()(features * scale, scores, weights)
+    torch.testing.assert_close(scaled * scale, surrogates.least_squares()(features, scores, weights))
 
 
 @pytest.mark.parametrize("alpha", [0, -1.0, float("inf"), float("nan"), "1"])
 def test_penalties(alpha):
     with pytest.raises(ArgumentError, match="ridge: argument `alpha`"):
-        af.ridge(alpha)
+        surrogates.ridge(alpha)
 
 
 def test_scikit_learn_has_no_gradient():
     features, scores, weights = problem(12, 4, alike=True)
-    model = af.lasso(0.1)
+    model = surrogates.lasso(0.1)
     with pytest.raises(ModelError, match=r"Lasso is fitted outside torch.*ridge"):
         model(features, scores.clone().requires_grad_(), weights)
     with pytest.raises(ModelError, match="Lasso"):
@@ -163,9 +162,9 @@ def test_scikit_learn_has_no_gradient():
 def test_scikit_learn_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ArgumentError, match=r"lasso: .*attrfunc\[sklearn\]"):
-        af.lasso()
+        surrogates.lasso()
 
 
 def test_not_an_estimator():
     with pytest.raises(ArgumentError, match="scikit_learn: argument `estimator`"):
-        af.scikit_learn("Lasso")
+        surrogates.scikit_learn("Lasso")

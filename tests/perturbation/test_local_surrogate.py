@@ -7,7 +7,7 @@ import torch
 from torch.func import grad, vmap
 
 import attrfunc as af
-from attrfunc import ArgumentError
+from attrfunc import ArgumentError, surrogates
 from oracle_net import drawn, make
 
 
@@ -41,7 +41,7 @@ def test_the_formula(net, x):
         "similarity": nearness,
         "n_samples": 9,
         "target": 2,
-        "linear_model": af.least_squares(),
+        "linear_model": surrogates.least_squares(),
     }
     found = af.local_surrogate(net, x, generator=seeded(), **options)
     generator = seeded()
@@ -76,7 +76,7 @@ def test_what_is_linear_is_recovered(x):
     coefficients = torch.tensor([3.0, -2.0]).double()
     model = lambda point: torch.stack([point[:, 0], point[:, 1:].mean(1)], 1) @ coefficients + 7
     options = {"perturb": noisy, "similarity": nearness, "n_samples": 12, "generator": seeded()}
-    found = af.local_surrogate(model, x, linear_model=af.least_squares(), **options)
+    found = af.local_surrogate(model, x, linear_model=surrogates.least_squares(), **options)
     torch.testing.assert_close(found, coefficients.expand(3, 2))
 
 
@@ -88,7 +88,12 @@ def test_structures_arguments_and_neurons(net, x):
     inputs = {"a": x, "b": drawn(2, 3, 2)}
     model = lambda inputs, scale, shift: inputs["a"].sum(1) * scale + inputs["b"].sum(1) + shift
     scale = torch.tensor([1.0, -1.0, 2.0]).double()
-    options = {"perturb": perturb, "similarity": lambda *_: 1.0, "linear_model": af.least_squares(), "n_samples": 8}
+    options = {
+        "perturb": perturb,
+        "similarity": lambda *_: 1.0,
+        "linear_model": surrogates.least_squares(),
+        "n_samples": 8,
+    }
     found = af.local_surrogate(model, inputs, args=(scale,), kwargs={"shift": 4.0}, **options)
     torch.testing.assert_close(found, torch.stack([x.sum(1) * scale, inputs["b"].sum(1)], 1))
     shared = {"perturb": noisy, "similarity": nearness, "n_samples": 12}
@@ -103,7 +108,12 @@ def test_a_score_of_the_batch(x):
         return x * z, z
 
     target = af.batch_score(torch.sum)
-    options = {"perturb": perturb, "similarity": lambda *_: 1.0, "linear_model": af.least_squares(), "n_samples": 9}
+    options = {
+        "perturb": perturb,
+        "similarity": lambda *_: 1.0,
+        "linear_model": surrogates.least_squares(),
+        "n_samples": 9,
+    }
     found = af.local_surrogate(lambda x: 2 * x, x, target=target, **options)
     torch.testing.assert_close(found, 2 * x.sum(0, keepdim=True))
 
@@ -134,7 +144,7 @@ def test_transforms(net, x):
         ({"similarity": lambda x, p, z: torch.ones(2)}, r"`similarity`: .*\(2,\)"),
         ({"similarity": lambda x, p, z: -1.0}, "`similarity`: got weights that are negative"),
         ({"similarity": lambda x, p, z: 0.0}, "all but one"),
-        ({"n_samples": 2, "linear_model": af.least_squares()}, "`n_samples`: got 2 samples for 2 groups"),
+        ({"n_samples": 2, "linear_model": surrogates.least_squares()}, "`n_samples`: got 2 samples for 2 groups"),
         ({"n_samples": 0}, "`n_samples`"),
         ({"generator": 3}, "`generator`"),
     ],

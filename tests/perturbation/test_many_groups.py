@@ -48,7 +48,7 @@ def test_the_same_ridge(count, shared, intercept, monkeypatch):
     features = torch.rand(count, 50, generator=seeded()) < 0.5
     scores = torch.randn(count, 3, generator=seeded(1), dtype=torch.float64)
     weights = torch.rand(count, 1 if shared else 3, generator=seeded(2), dtype=torch.float64)
-    fit = af.ridge(0.5, intercept=intercept)
+    fit = af.surrogates.ridge(0.5, intercept=intercept)
     expected = fit(features, scores, weights)
     monkeypatch.setattr(linear_models, "too_large", lambda samples, groups: True)
     torch.testing.assert_close(fit(features, scores, weights), expected, rtol=1e-5, atol=1e-6)
@@ -81,9 +81,9 @@ def test_transforms_go_through(method, monkeypatch):
 
 def test_what_cannot_be_iterated_is_refused(large):
     x = torch.ones(2, 6, requires_grad=True)
-    with pytest.raises(af.ArgumentError, match=r"lime: argument `linear_model`.*a penalty.*af\.ridge"):
-        af.lime(lambda x: x.sum(1), x.detach(), linear_model=af.least_squares())
-    kernel = af.exponential_kernel("euclidean", width=2.0, space="input")
+    with pytest.raises(af.ArgumentError, match=r"lime: argument `linear_model`.*a penalty.*af\.surrogates\.ridge"):
+        af.lime(lambda x: x.sum(1), x.detach(), linear_model=af.surrogates.least_squares())
+    kernel = af.surrogates.exponential_kernel("euclidean", width=2.0, space="input")
     with pytest.raises(af.ModelError, match=r"lime: the weights.*no gradient.*space='coalition'"):
         af.lime(lambda x: x.sum(1), x, similarity=kernel)
 

@@ -276,7 +276,7 @@ def test_superpixels_of_each_image_are_ablated():
     images = torch.zeros(2, 3, 16, 16).double()
     images[0, :, :, 8:] = 1
     images[1, :, 8:] = 1
-    mask = af.superpixels(images, n_segments=9, sigma=0)
+    mask = af.masks.superpixels(images, n_segments=9, sigma=0)
     result = af.feature_ablation(lambda x: x.sum((1, 2, 3)), images, feature_mask=mask)
     for image, groups, attribution in zip(images, mask, result, strict=True):
         torch.testing.assert_close(

@@ -7,6 +7,7 @@ from sklearn import tree as trees
 from torch import nn
 
 import attrfunc as af
+from attrfunc import surrogates
 
 METHODS = {
     "ablation": af.feature_ablation,
@@ -17,7 +18,7 @@ METHODS = {
     "process": lambda *args, **o: af.gaussian_process_shap(*args, n_samples=30, **o),
     "banzhaf": af.banzhaf_values,
     "owen": lambda *args, **o: af.owen_values(*args, nesting=[[0, 1], 2], **o),
-    "lime": lambda *args, **o: af.lime(*args, linear_model=af.least_squares(), **o),
+    "lime": lambda *args, **o: af.lime(*args, linear_model=surrogates.least_squares(), **o),
 }
 
 
@@ -143,13 +144,15 @@ def test_scikit_learn_gets_weights_of_mean_one(scale):
     features = torch.rand(40, 4, generator=generator) < 0.5
     scores = torch.randn(40, 2, generator=generator, dtype=torch.float64)
     weights = scale * torch.rand(40, 2, generator=generator, dtype=torch.float64)
-    expected = af.ridge(2.0)(features, scores, weights)
-    torch.testing.assert_close(af.scikit_learn(linear.Ridge(alpha=2.0))(features, scores, weights), expected)
+    expected = surrogates.ridge(2.0)(features, scores, weights)
+    torch.testing.assert_close(surrogates.scikit_learn(linear.Ridge(alpha=2.0))(features, scores, weights), expected)
 
 
 def test_estimators_that_cannot_be_linear_models():
     for wrong in (linear.Lars(), linear.Ridge, "ridge"):
         with pytest.raises(af.ArgumentError, match=r"scikit_learn: argument `estimator`.*sample_weight"):
-            af.scikit_learn(wrong)
+            surrogates.scikit_learn(wrong)
     with pytest.raises(af.ArgumentError, match=r"no `coef_`"):
-        af.lime(lambda x: x.sum(1), torch.ones(2, 3), linear_model=af.scikit_learn(trees.DecisionTreeRegressor()))
+        af.lime(
+            lambda x: x.sum(1), torch.ones(2, 3), linear_model=surrogates.scikit_learn(trees.DecisionTreeRegressor())
+        )

@@ -35,21 +35,21 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("count", [1, 8, 20, 75])
 def test_as_many_as_asked_for_and_each_in_one_piece(name, count):
-    mask = af.superpixels(IMAGES[name](), n_segments=count)[0, 0]
+    mask = af.masks.superpixels(IMAGES[name](), n_segments=count)[0, 0]
     assert mask.unique().tolist() == list(range(count))
     for number in range(count):
         assert label((mask == number).numpy(), connectivity=1).max() == 1
 
 
 def test_an_image_of_fewer_pixels_has_one_for_each():
-    assert af.superpixels(torch.rand(1, 3, 4, 5), n_segments=50).flatten().tolist() == list(range(20))
+    assert af.masks.superpixels(torch.rand(1, 3, 4, 5), n_segments=50).flatten().tolist() == list(range(20))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_they_follow_the_object(channels):
     inside = disc()
     noise = torch.rand(1, channels, 48, 48, generator=torch.Generator().manual_seed(0))
-    mask = af.superpixels(inside + 0.2 * noise, n_segments=12, sigma=0.5)[0, 0]
+    mask = af.masks.superpixels(inside + 0.2 * noise, n_segments=12, sigma=0.5)[0, 0]
     # The part of each patch on the smaller side of the disc's edge; a grid of 12 cells has 0.13 of all pixels there.
     strays = sum(min(inside[mask == n].sum(), (~inside)[mask == n].sum()) for n in range(12))
     assert strays < 0.01 * inside.numel()
@@ -58,15 +58,15 @@ def test_they_follow_the_object(channels):
 def test_more_compactness_makes_them_more_equal():
     image = photograph(data.coffee)
     spread = [
-        af.superpixels(image, n_segments=16, compactness=c).flatten().bincount().double().std() for c in (5, 1000)
+        af.masks.superpixels(image, n_segments=16, compactness=c).flatten().bincount().double().std() for c in (5, 1000)
     ]
     assert spread[1] < 0.5 * spread[0]
 
 
 def test_each_image_by_itself():
     images = torch.cat([photograph(data.coffee), photograph(data.astronaut)])
-    both = af.superpixels(images, n_segments=10)
-    assert both.equal(torch.cat([af.superpixels(one[None], n_segments=10) for one in images]))
+    both = af.masks.superpixels(images, n_segments=10)
+    assert both.equal(torch.cat([af.masks.superpixels(one[None], n_segments=10) for one in images]))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_each_image_by_itself():
 def test_what_cannot_be_is_refused_by_name(options, argument):
     call = {"image": torch.rand(1, 3, 8, 8), **options}
     with pytest.raises(af.ArgumentError, match=f"superpixels: argument `{argument}`"):
-        af.superpixels(call.pop("image"), **call)
+        af.masks.superpixels(call.pop("image"), **call)
 
 
 def test_the_cheapest_union_of_neighbours_comes_first():

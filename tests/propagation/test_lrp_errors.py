@@ -73,7 +73,7 @@ def test_relevance_of_another_batch():
 
 
 def test_a_book_from_nothing_starts_at_the_score_too():
-    book = af.RuleBook({"linear": af.rules.epsilon(), "relu": af.rules.identity})
+    book = af.rules.RuleBook({"linear": af.rules.epsilon(), "relu": af.rules.identity})
     torch.testing.assert_close(af.lrp(MODEL, X, target=0, rules=book), af.lrp(MODEL, X, target=0))
 
 

@@ -59,7 +59,7 @@ def test_rules_inside_layers():
     model = nn.Sequential(block(), block()).double()
     weights = [part[0].weight.detach() for part in model]
     found = af.deep_lift(
-        model, X, target=0, rules={torch.tanh: tripled, "1": {torch.tanh: af.natural}}, multiply_by_inputs=False
+        model, X, target=0, rules={torch.tanh: tripled, "1": {torch.tanh: af.rules.natural}}, multiply_by_inputs=False
     )
     hidden = model[0](X)
     slopes = 1 - model[1][0](hidden).tanh()[:, :1] ** 2
@@ -121,10 +121,10 @@ def test_an_operation_of_the_users_own():
 
 
 def test_a_book_laid_over_another():
-    plain = af.RuleBook() | {torch.relu: af.natural}
-    assert plain.find("relu") is af.natural
-    assert (af.REVEAL_CANCEL | {torch.relu: tripled}).find("relu") is tripled
-    assert af.REVEAL_CANCEL.find("relu") is not tripled
+    plain = af.rules.RuleBook() | {torch.relu: af.rules.natural}
+    assert plain.find("relu") is af.rules.natural
+    assert (af.rules.REVEAL_CANCEL | {torch.relu: tripled}).find("relu") is tripled
+    assert af.rules.REVEAL_CANCEL.find("relu") is not tripled
 
 
 def raises(*parts, error=af.ModelError):
@@ -163,7 +163,7 @@ def test_an_operation_without_a_rule_on_what_does_not_depend_on_the_input():
 def test_rules_that_are_none():
     model = Network(torch.relu).double()
     with raises("deep_lift:", "`rules`", "layer 'inne'", "Near matches: 'inner'", error=af.ArgumentError):
-        af.deep_lift(model, X, rules={"inne": {torch.relu: af.natural}})
+        af.deep_lift(model, X, rules={"inne": {torch.relu: af.rules.natural}})
     with raises("deep_lift:", "`rules`", "int 3", "rule", error=af.ArgumentError):
         af.deep_lift(model, X, rules={torch.relu: 3})
     with raises("deep_lift:", "`rules`", "a dictionary", error=af.ArgumentError):
@@ -205,6 +205,6 @@ def test_the_model_is_untouched_by_what_fails():
     model = Network(lambda x: torch.cumprod(x, 1)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(af.ModelError):
-        af.deep_lift(model, X, rules={"inner": {torch.relu: af.natural}})
+        af.deep_lift(model, X, rules={"inner": {torch.relu: af.rules.natural}})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())

@@ -140,7 +140,7 @@ def test_a_module_class_stands_for_its_operation():
         (nn.MultiheadAttention, "multi_head_attention_forward"),
     ]
     for kind, name in pairs:
-        assert af.RuleBook({kind: doubled}).rules == {name: doubled}
+        assert af.rules.RuleBook({kind: doubled}).rules == {name: doubled}
     found, plain = (af.guided_backprop(body(), X, target=0, rules=rules) for rules in ({nn.ReLU: doubled}, None))
     torch.testing.assert_close(found, af.guided_backprop(body(), X, target=0, rules={"relu": doubled}))
     assert not torch.equal(found, plain)

@@ -51,7 +51,7 @@ def number_groups(feature_mask: Any) -> NumberedMask:
         ArgumentError: If it holds anything but integers from 0 on.
 
     Example:
-        >>> af.number_groups(torch.tensor([[7, 7, 2]]))
+        >>> af.masks.number_groups(torch.tensor([[7, 7, 2]]))
         NumberedMask(ids=tensor([[1, 1, 0]]), count=2)
     """
     try:

@@ -31,7 +31,7 @@ def grid_mask(x: Tensor, cell: Extent) -> Tensor:
         ArgumentError: If a cell does not fit into an example.
 
     Example:
-        >>> af.grid_mask(torch.zeros(8, 3, 4, 6), (2, 3))[0, 0]
+        >>> af.masks.grid_mask(torch.zeros(8, 3, 4, 6), (2, 3))[0, 0]
         tensor([[0, 0, 0, 1, 1, 1],
                 [0, 0, 0, 1, 1, 1],
                 [2, 2, 2, 3, 3, 3],
@@ -75,7 +75,7 @@ def superpixels(image: Tensor, *, n_segments: int = 50, compactness: float | Non
 
     Example:
         >>> images = torch.rand(2, 3, 32, 32)
-        >>> af.superpixels(images, n_segments=9).unique().tolist()
+        >>> af.masks.superpixels(images, n_segments=9).unique().tolist()
         [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
     References:

@@ -52,12 +52,12 @@ def ridge(alpha: float = 1.0, *, intercept: bool = True) -> LinearModel:
     Example:
         >>> z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         >>> y = z @ torch.tensor([[3.0], [-1.0]]) + 5
-        >>> af.ridge(1.0)(z, y, torch.ones(4, 1))  # shrunk by 1 / (1 + alpha): z - mean(z) has squares that sum to 1
+        >>> af.surrogates.ridge(1.0)(z, y, torch.ones(4, 1))  # the squares of z - mean(z) sum to 1
         tensor([[ 1.5000, -0.5000]])
     """
     if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
         raise ArgumentError(
-            "alpha", describe(alpha), "a finite number above 0", "For no penalty use af.least_squares()."
+            "alpha", describe(alpha), "a finite number above 0", "For no penalty use af.surrogates.least_squares()."
         ).within("ridge")
     return lambda features, scores, weights: linear_fit(features, scores, weights, alpha=alpha, intercept=intercept)
 
@@ -77,7 +77,7 @@ def least_squares(*, intercept: bool = True) -> LinearModel:
     Example:
         >>> z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
         >>> y = z @ torch.tensor([[3.0], [-1.0]]) + 5
-        >>> af.least_squares()(z, y, torch.ones(4, 1))
+        >>> af.surrogates.least_squares()(z, y, torch.ones(4, 1))
         tensor([[ 3., -1.]])
     """
     return lambda features, scores, weights: linear_fit(features, scores, weights, alpha=0.0, intercept=intercept)
@@ -99,7 +99,7 @@ def lasso(alpha: float = 0.01, **options: Any) -> LinearModel:
 
     Example:
         >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
-        >>> af.lime(model, x, target=1, linear_model=af.lasso(0.01)).shape
+        >>> af.lime(model, x, target=1, linear_model=af.surrogates.lasso(0.01)).shape
         torch.Size([5, 3])
     """
     try:
@@ -130,7 +130,7 @@ def scikit_learn(estimator: Any) -> LinearModel:
     Example:
         >>> from sklearn.linear_model import HuberRegressor
         >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
-        >>> af.lime(model, x, target=1, linear_model=af.scikit_learn(HuberRegressor())).shape
+        >>> af.lime(model, x, target=1, linear_model=af.surrogates.scikit_learn(HuberRegressor())).shape
         torch.Size([5, 3])
     """
     _require_weighted(estimator)
@@ -183,7 +183,7 @@ def require_no_gradient(name: str, *tensors: Tensor) -> None:
     if any(wrapped(part) or differentiated(part) for part in tensors):
         raise ModelError(
             f"{name} is fitted outside torch, so no transform of torch.func and no gradient goes through it. Call it "
-            "under torch.no_grad() and without vmap, or use linear_model=af.ridge()."
+            "under torch.no_grad() and without vmap, or use linear_model=af.surrogates.ridge()."
         )
 
 
@@ -242,13 +242,13 @@ def _iterated(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: float
             "linear_model",
             f"least squares of {describe(features)}",
             "a penalty, and features that the examples share, where there are so many of both",
-            "Use af.ridge() and af.lime, draw fewer samples, or make fewer groups with feature_mask.",
+            "Use af.surrogates.ridge() and af.lime, draw fewer samples, or make fewer groups with feature_mask.",
         )
     members, weighing = bare(features), bare(weights)
     if members is None or weighing is None:
         raise ModelError(
             "the weights of so many samples of so many groups have no gradient, and are not mapped by vmap. Use "
-            "af.exponential_kernel(space='coalition'), torch.no_grad(), or fewer groups."
+            "af.surrogates.exponential_kernel(space='coalition'), torch.no_grad(), or fewer groups."
         )
     y, w = scores.double(), weighing.double() / weighing.double().mean(0)
     rows = torch.zeros(len(w), 1, dtype=torch.float64, device=members.device)
@@ -262,5 +262,5 @@ def _iterated(features: Tensor, scores: Tensor, weights: Tensor, *, alpha: float
 
 def too_few(got: str, expected: str) -> ArgumentError:
     """The error of least squares without a unique solution."""
-    fix = "Draw more of them, make fewer groups with feature_mask, or use linear_model=af.ridge()."
+    fix = "Draw more of them, make fewer groups with feature_mask, or use linear_model=af.surrogates.ridge()."
     return ArgumentError("n_samples", got, expected, fix)

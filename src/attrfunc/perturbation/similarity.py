@@ -56,7 +56,7 @@ def exponential_kernel(
 
     Example:
         >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
-        >>> kernel = af.exponential_kernel("euclidean", width=2.0, space="input")
+        >>> kernel = af.surrogates.exponential_kernel("euclidean", width=2.0, space="input")
         >>> af.lime(model, x, target=1, similarity=kernel).shape
         torch.Size([5, 3])
     """
@@ -68,7 +68,7 @@ def exponential_kernel(
     def kernel(coalitions: Tensor, game: Game) -> Tensor:
         if space == "input" and not all(leaf.is_floating_point() for leaf in game.end):
             got = "a kernel in the space of inputs that are integers"
-            fix = "Use af.exponential_kernel(space='coalition')."
+            fix = "Use af.surrogates.exponential_kernel(space='coalition')."
             raise ArgumentError("similarity", got, "floating-point inputs, which have distances", fix)
         ends = _products(game, distance) if space == "input" else _units(game, distance)
         # In blocks, since a table in double precision takes eight times the room.
@@ -146,6 +146,6 @@ def checked(weights: Tensor) -> Tensor:
             "similarity",
             f"weights of which all but one make less than {NEGLIGIBLE} of the sum",
             "several samples that count",
-            "Widen the kernel: similarity=af.exponential_kernel(width=...), or take distances between coalitions.",
+            "Widen the kernel, similarity=af.surrogates.exponential_kernel(width=...), or measure between coalitions.",
         )
     return weights

@@ -1,7 +1,8 @@
-"""`attrfunc.rules`: the rules and rule books of `attrfunc.lrp`, and the rules of guided backpropagation.
+"""`attrfunc.rules`: rules, books of them, and what a rule of one's own is made of.
 
-The rules are documented in `attrfunc.propagation.lrp_rules` and `attrfunc.propagation.rectifiers`, the books in
-`attrfunc.propagation.lrp_books`.
+A rule is a function `Operation -> (value, pull)`, and a `RuleBook` says which operation has which rule; see
+`attrfunc.propagation.rule_book`. The rules of LRP are documented in `attrfunc.propagation.lrp_rules`, those of guided
+backpropagation in `attrfunc.propagation.rectifiers`, LRP's books in `attrfunc.propagation.lrp_books`.
 """
 
 from attrfunc.propagation.contributions import identity
@@ -25,9 +26,17 @@ from attrfunc.propagation.lrp_rules import (
     z_box,
     z_plus,
 )
+from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.rectifiers import deconvolved, guided
+from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
+from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
 
 __all__ = [
+    "REVEAL_CANCEL",
+    "Nonlinear",
+    "Opened",
+    "Operation",
+    "RuleBook",
     "alpha_beta",
     "attn_lrp",
     "cp_lrp",
@@ -43,6 +52,7 @@ __all__ = [
     "gamma",
     "guided",
     "identity",
+    "natural",
     "reweighted",
     "w_square",
     "z_box",

@@ -25,7 +25,7 @@ class ExponentialKernel:
     """The exponential kernel as Captum calls it, sample by sample; `kernel` is the same for `attrfunc.lime`."""
 
     def __init__(self, distance_mode: Literal["cosine", "euclidean"], kernel_width: float) -> None:
-        self.kernel = af.exponential_kernel(distance_mode, width=kernel_width, space="input")
+        self.kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
         self._cosine, self._width = distance_mode == "cosine", kernel_width
 
     def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
@@ -42,7 +42,7 @@ def _flat(inputs: Inputs) -> Tensor:
 def get_exp_kernel_similarity_function(
     distance_mode: Literal["cosine", "euclidean"] = "cosine", kernel_width: float = 1.0
 ) -> Callable[..., float]:
-    """The exponential kernel of the distance between inputs; see `attrfunc.exponential_kernel`.
+    """The exponential kernel of the distance between inputs; see `attrfunc.surrogates.exponential_kernel`.
 
     Args:
         distance_mode: `"cosine"` or `"euclidean"`.

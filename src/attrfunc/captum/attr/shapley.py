@@ -174,7 +174,7 @@ def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
     rows = leaves[0].shape[0]
     found = torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1)
     if mask is not None:
-        groups = af.number_groups(mask)
+        groups = af.masks.number_groups(mask)
         pairs = zip(pytree.tree_leaves(groups.ids), pytree.tree_leaves(inputs), strict=True)
         ids = torch.cat([part.expand(leaf.shape)[:rows].reshape(rows, -1) for part, leaf in pairs], 1)
         found = found.new_zeros(rows, groups.count).scatter(1, ids.to(found.device), found)

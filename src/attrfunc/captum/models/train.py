@@ -193,7 +193,7 @@ def _estimator(name: str) -> Any:
     try:
         importlib.import_module("sklearn")
     except ImportError:
-        fix = "Install the extra attrfunc[sklearn], or use attrfunc.ridge() with attrfunc.lime."
+        fix = "Install the extra attrfunc[sklearn], or use attrfunc.surrogates.ridge() with attrfunc.lime."
         got = f"{name!r} without scikit-learn"
         raise ArgumentError("sklearn_module", got, "scikit-learn installed", fix) from None
     package, _, rest = name.partition(".")

@@ -20,7 +20,7 @@ class PropagationRule:
 
     STABILITY_FACTOR = 1e-9
 
-    def as_rule(self) -> Callable[[af.Operation], tuple[Any, ...]]:
+    def as_rule(self) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
         """The rule, for a rule book."""
         raise NotImplementedError(f"{type(self).__name__} says no rule: define as_rule; see attrfunc.rules.")
 
@@ -31,7 +31,7 @@ class EpsilonRule(PropagationRule):
     def __init__(self, epsilon: float = 1e-9) -> None:
         self.STABILITY_FACTOR = epsilon
 
-    def as_rule(self) -> Callable[[af.Operation], tuple[Any, ...]]:
+    def as_rule(self) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
         """The rule, for a rule book."""
         return af.rules.epsilon(self.STABILITY_FACTOR)
 
@@ -42,7 +42,7 @@ class GammaRule(PropagationRule):
     def __init__(self, gamma: float = 0.25, set_bias_to_zero: bool = False) -> None:
         self.gamma, self.set_bias_to_zero = gamma, set_bias_to_zero
 
-    def as_rule(self) -> Callable[[af.Operation], tuple[Any, ...]]:
+    def as_rule(self) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
         """The rule, for a rule book."""
         return _reweighted(lambda weight: weight + self.gamma * weight.clamp(min=0), self.set_bias_to_zero)
 
@@ -53,7 +53,7 @@ class Alpha1_Beta0_Rule(PropagationRule):  # noqa: N801  # Captum's name
     def __init__(self, set_bias_to_zero: bool = False) -> None:
         self.set_bias_to_zero = set_bias_to_zero
 
-    def as_rule(self) -> Callable[[af.Operation], tuple[Any, ...]]:
+    def as_rule(self) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
         """The rule, for a rule book."""
         return _reweighted(lambda weight: weight.clamp(min=0), self.set_bias_to_zero)
 
@@ -61,11 +61,11 @@ class Alpha1_Beta0_Rule(PropagationRule):  # noqa: N801  # Captum's name
 class IdentityRule(EpsilonRule):
     """`attrfunc.rules.identity`."""
 
-    def as_rule(self) -> Callable[[af.Operation], tuple[Any, ...]]:
+    def as_rule(self) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
         """The rule, for a rule book."""
         return af.rules.identity
 
 
-def _reweighted(change: Callable[[Tensor], Tensor], drop_bias: bool) -> Callable[[af.Operation], tuple[Any, ...]]:
+def _reweighted(change: Callable[[Tensor], Tensor], drop_bias: bool) -> Callable[[af.rules.Operation], tuple[Any, ...]]:
     keep: Callable[[Tensor], Tensor | None] = lambda bias: None if drop_bias else bias  # noqa: E731
     return af.rules.reweighted(change, keep, epsilon=PropagationRule.STABILITY_FACTOR)
