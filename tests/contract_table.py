@@ -135,7 +135,7 @@ METHODS = [
     Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
     Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
     Method(af.deep_lift, baseline=True),
-    Method(af.deep_lift, {"rules": af.rules.REVEAL_CANCEL}, baseline=True, variant=True),
+    Method(af.deep_lift, {"rules": af.REVEAL_CANCEL}, baseline=True, variant=True),
     Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
     Method(af.guided_backprop, {"rules": Activations(guided)}),
     # Where all activations had the rule, nothing would depend on the input.
@@ -223,6 +223,7 @@ EXEMPT = {
         "score_change",
     ],
     "parts of rules and of surrogates, which the rows of LRP, DeepLIFT, guided methods and LIME take": [
+        "REVEAL_CANCEL",
         "operation",
         "rules",
         "surrogates",

@@ -46,7 +46,7 @@ def test_completeness(model, coffee):
     assert af.completeness_gap(view, coffee, attributions, **options).abs() < 0.01 * change
 
 
-@pytest.mark.parametrize("book", [None, af.rules.REVEAL_CANCEL], ids=["rescale", "reveal cancel"])
+@pytest.mark.parametrize("book", [None, af.REVEAL_CANCEL], ids=["rescale", "reveal cancel"])
 def test_deep_lift_is_complete(model, coffee, book):
     """Its activation modules run twice in many places, as functions, and swish is a product."""
     options = {"baseline": -1, "target": ESPRESSO}

@@ -46,10 +46,12 @@ from attrfunc.propagation.deep_lift import deep_lift
 from attrfunc.propagation.deep_lift_shap import deep_lift_shap
 from attrfunc.propagation.guided_backprop import guided_backprop
 from attrfunc.propagation.lrp import lrp, relevance_gap
+from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "REVEAL_CANCEL",
     "ArgumentError",
     "AttributionError",
     "ModelError",

@@ -93,7 +93,7 @@ def revealed(net, x, x0, target):
 
 
 def test_reveal_cancel(net):
-    found = af.deep_lift(net, X, baseline=BASELINE, target=2, rules=af.rules.REVEAL_CANCEL)
+    found = af.deep_lift(net, X, baseline=BASELINE, target=2, rules=af.REVEAL_CANCEL)
     for one, start, attribution in zip(X, BASELINE, found, strict=True):
         torch.testing.assert_close(attribution, revealed(net, one, start, 2))
 
@@ -113,7 +113,7 @@ def test_reveal_cancel_sees_what_cancels():
     x = torch.tensor([[3.0, 2.0], [2.0, 3.0], [5.0, 5.0]], dtype=torch.float64)
     rescale = af.deep_lift(Minimum(), x)
     torch.testing.assert_close(rescale, torch.tensor([[0, 2], [2, 0], [5, 0]]).double())
-    reveal = af.deep_lift(Minimum(), x, rules=af.rules.REVEAL_CANCEL)
+    reveal = af.deep_lift(Minimum(), x, rules=af.REVEAL_CANCEL)
     torch.testing.assert_close(reveal, torch.tensor([[1, 1], [1, 1], [2.5, 2.5]]).double())
 
 
@@ -131,7 +131,7 @@ def test_reveal_cancel_through_batch_norm():
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         folded.weight.copy_(layer.weight * scale[:, None])
         folded.bias.copy_((layer.bias - norm.running_mean) * scale + norm.bias)
-    options = {"baseline": BASELINE, "target": 1, "rules": af.rules.REVEAL_CANCEL}
+    options = {"baseline": BASELINE, "target": 1, "rules": af.REVEAL_CANCEL}
     apart = af.deep_lift(nn.Sequential(layer, norm, nn.ReLU(inplace=True), head), X, **options)
     torch.testing.assert_close(apart, af.deep_lift(nn.Sequential(folded, nn.ReLU(), head), X, **options))
 
@@ -200,7 +200,7 @@ class Reused(Modules):
         self.relu1 = self.relu2 = nn.ReLU(inplace=True)
 
 
-@pytest.mark.parametrize("book", [None, af.rules.REVEAL_CANCEL], ids=["rescale", "reveal cancel"])
+@pytest.mark.parametrize("book", [None, af.REVEAL_CANCEL], ids=["rescale", "reveal cancel"])
 @pytest.mark.parametrize("kind", [Functions, Reused])
 def test_how_a_network_is_written_makes_no_difference(kind, book):
     torch.manual_seed(0)

@@ -216,7 +216,7 @@ def merged(weight, bias=None):
 
 def revealed(function):
     score = lambda x: F.relu(function(x)).sum(1)
-    return af.deep_lift(score, drawn(7, 2, 3), baseline=drawn(8, 2, 3), rules=af.rules.REVEAL_CANCEL)
+    return af.deep_lift(score, drawn(7, 2, 3), baseline=drawn(8, 2, 3), rules=af.REVEAL_CANCEL)
 
 
 ONE, TWO, BIASED = linear(5), linear(6), linear(9, bias=True)
@@ -245,7 +245,7 @@ def test_reveal_cancel_of_a_difference_of_two_inputs():
     joint = nn.Linear(6, 4, bias=False).double()
     joint.weight.data = torch.cat([ONE.weight, -TWO.weight], 1).detach()
     found, expected = (
-        af.deep_lift(model, x, baseline=baseline, rules=af.rules.REVEAL_CANCEL)
+        af.deep_lift(model, x, baseline=baseline, rules=af.REVEAL_CANCEL)
         for model in (apart, lambda x: F.relu(joint(x)).sum(1))
     )
     torch.testing.assert_close(found, expected)

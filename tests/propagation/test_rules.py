@@ -123,8 +123,8 @@ def test_an_operation_of_the_users_own():
 def test_a_book_laid_over_another():
     plain = af.rules.RuleBook() | {torch.relu: af.rules.natural}
     assert plain.find("relu") is af.rules.natural
-    assert (af.rules.REVEAL_CANCEL | {torch.relu: tripled}).find("relu") is tripled
-    assert af.rules.REVEAL_CANCEL.find("relu") is not tripled
+    assert (af.REVEAL_CANCEL | {torch.relu: tripled}).find("relu") is tripled
+    assert af.REVEAL_CANCEL.find("relu") is not tripled
 
 
 def raises(*parts, error=af.ModelError):

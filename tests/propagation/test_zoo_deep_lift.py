@@ -20,7 +20,7 @@ def test_rescale_is_complete(case, place):
 
 @a_place_each
 def test_reveal_cancel_is_complete(case, place):
-    complete(case, place, af.rules.REVEAL_CANCEL)
+    complete(case, place, af.REVEAL_CANCEL)
 
 
 def complete(case, place, book):

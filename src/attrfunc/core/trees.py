@@ -11,12 +11,30 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["Rows", "at_places", "batch_size", "floats", "has_rows", "join_rows", "map_rows", "repeat_rows", "unflatten"]
+__all__ = [
+    "Rows",
+    "at_places",
+    "batch_size",
+    "floats",
+    "has_rows",
+    "join_rows",
+    "leaves_of",
+    "map_rows",
+    "repeat_rows",
+    "unflatten",
+]
 
 Restore = Callable[[list[Any]], Any]
 
 Rows = slice | Tensor
 """Some of the examples: a slice, or a tensor of their numbers."""
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """The leaves of a structure, which often is but one tensor, or nothing."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    return pytree.tree_leaves(tree) if tree else []
 
 
 def unflatten(leaves: list[Any], spec: Any) -> Any:
@@ -86,7 +104,7 @@ def batch_size(x: Any) -> int:
     Raises:
         ArgumentError: If a leaf is not a tensor, has no dimension, or the batch sizes differ.
     """
-    leaves = pytree.tree_leaves(x)
+    leaves = leaves_of(x)
     for leaf in leaves:
         if not isinstance(leaf, Tensor) or leaf.dim() == 0:
             raise ArgumentError(

@@ -15,6 +15,7 @@ from attrfunc.core.loops.chunks import Work
 from attrfunc.core.loops.plan import planned
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Draws, Moments, distribution, sampled, unfolded
+from attrfunc.core.model.folding import Pair
 from attrfunc.core.model.sites import find_sites
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.baseline import ActivationBaseline, resolve_baseline
@@ -101,8 +102,8 @@ def smooth(
         # Draws inside the method must not depend on how many samples it is given.
         size = rows if options.get("generator") is not None else chunk_size
         positive("n_samples", n_samples)
-        plan = _plan(model, x, options) if n_samples > 1 and (size is None or size > rows) else Plan()
-        batches.channels_last = plan.channels_last
+        plan, folds = _plan(model, x, options) if n_samples > 1 and (size is None or size > rows) else (Plan(), ())
+        batches.channels_last, batches.folds = plan.channels_last, folds
         work = Work(rows, leaves, target, folds=plan.folds)
         sampled(evaluate, n_samples, work, moments.take, chunk_size=size, progress=progress)
         return pytree.tree_unflatten(moments.result(kind), batches.spec)
@@ -110,8 +111,8 @@ def smooth(
     return named(f"smooth({getattr(method, '__name__', type(method).__name__)})", smoothed)
 
 
-def _plan(model: Model, x: Any, options: dict[str, Any]) -> Plan:
-    """How several samples may go to the method: as one batch, and in which memory format."""
+def _plan(model: Model, x: Any, options: dict[str, Any]) -> tuple[Plan, tuple[Pair, ...]]:
+    """How several samples may go to the method: as one batch, in which memory format, and what the twin may fold."""
     view = replace(as_view(model), differentiated=False, method="smooth")
     index = _total if options.get("target") is None and view.output is None else options.get("target")
     rows, name = batch_size(x), "target" if view.output is None else "selector"
@@ -120,9 +121,10 @@ def _plan(model: Model, x: Any, options: dict[str, Any]) -> Plan:
     layer, side, call = (options.get(name) for name in ("layer", "side", "call"))
     sites = () if layer is None else find_sites(view.model, layer, side or "output", call, "layer")
     try:
-        return planned(Problem(view, inputs, Twin(view.model, view.tensors), Plan()), sites=sites, share=False).plan
+        problem = planned(Problem(view, inputs, Twin(view.model, view.tensors), Plan()), sites=sites, share=False)
     except (AttributionError, RuntimeError, TypeError):
-        return Plan()  # the method calls the model in a way of its own
+        return Plan(), ()  # the method calls the model in a way of its own
+    return problem.plan, problem.twin.folds
 
 
 def _total(output: Any) -> Tensor:
@@ -141,6 +143,7 @@ class _Batches:
         options: What the method is called with.
         rows: Number of examples.
         channels_last: Whether images go to the method with their channels last in memory.
+        folds: Convolutions and batch norms that the method may compute as one.
         spec: How its attributions are nested, once it has been called.
     """
 
@@ -149,6 +152,7 @@ class _Batches:
     options: dict[str, Any]
     rows: int
     channels_last: bool = False
+    folds: tuple[Pair, ...] = ()
     spec: Any = None
 
     def attribute(self, noisy: Sequence[Any], baselines: Sequence[Any]) -> list[Tensor]:
@@ -179,11 +183,12 @@ class _Batches:
 
     def _model(self, times: int) -> Model:
         """The model; a neuron of each example follows these."""
-        if times == 1 or not isinstance(self.model, View) or self.model.output is None:
-            return self.model
-        site, selector = self.model.output
+        model = replace(as_view(self.model), folds=self.folds) if self.folds else self.model
+        if times == 1 or not isinstance(model, View) or model.output is None:
+            return model
+        site, selector = model.output
         index = canonical(selector, self.rows, "selector")
-        return replace(self.model, output=(site, self._repeated(index, times)))
+        return replace(model, output=(site, self._repeated(index, times)))
 
     def _repeated(self, tree: Any, times: int) -> Any:
         return map_rows(lambda leaf: repeat_rows(leaf, times), tree, self.rows)

@@ -48,7 +48,7 @@ def deep_lift(
         target: Which output is attributed; see `attrfunc.core.score.target`.
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
-        rules: Other rules; see `attrfunc.propagation.rule_book`. `af.rules.REVEAL_CANCEL` is the paper's second book.
+        rules: Other rules; see `attrfunc.propagation.rule_book`. `af.REVEAL_CANCEL` is the paper's second book.
         multiply_by_inputs: `False` gives the multipliers themselves.
 
     Returns:

@@ -28,11 +28,9 @@ from attrfunc.propagation.lrp_rules import (
 )
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.rectifiers import deconvolved, guided
-from attrfunc.propagation.reveal_cancel import REVEAL_CANCEL
 from attrfunc.propagation.rule_book import Nonlinear, Opened, RuleBook, natural
 
 __all__ = [
-    "REVEAL_CANCEL",
     "Nonlinear",
     "Opened",
     "Operation",

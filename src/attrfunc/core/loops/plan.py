@@ -9,6 +9,7 @@ by one on the whole batch, with a warning, and the gradient is that of the sum o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
+from attrfunc.core.model.folding import Folding, Pair, may_fold
 from attrfunc.core.model.sites import Edit, Site
 from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
@@ -62,12 +64,15 @@ def planned(
     looked_at = (*place.sites, *sites)
     known = _is_rowwise(problem)
     images = chunk_size != 1 and _are_convolved(problem)
-    if known and not looked_at:
+    free = chunk_size != 1 and not problem.edits and not problem.view.tensors
+    folds = free and may_fold(problem.twin.parts)
+    if known and not looked_at and not folds:
         return replace(problem, plan=replace(problem.plan, apart=True, channels_last=images))
     with torch.no_grad():
         trial = _Trial(problem, looked_at)
-        plan = replace(problem.plan, **trial.verdict(chunk_size == 1, images))
-        plan = replace(plan, row_bytes=trial.meter.weight // problem.inputs.rows)
+        verdict = trial.one_by_one() if chunk_size == 1 else trial.verdict(images, folds)
+        problem = replace(problem, twin=problem.twin.folded(trial.folds))
+        plan = replace(problem.plan, **verdict, row_bytes=trial.meter.weight // problem.inputs.rows)
         if share and isinstance(place, AtLayers) and trial.meter.prefix_is_worth_sharing():
             plan = _shared(replace(problem, plan=plan), trial.meter)
     if not plan.apart and trial.is_coupled:
@@ -86,25 +91,33 @@ class _Trial:
     def __init__(self, problem: Problem, sites: tuple[Site, ...]) -> None:
         self._problem, self._sites = problem, sites
         self.meter, self.is_coupled, self._first = Meter(), False, False
+        self.folds: tuple[Pair, ...] = ()
 
-    def verdict(self, one_by_one: bool, images: bool) -> dict[str, bool]:
-        """Whether examples are `apart`, the batch is `fixed`, and images may have their `channels_last`."""
+    def verdict(self, images: bool, folds: bool) -> dict[str, bool]:
+        """Whether examples are `apart`, the batch is `fixed`, and images may have their `channels_last`.
+
+        Args:
+            images: Whether to try images with their channels last.
+            folds: Whether to look for batch norms to fold.
+        """
         problem, rows = self._problem, self._problem.inputs.rows
-        if one_by_one:
-            return self._one_by_one()
-        with self.meter:
+        problem.twin.restore()
+        folding = Folding(problem.twin.modules if folds else {})
+        with self.meter, folding if folds else nullcontext():
             scores, point = self._seen(problem, self.meter)  # raises, where the model does not run at all
         numbers = torch.arange(rows - 1, -1, -max(2, rows // MOST_EXAMPLES))
         some = problem.at(numbers) if rows > 1 else self._pair()
         if rows == 1:
             numbers = torch.tensor([-1, 0])  # a changed copy, which is looked at by nobody, and the example
-        last = replace(some, plan=replace(some.plan, channels_last=True))
-        if images and self._agree(scores, point, last, numbers):
-            return {"apart": self._first, "channels_last": True}
+        pairs = folding.pairs()
+        fast = replace(some, twin=some.twin.folded(pairs), plan=replace(some.plan, channels_last=images))
+        if (images or pairs) and self._agree(scores, point, fast, numbers):
+            self.folds = pairs
+            return {"apart": self._first, "channels_last": images}
         agree = self._agree(scores, point, some, numbers)
         return {"apart": self._first} if agree else self._as_it_is(scores, point)
 
-    def _one_by_one(self) -> dict[str, bool]:
+    def one_by_one(self) -> dict[str, bool]:
         """The same where a model need not take more than one example."""
         rows = self._problem.inputs.rows
         try:
@@ -198,13 +211,13 @@ def _are_convolved(problem: Problem) -> bool:
     """
     x = problem.inputs.x
     image = isinstance(x, Tensor) and x.dim() == 4 and x.shape[1] > 1 and x.device.type == "cpu"
-    layers = (isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in problem.twin.modules)
+    layers = (isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in problem.twin.parts)
     return image and not wrapped(x) and not problem.edits and not problem.view.sites and any(layers)
 
 
 def _is_rowwise(problem: Problem) -> bool:
     """Whether the model is made of layers that treat each example by itself."""
-    x, modules = problem.inputs.x, problem.twin.modules
+    x, modules = problem.inputs.x, problem.twin.parts
     plain = isinstance(x, Tensor) and not callable(problem.inputs.target) and not problem.edits
     if not plain or problem.inputs.args or problem.inputs.kwargs or problem.view.output is not None or not modules:
         return False
@@ -239,7 +252,7 @@ def _shared(problem: Problem, meter: Meter) -> Any:
 
 
 def _warn_of_coupling(problem: Problem) -> None:
-    if any(module.training for module in problem.twin.modules):
+    if any(module.training for module in problem.twin.parts):
         return  # which has been warned of
     warn(
         f"{problem.view.method}: the score of an example depends on the batch that it is evaluated in (a graph whose "

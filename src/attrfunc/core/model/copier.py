@@ -13,7 +13,7 @@ import itertools
 import types
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +36,7 @@ _IDLE = {name for name in nn.Module().__dict__ if "state_dict" in name or name =
 _DEEPLY_COPIED = {"builtins", "collections", "itertools", "random", "numpy"}
 _BASE = set(nn.Module().__dict__)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
+_TABLES = [n for n, held in nn.Module().__dict__.items() if isinstance(held, dict) and n not in _IDLE]
 _GRAPH = {"_graph", "_code", "_lineno_map", "_tracer_cls", "_tracer_extras", "_in_spec", "_out_spec", "meta"}
 _GRAPH |= {"shape_env", "range_constraints"}
 
@@ -51,6 +52,8 @@ class Copier:
     Args:
         tensor: Makes of a tensor the one that stands for it.
         journal: Whether to note what containers hold.
+        shares: Whether torch's own layers may keep their very tensors.
+        changes: What copies of some modules hold in place of what these hold.
 
     Attributes:
         modules: The copy of each module.
@@ -58,15 +61,24 @@ class Copier:
         opaque: Whether something was copied whose state the journal does not know.
         scripted: Whether a part is scripted or traced.
         seen: What tells models apart whose forward may do other things: their classes, modes, options and hooks.
+        called: Names of methods that a run may call by themselves: hooks, and what was put on modules.
     """
 
-    def __init__(self, tensor: Callable[[Tensor], Tensor], *, journal: bool = False) -> None:
+    def __init__(
+        self,
+        tensor: Callable[[Tensor], Tensor],
+        *,
+        journal: bool = False,
+        shares: bool = False,
+        changes: Mapping[nn.Module, dict[str, Any]] = MappingProxyType({}),
+    ) -> None:
         self.modules: dict[nn.Module, nn.Module] = {}
         self.journal: list[tuple[Any, Any]] = []
-        self._tensor, self._journaled = tensor, journal
+        self._tensor, self._journaled, self._shares, self._changes = tensor, journal, shares, changes
         self._copies: dict[int, Any] = {}
         self._empty: list[dict[Any, Any]] = []
-        self.seen: tuple[Any, ...] = ()
+        self.seen: list[Any] = []
+        self.called: set[str] = set()
         self.scripted = self.opaque = False
         self._kept: list[Any] = []  # so that no identity is given twice
 
@@ -129,33 +141,38 @@ class Copier:
         self.seen += (type(module), module.training)
         if is_simple(module) and not isinstance(module, nn.RNNBase):
             for name in _HOOKS:
-                state[name] = OrderedDict()
-            for name in ("_parameters", "_buffers", "_modules"):
+                state[name] = {}
+            for name in ("_modules",) if self._shares else ("_parameters", "_buffers", "_modules"):
                 if state[name]:
                     state[name] = self._table(state[name])
         else:
             self._fill(module, state)
+        state.update(self._changes.get(module, ()))
         if self._journaled:
             self.journal.append((state, state.copy()))
         return twin
 
     def _fill(self, module: nn.Module, state: dict[str, Any]) -> None:
         """Copy all that a module holds."""
-        idle = _IDLE | _GRAPH if isinstance(module, torch.fx.GraphModule) else _IDLE
-        for name, value in state.items():
+        for name in _TABLES:
+            value = state.get(name)
+            if value:
+                state[name] = self._table(value)
+                if name in _HOOKS:
+                    self.seen += value
+                    self.called.update(getattr(hook, "__name__", "") for hook in value.values())
+            elif value is not None:
+                state[name] = self._empty_one(value)
+        graph = isinstance(module, torch.fx.GraphModule)
+        for name in [name for name in state if name not in _BASE]:
+            value = state[name]
             if type(value) in _ATOMIC:
-                if name not in _BASE:
-                    self.seen += (name, value)
-            elif name in idle:
-                continue
-            elif type(value) is OrderedDict or type(value) is dict:
-                state[name] = self._table(value) if value else self._empty_one(value)
-                if name in _HOOKS and value:
-                    self.seen += tuple(value)
-            else:
+                self.seen += (name, value)
+            elif not (graph and name in _GRAPH):
                 state[name] = self(value)
+                if isinstance(value, types.MethodType):
+                    self.called.add(value.__name__)
         kind: Any = type(module)
-        self.opaque = self.opaque or may_write(kind, outside=True)
         for name in _slots(kind):
             self.opaque = True
             if hasattr(module, name):
@@ -209,22 +226,46 @@ def is_simple(module: nn.Module) -> bool:
     return not writes and not state["_backward_pre_hooks"]
 
 
-@functools.lru_cache(maxsize=4096)
-def may_write(kind: Any, *, outside: bool = False) -> bool:
-    """Whether the code of a class looks as if it wrote into tensors in place, or where no operation shows (`outside`).
+@functools.lru_cache(maxsize=1024)
+def may_write(kinds: frozenset[Any], called: frozenset[str], *, outside: bool = False) -> bool:
+    """Whether what a run calls looks as if it wrote into tensors in place, or where no operation shows (`outside`).
 
     Names of operations in place, and `self.x += y`. It is asked where a model was seen to write nothing, since that may
-    have been for once.
+    have been for once. What only builds a model, such as methods that draw its weights, is not looked at.
+
+    Args:
+        kinds: The classes of its modules.
+        called: Names of methods, besides `forward`, that are called.
+        outside: Whether only writes are looked for that are no operations.
     """
-    if kind.__module__.partition(".")[0] == "torch" or kind is object:
-        return False
-    own = (f.__code__ for name, f in vars(kind).items() if isinstance(f, types.FunctionType) and name != "__init__")
-    return any(_code_writes(code, outside) for code in own) or any(
-        may_write(b, outside=outside) for b in kind.__bases__
-    )
+    methods: dict[str, list[types.CodeType]] = {}
+    for base in {base for kind in kinds for base in kind.__mro__}:
+        if base.__module__.partition(".")[0] not in ("torch", "builtins"):
+            for name, held in vars(base).items():
+                function = getattr(held, "__func__", getattr(held, "fget", getattr(held, "func", held)))
+                if isinstance(function, types.FunctionType):
+                    methods.setdefault(name, []).append(function.__code__)
+    pending = ["forward", *called, *(name for name in methods if name.startswith("__") and name not in _BUILDING)]
+    while pending:
+        for code in methods.pop(pending.pop(), ()):
+            if _code_writes(code, outside):
+                return True
+            pending += _names(code)
+    return False
+
+
+_BUILDING = {"__init__", "__new__", "__init_subclass__", "__deepcopy__", "__copy__", "__setstate__", "__repr__"}
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """What a function, and those within it, may call."""
+    inner = [name for part in code.co_consts if isinstance(part, types.CodeType) for name in _names(part)]
+    return [*code.co_names, *inner]
 
 
 def _code_writes(code: types.CodeType, outside: bool) -> bool:
+    if any(isinstance(part, types.CodeType) and _code_writes(part, outside) for part in code.co_consts):
+        return True
     if {"data", "numpy"} & set(code.co_names):
         return True
     if outside:

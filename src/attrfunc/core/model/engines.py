@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.model.visible import shifted
+from attrfunc.core.trees import leaves_of
 
 __all__ = [
     "Tape",
@@ -82,6 +83,8 @@ def value_and_gradient(
             try:
                 found = tape.slopes([values], leaves, [torch.ones_like(values)])
             except _ReentrantError:  # which has freed a part of what was recorded
+                assert trained is not None
+                trained()
                 leaves, tape = _plain_tape(point, None, wanted, trained)
                 values = function(leaves)
                 found = tape.accumulated(values, leaves)
@@ -111,7 +114,7 @@ class Tape:
 
     Args:
         wanted: Whether what is returned may have a graph.
-        zero: A zero that is recorded.
+        zero: A zero that is recorded, or the device of one.
         own: The leaves of plain autograd that are the library's own; None where torch.func records.
         trained: As for `value_and_gradient`.
     """
@@ -119,15 +122,19 @@ class Tape:
     def __init__(
         self,
         wanted: bool,
-        zero: Tensor,
+        zero: Tensor | torch.device | None,
         own: Sequence[Tensor] | None = None,
         trained: Trained = tuple,
     ) -> None:
         self._wanted, self._zero, self._trained = wanted, zero, trained
-        self._own = None if own is None else {id(leaf): leaf for leaf in (*own, zero)}
+        self._own = None if own is None else {id(leaf): leaf for leaf in own}
 
     def watch(self, value: Tensor) -> Tensor:
         """The value, so that gradients with respect to it can be taken, without those of what goes around it."""
+        if not isinstance(self._zero, Tensor):
+            self._zero = torch.zeros((), device=self._zero, requires_grad=True)
+            assert self._own is not None
+            self._own[id(self._zero)] = self._zero
         return shifted(value, self._zero.to(value))
 
     def gradient(self, values: Tensor, wrt: Sequence[Tensor], *, again: bool = False) -> list[Tensor]:
@@ -228,8 +235,8 @@ def _plain_tape(
 ) -> tuple[list[Tensor], Tape]:
     """The leaves of plain autograd, and what records there."""
     leaves = [leaf.view_as(leaf) if leaf.requires_grad else _leaf(leaf) for leaf in point]
-    zero = torch.zeros((), device=point[0].device if point else device, requires_grad=True)
-    return leaves, Tape(wanted, zero, [leaf for leaf in leaves if leaf.is_leaf], trained)
+    device = point[0].device if point else device
+    return leaves, Tape(wanted, device, [leaf for leaf in leaves if leaf.is_leaf], trained)
 
 
 def _leaf(value: Tensor) -> Tensor:
@@ -296,7 +303,7 @@ def transformed(tree: Any) -> bool:
 
     Fused kernels have no second derivative, no forward-mode and no batching rule.
     """
-    leaves = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+    leaves = [leaf for leaf in leaves_of(tree) if isinstance(leaf, Tensor)]
     return any(leaf.requires_grad or (not torch.compiler.is_compiling() and wrapped(leaf)) for leaf in leaves)
 
 

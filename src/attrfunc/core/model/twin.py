@@ -7,10 +7,11 @@ evaluation. The user's model is never written to.
 
 from __future__ import annotations
 
+import copy
 import functools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
 from attrfunc.core.model.copier import Clones, Copier, is_simple, may_write, original
 from attrfunc.core.model.engines import wrapped
+from attrfunc.core.model.folding import Pair, folded
 from attrfunc.core.model.guard import Guard, Written, address
 
 # Models that wrote nothing when they were watched: to look at every operation takes a tenth of a small network's time.
@@ -74,23 +76,34 @@ def replaced(model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> list[t
 class Twin:
     """A callable that computes what `model` computes, on copies of its parts, from the same state at every call.
 
+    It is made when it is first needed. A model of torch's own layers, which write nothing, needs no copy until
+    something is put into it.
+
     Args:
         model: A module, a bound method of a module, or any other callable. The tensors of a module are detached: no
             graph to the parameters is built. Those that a plain callable closes over are not, since the caller may be
             training them.
         tensors: Parameters and buffers to use in place of the model's own, by name. Every slot that holds one physical
             tensor (tied weights) gets the same replacement.
+        shares: Whether torch's own layers may keep their very tensors, as `restore` is told.
+        folds: Convolutions and batch norms that are computed as one.
 
     Attributes:
-        modules: The twin of each of the model's modules.
         writes_arguments: Whether forward writes into what it is called with, as far as has been seen.
-        detached: Whether no tensor in it requires a gradient.
+        detached: Whether no tensor in it requires a gradient that anyone could ask for.
         simple: Whether it is made of torch's own modules alone, which keep nothing.
-        may_skip: Whether it may have layers with a fast path for inference.
         verified: Sites that are known to be reached once in each run.
+        folds: Convolutions and batch norms that are computed as one.
     """
 
-    def __init__(self, model: Callable[..., Any], tensors: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        tensors: Mapping[str, Tensor] | None = None,
+        *,
+        shares: bool = False,
+        folds: Sequence[Pair] = (),
+    ) -> None:
         root = model_root(model)
         self._model, self.detached = model, root is not None
         self._bound: dict[int, Tensor] = {}  # by the identity of the model's own
@@ -102,39 +115,87 @@ class Twin:
             self._replace(model, tensors)
         self._shared = dict(self._bound)
         self.verified: set[Any] = set()
-        self.may_skip = True
-        self.modules: dict[nn.Module, nn.Module] = {}
+        self._modules: dict[nn.Module, nn.Module] | None = None
+        self._call: Callable[..., Any] | None = None
         self.simple = self._unwatched = True
         if torch.compiler.is_compiling():
-            self._call = _Traced(self._tensor, self.modules).rebound(model)
+            self._modules = {}
+            self._call = _Traced(self._tensor, self._modules).rebound(model)
             return
         self._model = original(model)
-        parts = list(root.modules()) if root is not None else []
+        self._parts = list(root.modules()) if root is not None else []
         # What torch's own modules do is known: they keep nothing, and write nothing but what they give.
-        self.simple = root is not None and all(map(is_simple, parts))
-        training = [part for part in parts if part.training and not isinstance(part, torch.jit.ScriptModule)]
+        self.simple = root is not None and all(map(is_simple, self._parts))
+        training = [part for part in self._parts if part.training and not isinstance(part, torch.jit.ScriptModule)]
         self._volatile = {address(slot) for part in training for slot in part._buffers.values() if slot is not None}
-        self._build()
-        # Their inference fast path has no gradient; what a plain callable runs is not known.
-        fast = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-        self.may_skip = not self.modules or any(isinstance(module, fast) for module in self.modules)
+        self._shares, self._owns, self.folds = shares, False, tuple(folds)
+
+    @property
+    def parts(self) -> Iterable[nn.Module]:
+        """The model's modules, those of the user."""
+        return self._parts if self.simple and not torch.compiler.is_compiling() else self.modules
+
+    @property
+    def modules(self) -> dict[nn.Module, nn.Module]:
+        """The twin of each of the model's modules."""
+        if self._modules is None:
+            self._build(self._shares)
+        assert self._modules is not None
+        return self._modules
+
+    def may_skip(self) -> bool:
+        """Whether it may have layers that take a fast path for inference, which has no gradient."""
+        if torch.compiler.is_compiling():
+            return True
+        # What a plain callable runs is not known.
+        return not self.parts or any(isinstance(part, _FAST) for part in self.parts)
+
+    def folded(self, pairs: Sequence[Pair]) -> Twin:
+        """The same, in which these convolutions and batch norms, and no others, are computed as one."""
+        if not self.folds and not pairs:
+            return self
+        twin = copy.copy(self)
+        twin.folds, twin._modules, twin._call = tuple(pairs), None, None
+        return twin
+
+    def _build(self, shares: bool) -> None:
+        """Copy the model, with tensors that forward writes copied, too."""
+        self._shares = shares and not (self._bound or self._volatile or self._owns)
+        self._shared, self._clones, self._read_only = dict(self._bound), Clones(), set[int]()
+        self._shared_by_layers: set[int] | None = None
+        changes = {part: held for pair in self.folds for part, held in folded(pair).items()}
+        self._copier = Copier(self._tensor, journal=not self.simple, shares=self._shares, changes=changes)
+        self._modules = self._copier.modules
+        self._call = self._copier(self._model)
+        self._fresh = True
+        self._copier.called.add(getattr(self._model, "__name__", ""))
+        code = frozenset() if self.simple else frozenset(map(type, self._modules)), frozenset(self._copier.called)
+        self._owns = self._owns or may_write(*code)
+        if self._owns and self._shares:
+            self._build(False)
+            return
+        if may_write(*code, outside=True):
+            self._copier.opaque = True
         # Scripted code does not run under every mode that looks below it.
         self._unwatched = self._copier.scripted or (not self._replaced and (self.simple or self._is_harmless()))
 
-    def _build(self) -> None:
-        """Copy the model, with tensors that forward writes copied, too."""
-        self._shared, self._clones, self._read_only = dict(self._bound), Clones(), set[int]()
-        self._copier = Copier(self._tensor, journal=not self.simple)
-        self.modules = self._copier.modules
-        self._call = self._copier(self._model)
-        self._fresh = True
+    def restore(self, *, shares: bool = False) -> None:
+        """Put back the state that the model has, whatever an evaluation has left.
 
-    def restore(self) -> None:
-        """Put back the state that the model has, whatever an evaluation has left."""
-        if torch.compiler.is_compiling() or self._fresh:
+        Args:
+            shares: Whether torch's own layers may keep their very tensors, which nobody then may differentiate through.
+        """
+        if torch.compiler.is_compiling():
+            return
+        if self._modules is None and self.simple and shares and not (self._bound or self.folds):
+            self._call = self._model  # as it is
+        elif self._modules is None or (self._shares and not shares):
+            self._build(shares)
+            self._fresh = self.simple
+        elif self._fresh:
             self._fresh = self.simple
         elif self._volatile or self._copier.opaque:
-            self._build()
+            self._build(shares)
             self._fresh = False
         else:
             self._copier.restore()
@@ -160,16 +221,17 @@ class Twin:
             Written: If it is about to write into a tensor of the user's, once for each: restore it and call again.
             ModelError: If it reads a tensor that was replaced.
         """
+        assert self._call is not None
         if self._unwatched:
             return self._call(*args, **kwargs)
-        protected = self._read_only | (set() if self.writes_arguments else self._arguments)
+        protected = self._protected() | (set() if self.writes_arguments else self._arguments)
         try:
             with Guard(protected - {0}, self._replaced):
                 output = self._call(*args, **kwargs)
         except Written as written:
             if written.address in self._arguments:
                 self.writes_arguments = True
-            if written.address in self._read_only:
+            if written.address in self._protected():
                 self._volatile.add(written.address)
                 self._fresh = False
             raise
@@ -178,13 +240,17 @@ class Twin:
             _HARMLESS[owner] = self._known_by()
         return output
 
+    def _protected(self) -> set[int]:
+        """Where the tensors lie that belong to the user."""
+        if self._shares and self._shared_by_layers is None:
+            tables = (table for part in self.modules for table in (part._parameters, part._buffers))
+            self._shared_by_layers = {address(held) for table in tables for held in table.values() if held is not None}
+        return self._read_only | (self._shared_by_layers or set())
+
     def _is_harmless(self) -> bool:
-        """Whether this model wrote nothing when it was watched, and its classes do not look as if they would."""
+        """Whether this model wrote nothing when it was watched, and its code does not look as if it would."""
         owner = getattr(self._model, "__self__", self._model)
-        if not isinstance(owner, nn.Module) or _HARMLESS.get(owner) != self._known_by():
-            return False
-        kinds: set[Any] = {type(module) for module in self.modules}
-        return not any(map(may_write, kinds))
+        return isinstance(owner, nn.Module) and not self._owns and _HARMLESS.get(owner) == self._known_by()
 
     def _known_by(self) -> tuple[Any, ...]:
         return (getattr(self._model, "__name__", ""), torch.is_grad_enabled(), *self._copier.seen)
@@ -203,7 +269,9 @@ class Twin:
         return Copier(tensor)(values)
 
     def trained(self) -> Iterable[Tensor]:
-        """The tensors of the user's that may require a gradient."""
+        """The tensors of the user's that may require a gradient; the model's own are detached from now on."""
+        if self._shares:
+            self._owns, self._modules = True, None
         names = getattr(getattr(self._model, "__code__", None), "co_names", ())
         found = [getattr(self._model, "__globals__", {}).get(name) for name in names]
         reached = (p for module in found if isinstance(module, nn.Module) for p in module.parameters())
@@ -238,10 +306,9 @@ class Twin:
 
 def _detached(tensor: Tensor, value: Tensor) -> Tensor:
     """A value of a tensor, without its graph, and a parameter where that is one."""
-    plain = value.detach()
-    if not isinstance(tensor, nn.Parameter) or torch.compiler.is_compiling() or wrapped(tensor):
-        return plain
-    parameter = nn.Parameter(plain, requires_grad=False)
+    if not isinstance(tensor, nn.Parameter) or torch.compiler.is_compiling() or wrapped(value):
+        return value.detach()
+    parameter = nn.Parameter(value if type(value) in (Tensor, nn.Parameter) else value.detach(), requires_grad=False)
     if tensor.__dict__:
         parameter.__dict__.update(tensor.__dict__)  # what libraries of quantised weights keep there
     return parameter
@@ -307,4 +374,6 @@ def _is_unsettled(module: nn.Module) -> bool:
     return batch or (random and isinstance(rate, float) and rate > 0)
 
 
+# Their inference fast path has no gradient.
+_FAST = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 _MODULE_STATE = nn.Module().__dict__.keys()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.score.target import Index
-from attrfunc.core.trees import Rows, batch_size, has_rows, repeat_rows
+from attrfunc.core.trees import Rows, batch_size, has_rows, leaves_of, repeat_rows
 
 __all__ = ["Inputs"]
 
@@ -47,7 +47,7 @@ class Inputs:
     def of(cls, x: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, target: Index) -> Inputs:
         """The inputs of a call."""
         rows, args, kwargs = batch_size(x), tuple(args), dict(kwargs or {})
-        leaves = pytree.tree_leaves((args, kwargs, target))
+        leaves = [leaf for part in (args, kwargs) for leaf in leaves_of(part)] + pytree.tree_leaves(target)
         return cls(x, args, kwargs, target, rows, tuple(has_rows(leaf, rows) for leaf in leaves))
 
     def positional(self, *, channels_last: bool = False) -> tuple[Any, ...]:
@@ -56,6 +56,10 @@ class Inputs:
             return (self.x.clone(memory_format=torch.channels_last),)
         x = self.x.clone() if isinstance(self.x, Tensor) else pytree.tree_map(torch.clone, self.x)
         return x if isinstance(x, tuple) else (x,)
+
+    def moved(self, x: Any) -> Inputs:
+        """The same with another input."""
+        return Inputs(x, self.args, self.kwargs, self.target, self.rows, self.batched)
 
     def aimed(self, target: Index) -> Inputs:
         """The same with another target."""

@@ -9,7 +9,6 @@ from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
 from attrfunc.core.model.engines import diagnose, functional, transformed
@@ -19,7 +18,7 @@ from attrfunc.core.score.misfit import misfit
 from attrfunc.core.score.problem import Plan, Problem
 from attrfunc.core.score.target import BatchScore, canonical
 from attrfunc.core.score.views import Model, View, as_view
-from attrfunc.core.trees import batch_size
+from attrfunc.core.trees import batch_size, leaves_of
 
 __all__ = ["each_layer", "method", "named", "open_problem"]
 
@@ -42,8 +41,7 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
     @functools.wraps(function)
     def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            view = as_view(model)
-            view = replace(view, method=view.method or function.__name__)
+            view = as_view(model, function.__name__)
             if apart and view.place.several and not view.place.joint:
                 return [function(one, *args, **kwargs) for one in view.each()]
             return function(view, *args, **kwargs)
@@ -112,7 +110,9 @@ def open_problem(
     Raises:
         ArgumentError: If the input, the target or the view cannot be right.
     """
-    view = replace(as_view(model), differentiated=differentiate)
+    view = as_view(model)
+    if not differentiate:
+        view = replace(view, differentiated=False)
     rows = batch_size(x)
     if view.output is None:
         index = canonical(target, rows)
@@ -131,21 +131,20 @@ def open_problem(
         raise ArgumentError(
             "args", describe(args), "a tuple of further arguments", "Pass args=(value,) for a single one."
         )
-    for leaf in pytree.tree_leaves(x) if differentiate and not view.sites else ():
+    for leaf in leaves_of(x) if differentiate and not view.sites else ():
         if not leaf.is_floating_point():
             raise ArgumentError(
                 "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)
             )
-    twin = Twin(view.model, view.tensors)
+    seen, within = any(map(transformed, (x, tuple(args), kwargs, index, view.tensors))), functional()
+    twin = Twin(view.model, view.tensors, shares=not (seen or within), folds=view.folds)
     _warn_of_training(view, twin)
-    tensors = (x, tuple(args), dict(kwargs or {}), index, dict(view.tensors or {}))
-    seen = transformed(tensors)
-    plan = Plan(plain_attention=seen and (functional() or torch.is_grad_enabled()))
+    plan = Plan(plain_attention=seen and (within or torch.is_grad_enabled()))
     return Problem(view, Inputs.of(x, args, kwargs, index), twin, plan, closed=twin.detached and not seen)
 
 
 def _warn_of_training(view: View, twin: Twin) -> None:
-    culprits = unsettled(twin.modules)
+    culprits = unsettled(twin.parts)
     if culprits:
         names = ", ".join(_name(view, module) for module in culprits[:3])
         more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""

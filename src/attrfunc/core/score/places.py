@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attrfunc.core.errors import ModelError
@@ -33,7 +33,7 @@ class AtInput:
 
     def put(self, inputs: Inputs, point: Point, *, unread: bool = False) -> tuple[Inputs, Edits]:
         """What a run takes whose point is another one."""
-        return replace(inputs, x=point.restored()), ()
+        return inputs.moved(point.restored()), ()
 
 
 AT_INPUT = AtInput()  # to a compiler, which makes none

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,6 +49,8 @@ class Point:
     @classmethod
     def of_input(cls, x: Any) -> Point:
         """An input as a point."""
+        if isinstance(x, Tensor):
+            return cls([x], _ALONE)
         leaves, spec = pytree.tree_flatten(x)
         return cls(leaves, (Part(slice(0, len(leaves)), lambda new: pytree.tree_unflatten(new, spec), True),))
 
@@ -66,7 +68,7 @@ class Point:
 
     def like(self, leaves: Sequence[Tensor]) -> Point:
         """Other tensors in the same structure."""
-        return replace(self, leaves=list(leaves))
+        return Point(list(leaves), self.parts, self.several)
 
     def restored(self, leaves: Sequence[Any] | None = None) -> Any:
         """The point, or other tensors, in the structure that the user sees."""
@@ -101,3 +103,6 @@ class Point:
     def folded(self) -> Point:
         """Several points behind each other in the batch: `(K, B, *S)` to `(K * B, *S)`."""
         return self.like([leaf.flatten(0, 1) if leaf.shape[0] > 1 else leaf.squeeze(0) for leaf in self.leaves])
+
+
+_ALONE = (Part(slice(0, 1), lambda new: new[0], True),)  # a tensor that is the whole input

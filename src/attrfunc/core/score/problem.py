@@ -14,7 +14,15 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.core.model.attention import TraceableAttention
-from attrfunc.core.model.engines import Tape, known, no_saved_tensor_hooks, on_tape, require_finite, value_and_gradient
+from attrfunc.core.model.engines import (
+    Tape,
+    functional,
+    known,
+    no_saved_tensor_hooks,
+    on_tape,
+    require_finite,
+    value_and_gradient,
+)
 from attrfunc.core.model.guard import Written
 from attrfunc.core.model.sites import Site, run
 from attrfunc.core.model.twin import Twin
@@ -76,6 +84,7 @@ class Problem:
         mode: Makes the context that the model and the selection of its score run in, if there is one.
         levels: Whether gradients are taken by torch.func in any case.
         closed: Whether nothing that a plain gradient goes through is the user's, as is known.
+        recorded: Whether what is evaluated is recorded for such a gradient, which nobody else sees.
     """
 
     view: View
@@ -86,6 +95,7 @@ class Problem:
     mode: Mode | None = None
     levels: bool = False
     closed: bool = False
+    recorded: bool = False
 
     @property
     def whole(self) -> bool:
@@ -151,15 +161,24 @@ class Problem:
         Raises:
             ModelError: If a score is not finite, or there is no way for its gradient.
         """
-        score = lambda leaves: self.scores(points.like(leaves))  # noqa: E731
-        trained = None if self.edits or self.view.sites else self.twin.trained
-        options: Any = {
-            "levels": self.levels,
-            "closed": self.closed and not any(leaf.requires_grad for leaf in points.leaves),
-        }
-        scores, slopes = value_and_gradient(score, points.leaves, trained=trained, **options)
-        require_finite(scores)
+        scores, slopes = self._sloped(points, lambda part, leaves: part.scores(points.like(leaves)))
         return scores, self._filled(points, scores, slopes)
+
+    def _sloped(
+        self, point: Point, score: Callable[[Problem, list[Tensor]], Tensor]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Scores, which are finite, and their gradients, None where there is no way."""
+        part = self._recorded(point.leaves)
+        trained = None if self.edits or self.view.sites else self.twin.trained
+        options: Any = {"levels": self.levels, "closed": part.closed, "trained": trained}
+        scores, slopes = value_and_gradient(lambda leaves: score(part, leaves), point.leaves, **options)
+        require_finite(scores)
+        return scores, slopes
+
+    def _recorded(self, tensors: Sequence[Tensor] = ()) -> Problem:
+        """The same problem, to be recorded; it is not closed if a plain gradient goes through one of these tensors."""
+        closed = self.closed and not any(tensor.requires_grad for tensor in tensors)
+        return replace(self, closed=closed, recorded=closed and not (self.levels or self.mode or functional()))
 
     def _filled(self, points: Point, scores: Tensor, slopes: Sequence[Tensor | None]) -> list[Tensor]:
         """Zeros where the score does not depend on a tensor at any of these points."""
@@ -178,21 +197,23 @@ class Problem:
         place = self.view.place
         if not isinstance(place, AtLayers):
             point = self.point()
-            scores, gradients = self.gradients(point.like([leaf[None] for leaf in point.leaves]))
-            return point, scores[0], [leaf[0] for leaf in gradients]
+            scores, found = self._sloped(point, lambda part, leaves: part._at(point.like(leaves)))
+            return point, scores, filled(self, point, scores, found)
         if torch.compiler.is_compiling():
             return self._traced_gradient()
 
         def trace(_: list[Tensor], tape: Tape) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:
             reading = Reading(place, lambda number, tensors: [tape.watch(leaf) for leaf in tensors])
-            scores = self._run(self.inputs, reading.edits())
+            scores = part._run(self.inputs, reading.edits())
             kept.append(reading.point())
             leaves = kept[0].leaves
             return leaves, scores, tape.slopes([scores], leaves, [torch.ones_like(scores)])
 
+        part = self._recorded()
         kept: list[Point] = []
         device = pytree.tree_leaves(self.inputs.x)[0].device
-        leaves, scores, found = on_tape(trace, [], device=device, levels=self.levels, closed=self.closed, trained=None)
+        options: Any = {"levels": self.levels, "closed": self.closed, "trained": None}
+        leaves, scores, found = on_tape(trace, [], device=device, **options)
         require_finite(scores)
         point = kept[0].like(leaves)
         return point, scores, filled(self, point, scores, found)
@@ -213,13 +234,14 @@ class Problem:
 
     def pulled(self, gradient: list[Tensor]) -> list[Tensor]:
         """This gradient at the activations, brought back to the input (a single tensor) through what lies before."""
+        part = self._recorded(gradient)
 
         def weighted(x: list[Tensor]) -> Tensor:
-            activations = replace(self, inputs=replace(self.inputs, x=x[0])).point().leaves
+            activations = replace(part, inputs=replace(self.inputs, x=x[0])).point().leaves
             pairs = zip(gradient, activations, strict=True)
             return torch.stack([(slope * activation).sum() for slope, activation in pairs]).sum()
 
-        (slope,) = value_and_gradient(weighted, [self.inputs.x])[1]
+        (slope,) = value_and_gradient(weighted, [self.inputs.x], closed=part.closed)[1]
         return [torch.zeros_like(self.inputs.x) if slope is None else slope]
 
     def at(self, rows: Rows) -> Problem:
@@ -249,7 +271,7 @@ class Problem:
             opens_attention: Whether it writes fused attention out by itself, always in the same operations.
         """
         plain = self.plan.plain_attention and not opens_attention
-        return replace(self, mode=mode, plan=replace(self.plan, plain_attention=plain))
+        return replace(self, mode=mode, twin=self.twin.folded(()), plan=replace(self.plan, plain_attention=plain))
 
     def shared_scores(self, point: Point) -> Tensor:
         """Scores `(B,)` of all examples at one point `(1, *S)` of the input, at which the network runs once."""
@@ -309,10 +331,12 @@ class Problem:
         edits = (*self.edits, *edits)  # what is put at a place is what is read there
         if self.view.output is not None:
             edits, stop = (*edits, (self.view.output[0], read)), True
+        inside = bool(edits) or self.mode is not None
+        guarded = self._guards_attention(inside)
         while True:
-            attention = TraceableAttention(self.plan.plain_attention) if self._guards_attention() else nullcontext()
-            hooks = no_saved_tensor_hooks() if edits or self.mode else nullcontext()
-            self.twin.restore()
+            attention = TraceableAttention(self.plan.plain_attention) if guarded else nullcontext()
+            hooks = no_saved_tensor_hooks() if inside else nullcontext()
+            self.twin.restore(shares=self.recorded)
             args, kwargs = self.twin.copied((inputs.args, inputs.kwargs))
             x = inputs.positional(channels_last=self.plan.channels_last)
             try:
@@ -325,8 +349,15 @@ class Problem:
             except Written:  # it starts anew, with a copy of what it was about to write into
                 activation.clear()
 
-    def _guards_attention(self) -> bool:
-        return self.plan.plain_attention or self.twin.may_skip
+    def _guards_attention(self, inside: bool) -> bool:
+        """Whether to keep attention from a way that has no gradient, runs no hooks, and pads otherwise.
+
+        With plain gradients torch does so by itself, and methods that take none explain what the model gives without.
+        """
+        if self.plan.plain_attention:
+            return True
+        plain = not inside and (torch.is_grad_enabled() or not self.view.differentiated) and not functional()
+        return not plain and self.twin.may_skip()
 
     def _selected(self, output: Any, inputs: Inputs) -> Tensor:
         """The scores. A mode sees the operations of a target that computes; indices only rearrange, in some ten."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.folding import Pair
 from attrfunc.core.model.sites import Calls, Layers, Side, Site, find_site, find_sites
 from attrfunc.core.model.twin import Twin, replaced
 from attrfunc.core.score.places import AT_INPUT, AtInput, AtLayers
@@ -29,6 +30,7 @@ class View:
         output: The layer and selector of the neuron that is explained; None for the model's output.
         method: The public method that opens the view, for its messages.
         differentiated: Whether that method takes gradients.
+        folds: Convolutions and batch norms that may be computed as one.
     """
 
     model: Callable[..., Any]
@@ -37,6 +39,7 @@ class View:
     output: tuple[Site, Any] | None = None
     method: str = ""
     differentiated: bool = True
+    folds: tuple[Pair, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
@@ -55,13 +58,13 @@ class View:
 Model = nn.Module | Callable[..., Any] | View
 
 
-def as_view(model: Model) -> View:
-    """The model as a view of itself."""
+def as_view(model: Model, method: str = "") -> View:
+    """The model as a view of itself, which a method of this name opens if no other has."""
     if isinstance(model, View):
-        return model
+        return model if model.method or not method else replace(model, method=method)
     if not callable(model):
         raise ArgumentError("model", describe(model), "an nn.Module, a callable or a view", "Pass the model first.")
-    return View(model, AT_INPUT)
+    return View(model, AT_INPUT, method=method)
 
 
 def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:
