@@ -118,6 +118,7 @@ class Twin:
         self._modules: dict[nn.Module, nn.Module] | None = None
         self._call: Callable[..., Any] | None = None
         self.simple = self._unwatched = True
+        self._shares, self._owns, self.folds = shares, False, tuple(folds)
         if torch.compiler.is_compiling():
             self._modules = {}
             self._call = _Traced(self._tensor, self._modules).rebound(model)
@@ -128,7 +129,6 @@ class Twin:
         self.simple = root is not None and all(map(is_simple, self._parts))
         training = [part for part in self._parts if part.training and not isinstance(part, torch.jit.ScriptModule)]
         self._volatile = {address(slot) for part in training for slot in part._buffers.values() if slot is not None}
-        self._shares, self._owns, self.folds = shares, False, tuple(folds)
 
     @property
     def parts(self) -> Iterable[nn.Module]:
@@ -238,6 +238,7 @@ class Twin:
         owner = getattr(self._model, "__self__", self._model)
         if isinstance(owner, nn.Module) and not (self._volatile or self.writes_arguments or self._replaced):
             _HARMLESS[owner] = self._known_by()
+            self._unwatched = self._is_harmless()
         return output
 
     def _protected(self) -> set[int]:

@@ -137,7 +137,7 @@ def open_problem(
                 "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)
             )
     seen, within = any(map(transformed, (x, tuple(args), kwargs, index, view.tensors))), functional()
-    twin = Twin(view.model, view.tensors, shares=not (seen or within), folds=view.folds)
+    twin = Twin(view.model, view.tensors, shares=differentiate and not (seen or within), folds=view.folds)
     _warn_of_training(view, twin)
     plan = Plan(plain_attention=seen and (within or torch.is_grad_enabled()))
     return Problem(view, Inputs.of(x, args, kwargs, index), twin, plan, closed=twin.detached and not seen)
