@@ -21,14 +21,11 @@ from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd.function import _SingleLevelFunction
 from torch.utils import _pytree as pytree
 
+from attrfunc.core.model.engines import level
+
 __all__ = ["below", "compiled", "level", "lowered", "numbers", "plain", "reaches", "replayed", "tracked", "with_pull"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
-
-
-def level() -> int:
-    """The current level of torch.func; 0 where no transform is active."""
-    return _functorch.maybe_current_level() or 0
 
 
 class _Node(_SingleLevelFunction):
@@ -80,7 +77,7 @@ def tracked(value: Any) -> bool:
     """Whether the current level of torch.func differentiates through a value."""
     if not isinstance(value, Tensor) or not value.requires_grad:
         return False
-    current = 0 if torch.compiler.is_compiling() else level()
+    current = level()
     if current == 0:
         return not isinstance(value, nn.Parameter)
     found: bool = _functorch.maybe_get_level(value) == current

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from attrfunc.core.model.guard import address
 
-__all__ = ["Clones", "Copier", "is_simple", "may_write", "original"]
+__all__ = ["BELOW", "OUTSIDE", "Clones", "Copier", "is_simple", "may_write", "original"]
 
 _ATOMIC = {
     type(None), bool, int, float, complex, str, bytes, type, range, slice, type(Ellipsis), types.BuiltinFunctionType,
@@ -173,10 +173,23 @@ class Copier:
                 if isinstance(value, types.MethodType):
                     self.called.add(value.__name__)
         kind: Any = type(module)
+        names, methods = _held_by_class(kind)
+        for name in names:
+            if name not in state:
+                state[name] = self(getattr(kind, name))
+        for name in methods:
+            if name not in state:
+                state[name] = types.MethodType(self._with_own_defaults(getattr(kind, name)), self.modules[module])
         for name in _slots(kind):
             self.opaque = True
             if hasattr(module, name):
                 object.__setattr__(self.modules[module], name, self(getattr(module, name)))
+
+    def _with_own_defaults(self, function: types.FunctionType) -> types.FunctionType:
+        defaults, code = function.__defaults__, function.__code__
+        made = types.FunctionType(code, function.__globals__, code.co_name, self(defaults), function.__closure__)
+        made.__kwdefaults__ = self(function.__kwdefaults__)
+        return made
 
     def _table(self, table: dict[Any, Any]) -> dict[Any, Any]:
         made = type(table)()
@@ -227,8 +240,8 @@ def is_simple(module: nn.Module) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def may_write(kinds: frozenset[Any], called: frozenset[str], *, outside: bool = False) -> bool:
-    """Whether what a run calls looks as if it wrote into tensors in place, or where no operation shows (`outside`).
+def may_write(kinds: frozenset[Any], called: frozenset[str], *, only: frozenset[str] | None = None) -> bool:
+    """Whether what a run calls looks as if it wrote into tensors in place.
 
     Names of operations in place, and `self.x += y`. It is asked where a model was seen to write nothing, since that may
     have been for once. What only builds a model, such as methods that draw its weights, is not looked at.
@@ -236,7 +249,7 @@ def may_write(kinds: frozenset[Any], called: frozenset[str], *, outside: bool = 
     Args:
         kinds: The classes of its modules.
         called: Names of methods, besides `forward`, that are called.
-        outside: Whether only writes are looked for that are no operations.
+        only: Look for nothing but these names.
     """
     methods: dict[str, list[types.CodeType]] = {}
     for base in {base for kind in kinds for base in kind.__mro__}:
@@ -248,7 +261,7 @@ def may_write(kinds: frozenset[Any], called: frozenset[str], *, outside: bool = 
     pending = ["forward", *called, *(name for name in methods if name.startswith("__") and name not in _BUILDING)]
     while pending:
         for code in methods.pop(pending.pop(), ()):
-            if _code_writes(code, outside):
+            if _code_writes(code) if only is None else only & set(_names(code)):
                 return True
             pending += _names(code)
     return False
@@ -263,19 +276,40 @@ def _names(code: types.CodeType) -> list[str]:
     return [*code.co_names, *inner]
 
 
-def _code_writes(code: types.CodeType, outside: bool) -> bool:
-    if any(isinstance(part, types.CodeType) and _code_writes(part, outside) for part in code.co_consts):
+# Names of ways to write where no operation shows, and to write what no copy of a tensor keeps apart.
+OUTSIDE, BELOW = frozenset({"data", "numpy"}), frozenset({"numpy"})
+
+
+def _code_writes(code: types.CodeType) -> bool:
+    if any(isinstance(part, types.CodeType) and _code_writes(part) for part in code.co_consts):
         return True
-    if {"data", "numpy"} & set(code.co_names):
+    if {"requires_grad", *OUTSIDE} & set(code.co_names):
         return True
-    if outside:
-        return False
     if "out" in code.co_consts or any(n.endswith("_") and not n.endswith("__") for n in code.co_names):
         return True
     for one, following in itertools.pairwise(dis.get_instructions(code)):
         if one.opname == "BINARY_OP" and one.argrepr.endswith("=") and "FAST" not in following.opname:
             return True
     return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _held_by_class(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of what a class holds that can change: its own attributes, and methods by their default arguments."""
+    held: dict[str, Any] = {}
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] not in ("torch", "builtins"):
+            held = {**vars(base), **held}
+    own = {name: value for name, value in held.items() if not name.startswith("__")}
+    functions = {name: value for name, value in own.items() if isinstance(value, types.FunctionType)}
+    defaults = {n: (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()) for n, f in functions.items()}
+    return (
+        tuple(name for name, value in own.items() if isinstance(value, _CHANGING)),
+        tuple(name for name, values in defaults.items() if any(isinstance(value, _CHANGING) for value in values)),
+    )
+
+
+_CHANGING = (list, dict, set, deque, Tensor)
 
 
 @functools.lru_cache  # a class has few

@@ -29,6 +29,7 @@ __all__ = [
     "functional",
     "inside",
     "known",
+    "level",
     "no_saved_tensor_hooks",
     "on_tape",
     "require_finite",
@@ -48,6 +49,11 @@ def functional() -> bool:
     if torch.compiler.is_compiling():
         return True
     return _functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def level() -> int:
+    """The current level of torch.func; 0 where no transform is active, and to a compiler."""
+    return 0 if torch.compiler.is_compiling() else _functorch.maybe_current_level() or 0
 
 
 def value_and_gradient(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
+from attrfunc.core.model.engines import level
 from attrfunc.core.model.twin import Twin, model_root, named_modules
 
 __all__ = ["Calls", "Edit", "Given", "Layers", "Side", "Site", "find_site", "find_sites", "run"]
@@ -173,22 +174,30 @@ class _Visits:
     def __init__(self, twin: Twin, edits: Sequence[tuple[Site, Edit]], stop: bool) -> None:
         self._edits, self._stop, self.stopped = edits, stop, False
         self._modules = [twin.modules.get(site.module, site.module) for site, _ in edits]
-        self._counts = [0] * len(edits)
+        self._counts, self._level = [0] * len(edits), level()
         # Modules that only a plain callable knows are the user's own, and another thread may be running them.
         alone = torch.compiler.is_compiling() or all(site.module in twin.modules for site, _ in edits)
         self._owner = 0 if alone else threading.get_ident()
 
-    def reach(self, number: int, value: Any) -> Any:
+    def reach(self, number: int, value: Any, *, edited: bool = False) -> Any:
         """What goes on from a site."""
         site, edit = self._edits[number]
         self._counts[number] += 1
         if self._counts[number] != (site.call or 0) + 1:
             return value
-        value = edit(value)
+        self._require_level(site)
+        value = value if edited else edit(value)
         if self._stop and all(n > (s.call or 0) for n, (s, _) in zip(self._counts, self._edits, strict=True)):
             self.stopped = True
             raise _Stop
         return value
+
+    def _require_level(self, site: Site) -> None:
+        if level() != self._level:
+            raise ModelError(
+                f"layer {site.name!r} runs inside a transform of torch.func that the model applies itself (vmap, grad, "
+                "jvp), where its activation is not that of the batch. Choose a layer outside of it."
+            )
 
     def install(self, number: int) -> list[tuple[dict[Any, Any], Any]]:
         """Put the edit of a site in place."""
@@ -199,8 +208,18 @@ class _Visits:
         def foreign() -> bool:
             return owner != 0 and threading.get_ident() != owner
 
+        shown: list[Any] = []
+
+        def shown_hook(module: nn.Module, args: Any, output: Any) -> Any:
+            if self._counts[number] != (site.call or 0):
+                return output
+            self._require_level(site)
+            shown[:] = [edit(output)]
+            return shown[0]
+
         def output_hook(module: nn.Module, args: Any, output: Any) -> Any:
-            return output if foreign() else self.reach(number, output)
+            edited = bool(shown) and output is shown.pop()
+            return output if foreign() else self.reach(number, output, edited=edited)
 
         def input_hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
             if foreign():
@@ -213,16 +232,24 @@ class _Visits:
 
         entries: list[tuple[Any, Any]]
         if site.side == "output":
-            entries = [(module._forward_hooks, output_hook)]
+            table: dict[Any, Any] = module._forward_hooks
+            if table and module is not site.module and not torch.compiler.is_compiling():
+                # The user's hooks keep what goes on. One that makes another output of it has that replaced in turn.
+                own = list(table.items())
+                table.clear()
+                table.update([((*key, "shown"), shown_hook), *own])
+            entries = [(table, output_hook)]
         else:
             entries = [(module._forward_pre_hooks, input_hook), (module._forward_pre_hooks_with_kwargs, True)]
         for table, entry in entries:
             table[key] = entry
+        hooks: dict[Any, Any] = module._forward_hooks
+        shown_at = [(hooks, place) for place in hooks if place == (*key, "shown")]
         if isinstance(edit, Given) and self._may_rest(number):
             slots = module.__dict__
             slots["forward"] = lambda *args, **kwargs: None
             return [*((table, key) for table, _ in entries), (slots, "forward")]
-        return [(table, key) for table, _ in entries]
+        return [*((table, key) for table, _ in entries), *shown_at]
 
     def _may_rest(self, number: int) -> bool:
         """Whether a module whose output is known need not run: its only effect is that output, and nobody looks in."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
-from attrfunc.core.model.copier import Clones, Copier, is_simple, may_write, original
+from attrfunc.core.model.copier import BELOW, OUTSIDE, Clones, Copier, is_simple, may_write, original
 from attrfunc.core.model.engines import wrapped
 from attrfunc.core.model.folding import Pair, folded
 from attrfunc.core.model.guard import Guard, Written, address
@@ -119,6 +119,7 @@ class Twin:
         self._call: Callable[..., Any] | None = None
         self.simple = self._unwatched = True
         self._shares, self._owns, self.folds = shares, False, tuple(folds)
+        self._clones_all = False
         if torch.compiler.is_compiling():
             self._modules = {}
             self._call = _Traced(self._tensor, self._modules).rebound(model)
@@ -174,8 +175,12 @@ class Twin:
         if self._owns and self._shares:
             self._build(False)
             return
-        if may_write(*code, outside=True):
+        if may_write(*code, only=OUTSIDE):
             self._copier.opaque = True
+        if may_write(*code, only=BELOW) and not self._clones_all:
+            self._clones_all = True
+            self._build(False)
+            return
         # Scripted code does not run under every mode that looks below it.
         self._unwatched = self._copier.scripted or (not self._replaced and (self.simple or self._is_harmless()))
 
@@ -297,7 +302,7 @@ class Twin:
             known = tensor
             if not torch.compiler.is_compiling():
                 place = address(tensor)
-                if place and place in self._volatile:
+                if place and (self._clones_all or place in self._volatile):
                     known = self._clones(tensor)
                 else:
                     self._read_only.add(place)
