@@ -85,10 +85,13 @@ class Copier:
     def __call__(self, value: Any) -> Any:
         """The copy of a value; what cannot change is its own."""
         kind = type(value)
-        if kind in _ATOMIC or isinstance(value, type | Enum):
+        if kind in _ATOMIC:
             return value
-        if id(value) in self._copies:
-            return self._copies[id(value)]
+        made = self._copies.get(id(value))
+        if made is not None:
+            return made
+        if isinstance(value, (type, Enum)):
+            return value
         self._kept.append(value)
         if isinstance(value, Tensor):
             made = self._copies[id(value)] = self._tensor(value)
@@ -168,6 +171,8 @@ class Copier:
             value = state[name]
             if type(value) in _ATOMIC:
                 self.seen += (name, value)
+            elif type(value) is tuple and _ATOMIC.issuperset(map(type, value)):
+                continue
             elif not (graph and name in _GRAPH):
                 state[name] = self(value)
                 if isinstance(value, types.MethodType):
@@ -202,7 +207,8 @@ class Copier:
 
     def _empty_one(self, table: dict[Any, Any]) -> dict[Any, Any]:
         made = type(table)()
-        self._empty.append(made)
+        if self._journaled:
+            self._empty.append(made)
         return made
 
     def _uncompiled(self, module: Any) -> nn.Module:

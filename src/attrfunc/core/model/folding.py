@@ -48,7 +48,8 @@ class Folding(Below):
     ) -> Any:
         """Run the operation, and note what it reads."""
         read = {address(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        self._reads.update(read)
+        if func is not torch.ops.aten.detach.default:  # what reads a twin's tensor is counted, not what makes it
+            self._reads.update(read)
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default and address(args[1]) in self._convolutions:
             self._made[address(result)] = self._convolutions[address(args[1])]

@@ -119,7 +119,7 @@ class Twin:
         self._call: Callable[..., Any] | None = None
         self.simple = self._unwatched = True
         self._shares, self._owns, self.folds = shares, False, tuple(folds)
-        self._clones_all = False
+        self._clones_all = self._runs_again = False
         if torch.compiler.is_compiling():
             self._modules = {}
             self._call = _Traced(self._tensor, self._modules).rebound(model)
@@ -165,7 +165,8 @@ class Twin:
         self._shared, self._clones, self._read_only = dict(self._bound), Clones(), set[int]()
         self._shared_by_layers: set[int] | None = None
         changes = {part: held for pair in self.folds for part, held in folded(pair).items()}
-        self._copier = Copier(self._tensor, journal=not self.simple, shares=self._shares, changes=changes)
+        journal = self._runs_again and not self.simple
+        self._copier = Copier(self._tensor, journal=journal, shares=self._shares, changes=changes)
         self._modules = self._copier.modules
         self._call = self._copier(self._model)
         self._fresh = True
@@ -199,7 +200,8 @@ class Twin:
             self._fresh = self.simple
         elif self._fresh:
             self._fresh = self.simple
-        elif self._volatile or self._copier.opaque:
+        elif self._volatile or self._copier.opaque or not self._runs_again:
+            self._runs_again = True  # for one run nothing need be noted down
             self._build(shares)
             self._fresh = False
         else:
