@@ -13,7 +13,8 @@ from torch.utils.data import RandomSampler
 from attrfunc.core.errors import ArgumentError, ModelError, describe, positive, warn
 from attrfunc.core.loops.progress import Progress, reporter
 from attrfunc.core.model.engines import known
-from attrfunc.core.model.twin import Twin, unsettled
+from attrfunc.core.model.parts import unsettled
+from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.baseline import Baseline, resolve_baseline
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model, as_view

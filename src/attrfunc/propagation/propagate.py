@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.model.engines import functional
-from attrfunc.core.model.twin import named_modules
+from attrfunc.core.model.parts import named_modules
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 from attrfunc.propagation.account import Account

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.model.twin import model_root
+from attrfunc.core.model.parts import model_root
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import floats
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
 from attrfunc.core.model.engines import level
-from attrfunc.core.model.twin import Twin, model_root, named_modules
+from attrfunc.core.model.parts import model_root, named_modules
+from attrfunc.core.model.twin import Twin
 
 __all__ = ["Calls", "Edit", "Given", "Layers", "Side", "Site", "find_site", "find_sites", "run"]
 

@@ -8,8 +8,6 @@ evaluation. The user's model is never written to.
 from __future__ import annotations
 
 import copy
-import functools
-import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,59 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
-from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions
-from attrfunc.core.model.copier import BELOW, OUTSIDE, Clones, Copier, is_simple, may_write, original
+from attrfunc.core.errors import ModelError
+from attrfunc.core.model.code import BELOW, OUTSIDE, may_write
+from attrfunc.core.model.copier import Copier, is_simple
+from attrfunc.core.model.copies import Clones, original
 from attrfunc.core.model.engines import wrapped
 from attrfunc.core.model.folding import Pair, folded
 from attrfunc.core.model.guard import Guard, Written, address
+from attrfunc.core.model.parts import model_root, replaced
+from attrfunc.core.model.traced import Traced
 
 # Models that wrote nothing when they were watched: to look at every operation takes a tenth of a small network's time.
 _HARMLESS: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
-__all__ = ["Twin", "model_root", "named_modules", "replaced", "unsettled"]
+__all__ = ["Twin"]
 
-
-def model_root(model: Callable[..., Any]) -> nn.Module | None:
-    """The module behind `model`: itself, or the owner of a bound method; None for any other callable."""
-    owner = getattr(model, "__self__", model) if isinstance(model, types.MethodType) else model
-    opaque = isinstance(owner, torch.jit.ScriptModule)
-    return owner if isinstance(owner, nn.Module) and not opaque else None
-
-
-def named_modules(model: Callable[..., Any]) -> dict[str, nn.Module]:
-    """The modules behind `model` by all of their names: a shared one has several."""
-    root = model_root(model)
-    return dict(root.named_modules(remove_duplicate=False)) if root is not None else {}
-
-
-def replaced(model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
-    """The name of each replacement, the model's own tensor, and what is to be used in its place.
-
-    Args:
-        model: The model.
-        tensors: Replacements by name.
-
-    Raises:
-        ArgumentError: If the model has no tensor of that name and shape.
-    """
-    root = model_root(model)
-    if root is None:
-        raise ArgumentError("model", describe(model), "a module, whose tensors have names", "Bind the module itself.")
-    slots = {**dict(root.named_parameters(remove_duplicate=False)), **dict(root.named_buffers(remove_duplicate=False))}
-    found = []
-    for name, tensor in tensors.items():
-        if name not in slots:
-            expected = "names of the model's parameters and buffers"
-            raise ArgumentError("tensors", f"the name {name!r}", expected, suggestions(name, slots))
-        if not isinstance(tensor, Tensor) or tensor.shape != slots[name].shape:
-            raise ArgumentError(
-                "tensors",
-                f"{describe(tensor)} for {name!r}",
-                f"a tensor of the model's shape {tuple(slots[name].shape)}",
-                "What stack_module_state has stacked is mapped over: torch.vmap(lambda state: ...)(state).",
-            )
-        found.append((name, slots[name], tensor))
-    return found
+# Their inference fast path has no gradient.
+_FAST = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 class Twin:
@@ -122,7 +84,7 @@ class Twin:
         self._clones_all = self._runs_again = False
         if torch.compiler.is_compiling():
             self._modules = {}
-            self._call = _Traced(self._tensor, self._modules).rebound(model)
+            self._call = Traced(self._tensor, self._modules).rebound(model)
             return
         self._model = original(model)
         self._parts = list(root.modules()) if root is not None else []
@@ -320,68 +282,3 @@ def _detached(tensor: Tensor, value: Tensor) -> Tensor:
     if tensor.__dict__:
         parameter.__dict__.update(tensor.__dict__)  # what libraries of quantised weights keep there
     return parameter
-
-
-class _Traced:
-    """What a compiler can follow of the copying: modules, their methods, and partials of these."""
-
-    def __init__(self, tensor: Callable[[Tensor], Tensor], modules: dict[nn.Module, nn.Module]) -> None:
-        self._tensor, self._modules = tensor, modules
-        self._bound: list[tuple[nn.Module, str]] = []
-
-    def rebound(self, model: Any) -> Any:
-        """The model, of copies."""
-        root = model_root(model)
-        if root is not None:
-            self._copied(root)
-            for twin, name in self._bound:
-                twin.__dict__[name] = self._of_twins(twin.__dict__[name])
-        return self._of_twins(model)
-
-    def _copied(self, module: nn.Module) -> nn.Module:
-        if module in self._modules:
-            return self._modules[module]
-        twin = self._modules[module] = module.__class__.__new__(module.__class__)
-        state = dict(module.__dict__)
-        state["_parameters"] = self._tensors(module._parameters)
-        state["_buffers"] = self._tensors(module._buffers, clone=module.training)
-        state["_modules"] = {n: None if child is None else self._copied(child) for n, child in module._modules.items()}
-        for hooks in ("_forward_hooks", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"):
-            if hooks in state:
-                state[hooks] = state[hooks].copy()
-        state["_compiled_call_impl"] = None
-        twin.__dict__.update(state)
-        own = state.keys() - _MODULE_STATE
-        self._bound += [(twin, name) for name in own if isinstance(state[name], types.MethodType | functools.partial)]
-        return twin
-
-    def _tensors(self, table: Mapping[str, Tensor | None], clone: bool = False) -> dict[str, Tensor | None]:
-        found = {name: None if slot is None else self._tensor(slot) for name, slot in table.items()}
-        return {n: slot.clone() if clone and slot is not None else slot for n, slot in found.items()}
-
-    def _of_twins(self, value: Any) -> Any:
-        if isinstance(value, nn.Module):
-            return self._modules.get(value, value)
-        if isinstance(value, types.MethodType):
-            return types.MethodType(value.__func__, self._of_twins(value.__self__))
-        if isinstance(value, functools.partial):
-            args = (self._of_twins(arg) for arg in value.args)
-            return functools.partial(self._of_twins(value.func), *args, **value.keywords)
-        return value
-
-
-def unsettled(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """The modules that, in training mode, make a score random or dependent on the batch."""
-    return [module for module in modules if getattr(module, "training", False) and _is_unsettled(module)]
-
-
-def _is_unsettled(module: nn.Module) -> bool:
-    rate = getattr(module, "p", getattr(module, "dropout", 0.0))
-    random = isinstance(module, nn.modules.dropout._DropoutNd | nn.RNNBase | nn.MultiheadAttention)
-    batch = isinstance(module, nn.modules.batchnorm._BatchNorm)
-    return batch or (random and isinstance(rate, float) and rate > 0)
-
-
-# Their inference fast path has no gradient.
-_FAST = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-_MODULE_STATE = nn.Module().__dict__.keys()

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
 from attrfunc.core.model.engines import diagnose, functional, transformed
-from attrfunc.core.model.twin import Twin, named_modules, unsettled
+from attrfunc.core.model.parts import named_modules, unsettled
+from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.inputs import Inputs
 from attrfunc.core.score.misfit import misfit
 from attrfunc.core.score.problem import Plan, Problem

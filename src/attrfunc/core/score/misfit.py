@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.model.twin import model_root
+from attrfunc.core.model.parts import model_root
 
 __all__ = ["misfit"]
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.folding import Pair
+from attrfunc.core.model.parts import replaced
 from attrfunc.core.model.sites import Calls, Layers, Side, Site, find_site, find_sites
-from attrfunc.core.model.twin import Twin, replaced
+from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.places import AT_INPUT, AtInput, AtLayers
 
 __all__ = ["Model", "View", "as_view", "bind", "layer", "neuron"]
