@@ -19,6 +19,7 @@ from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 from attrfunc.propagation.account import Account
 from attrfunc.propagation.interpreter import Interpreter
+from attrfunc.propagation.node import DerivativeError
 from attrfunc.propagation.operation import UnknownOperationError
 from attrfunc.propagation.reader import shown
 from attrfunc.propagation.recorder import Record, Recorder
@@ -190,6 +191,13 @@ def _explained(problem: Problem) -> Iterator[None]:
             f"there is no rule for the operation {shown(error.key)}{error.how}{_place(problem, error)}. Pass one: "
             f"rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and which "
             "operations are the same to it."
+        ) from None
+    except DerivativeError as error:
+        raise ModelError(
+            f"the model takes a derivative while it runs{_place(problem, error)} (torch.autograd.grad, backward or "
+            "torch.func), of what depends on the input. Rules give values other gradients than their own, so that "
+            "derivative would be another one. Attribute the function that is differentiated, or take a method that "
+            "leaves gradients as they are, such as integrated_gradients."
         ) from None
     except UnseenError as error:
         scripts = [name or "the model itself" for name, module in _modules(problem) if _is_script(module)]

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from attrfunc.core.errors import ModelError
 from attrfunc.propagation.names import Key, in_place, out_of_place
-from attrfunc.propagation.node import below
+from attrfunc.propagation.node import DerivativeError, below
 from attrfunc.propagation.operation import flat
 from attrfunc.propagation.reader import Reader, overlap, shown
 from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
+from attrfunc.propagation.watch import DERIVATIVES
 
 __all__ = ["Record", "Recorder", "counterpart"]
 
@@ -43,7 +44,12 @@ class Recorder(Reader):
             self.record.append((key, [below(leaf) for leaf in leaves] if needed else []))
         if in_place(func, kwargs):
             self._rescue(args[0])
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            if key in DERIVATIVES:  # for which nothing is recorded here
+                raise DerivativeError from error
+            raise
 
     def _rescue(self, target: Tensor) -> None:
         """Copy what was kept and is about to be overwritten."""
