@@ -19,11 +19,11 @@ from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 from attrfunc.propagation.account import Account
 from attrfunc.propagation.interpreter import Interpreter
+from attrfunc.propagation.names import shown
 from attrfunc.propagation.node import DerivativeError
 from attrfunc.propagation.operation import UnknownOperationError
-from attrfunc.propagation.reader import shown
 from attrfunc.propagation.recorder import Record, Recorder
-from attrfunc.propagation.rule_book import Opened, RuleBook
+from attrfunc.propagation.rule_book import Opened, RuleBook, require_used
 from attrfunc.propagation.watch import UnseenError
 
 __all__ = ["Lifted", "layer_names", "multipliers", "propagated"]
@@ -67,7 +67,8 @@ def _compared(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Te
     at_point, points = None, Point.stacked([end])
     if torch.compiler.is_compiling():
         _, at_point = _recorded(problem, book, lambda part: part.scores(points))
-    interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, at_baseline, at_point))
+    make = lambda names, own: Interpreter(book, names, own, at_baseline, at_point)  # noqa: E731
+    interpreted = _under(problem, book, make, whole=not problem.view.sites)
     high, gradient = interpreted.gradients(points)
     return Lifted(low.flatten(), high.flatten(), [leaf[0] for leaf in gradient])
 
@@ -86,7 +87,7 @@ def propagated(problem: Problem, book: RuleBook, account: Account | None = None)
         _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
     inside = len(problem.view.sites) > 0
     make = lambda names, own: Interpreter(book, names, own, None, at_point, account, inside)  # noqa: E731
-    point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make).gradient())
+    point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make, whole=True).gradient())
     if torch.compiler.is_compiling() and not book.linear:
         gradient = [leaf.detach() for leaf in gradient]  # whose graph would give wrong derivatives
     return point, gradient
@@ -132,8 +133,18 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
     return result, recorders[-1].record
 
 
-def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any]) -> Problem:
-    """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it."""
+def _under(
+    problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any], *, whole: bool = False
+) -> Problem:
+    """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it.
+
+    Args:
+        problem: The problem.
+        book: The rules.
+        make: Makes the mode.
+        whole: Whether the model runs as a whole, so that all layers that rules are given for have to.
+    """
+    whole = whole and problem.view.output is None and not torch.compiler.is_compiling()
 
     @contextmanager
     def mode() -> Iterator[None]:
@@ -143,8 +154,10 @@ def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]
         # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
         parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
-        with _followed(places, running), make(running, parameters):
+        with _followed(places, running), make(running, parameters) as reader:
             yield
+        if whole:
+            require_used(book, reader.ran, any_input=bool(problem.view.sites))
 
     opens = isinstance(book.find("scaled_dot_product_attention"), Opened)
     return problem.under(mode, opens_attention=opens)

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from attrfunc.core.errors import ModelError
-from attrfunc.propagation.names import Key, in_place, out_of_place
+from attrfunc.propagation.names import Key, in_place, out_of_place, shown
 from attrfunc.propagation.node import DerivativeError, below
 from attrfunc.propagation.operation import flat
-from attrfunc.propagation.reader import Reader, overlap, shown
+from attrfunc.propagation.reader import Reader, overlap
 from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
 from attrfunc.propagation.watch import DERIVATIVES
 
