@@ -205,8 +205,7 @@ def test_rules_before_a_layer_may_stay(method):
     model, rules = Partly(), {F.linear: af.rules.epsilon(0.5)}
     plain = method(af.layer(model, "activation"), X)
     torch.testing.assert_close(method(af.layer(model, "activation"), X, rules={"used": rules}), plain)
-    method(af.neuron(model, "used", 0), X, rules={"used": rules, "attention": rules})
-    method(model, X, rules={"attention": rules})
+    method(af.neuron(model, "used", 0), X, rules={"used": rules, "unused": rules})
 
 
 def test_baselines_of_another_shape():
