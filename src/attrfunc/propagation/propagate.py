@@ -22,7 +22,7 @@ from attrfunc.propagation.interpreter import Interpreter
 from attrfunc.propagation.names import shown
 from attrfunc.propagation.node import DerivativeError
 from attrfunc.propagation.operation import UnknownOperationError
-from attrfunc.propagation.recorder import Record, Recorder
+from attrfunc.propagation.recorder import Recorder
 from attrfunc.propagation.rule_book import Opened, RuleBook, require_used
 from attrfunc.propagation.watch import UnseenError
 
@@ -37,11 +37,13 @@ class Lifted(NamedTuple):
     Attributes:
         low: The scores at the baseline, `(B,)`.
         high: Those at the input.
+        eps: The rounding of the least precise numbers on the way.
         gradient: One tensor for each of the point.
     """
 
     low: Tensor
     high: Tensor
+    eps: float
     gradient: list[Tensor]
 
 
@@ -63,14 +65,19 @@ def multipliers(problem: Problem, book: RuleBook, start: Point, end: Point, *, s
 
 
 def _compared(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: Point) -> Lifted:
-    low, at_baseline = _recorded(problem, book, at_start)
+    low, recorder = _recorded(problem, book, at_start)
     at_point, points = None, Point.stacked([end])
     if torch.compiler.is_compiling():
-        _, at_point = _recorded(problem, book, lambda part: part.scores(points))
-    make = lambda names, own: Interpreter(book, names, own, at_baseline, at_point)  # noqa: E731
+        at_point = _recorded(problem, book, lambda part: part.scores(points))[1].record
+    make = lambda names, own: Interpreter(book, names, own, recorder.record, at_point)  # noqa: E731
     interpreted = _under(problem, book, make, whole=not problem.view.sites)
     high, gradient = interpreted.gradients(points)
-    return Lifted(low.flatten(), high.flatten(), [leaf[0] for leaf in gradient])
+    eps = max(torch.finfo(dtype).eps for dtype in (high.dtype, *recorder.dtypes) if _rounds(dtype))
+    return Lifted(low.flatten(), high.flatten(), eps, [leaf[0] for leaf in gradient])
+
+
+def _rounds(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
 
 
 def propagated(problem: Problem, book: RuleBook, account: Account | None = None) -> tuple[Point, list[Tensor]]:
@@ -84,7 +91,7 @@ def propagated(problem: Problem, book: RuleBook, account: Account | None = None)
     at_point = None
     if torch.compiler.is_compiling():
         # As `gradient` does: the first run at a layer is whole, a later one ends at a neuron.
-        _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
+        at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))[1].record
     inside = len(problem.view.sites) > 0
     make = lambda names, own: Interpreter(book, names, own, None, at_point, account, inside)  # noqa: E731
     point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make, whole=True).gradient())
@@ -115,7 +122,7 @@ def layer_names(problem: Problem) -> list[str]:
     return [name for name in named_modules(problem.view.model) if name]
 
 
-def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -> tuple[Any, Record]:
+def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -> tuple[Any, Recorder]:
     recorders: list[Recorder] = []
 
     def recorder(layers: list[str], parameters: Set[int]) -> Recorder:
@@ -124,13 +131,13 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
 
     part = _under(problem, book, recorder)
     if torch.compiler.is_compiling():
-        return run(part), recorders[-1].record
+        return run(part), recorders[-1]
     if not problem.levels:
         with torch.no_grad():
-            return run(part), recorders[-1].record
+            return run(part), recorders[-1]
     # Only where a transform is active does torch show an autograd.Function to a mode.
     _, _, result = torch.func.vjp(lambda zero: (zero, run(part)), torch.zeros(()), has_aux=True)  # type: ignore[misc]
-    return result, recorders[-1].record
+    return result, recorders[-1]
 
 
 def _under(
