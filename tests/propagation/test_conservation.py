@@ -29,6 +29,29 @@ def test_gaps_of_opposite_signs_do_not_cancel(shift):
         torch.vmap(lambda one: af.deep_lift(cut, one[None]))(x)
 
 
+@pytest.mark.parametrize("method", [af.deep_lift, lambda f, x: af.deep_lift_shap(f, x, baselines=0 * x)])
+def test_gaps_show_beside_attributions_that_cancel(method):
+    """What is missed is a part of the change, however large the attributions are that leave it so small."""
+    model = lambda x: 1e5 * (x[:, 0] - x[:, 1]) + torch.tanh(x[:, 2]).detach()
+    with pytest.warns(UserWarning, match=r"the attributions miss 0.762 of the score's change of 0.762"):
+        method(model, torch.ones(1, 3).double())
+
+
+@pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
+def test_what_is_less_precise_on_the_way_is_no_gap(narrow):
+    """Llama's norm computes in single precision, whatever the model's is."""
+    torch.manual_seed(0)
+    first, last = nn.Linear(3, 8).double(), nn.Linear(8, 1).double()
+
+    def model(x):
+        hidden = first(x).to(narrow)
+        return last((hidden * torch.rsqrt(hidden.square().mean(1, keepdim=True) + 1e-6)).double())[:, 0]
+
+    found = af.deep_lift(model, X)
+    rounding = 30 * torch.finfo(narrow).eps
+    torch.testing.assert_close(found.sum(1), model(X) - model(0 * X), rtol=rounding, atol=rounding)
+
+
 def test_infinite_slopes_are_refused_in_averages_and_maps():
     root = lambda x: x[:, 0].sqrt() + x[:, 1]
     x = torch.tensor([[0.0, 2.0], [0.0, 3.0]])

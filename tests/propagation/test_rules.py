@@ -170,6 +170,44 @@ def test_rules_that_are_none():
         af.deep_lift(model, X, rules="rescale")
 
 
+class Partly(nn.Module):
+    """Runs one of two layers on the input, and another one on a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused, self.constant = (nn.Linear(5, 3).double() for _ in range(3))
+        self.activation = nn.ReLU()
+        self.attention = nn.MultiheadAttention(3, 1, batch_first=True).double()
+
+    def forward(self, x):
+        y = self.activation(self.used(x))[:, None] + self.constant(torch.ones_like(x))[:, None]
+        return self.attention(y, y, y)[0][:, 0, 0]
+
+
+METHODS = [af.lrp, af.deep_lift, af.guided_backprop, af.deconvolution]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
+def test_rules_that_nothing_uses(method):
+    """A rule that is given and not used would be a silent mistake."""
+    model, rules = Partly(), {F.linear: af.rules.epsilon()}
+    for name in ("unused", "constant", "attention.out_proj"):
+        with raises(f"rules for the layer '{name}'", "nothing runs on what depends on", error=af.ArgumentError):
+            method(model, X, rules={name: rules, "used": rules})
+    with raises("rules for 'linear' in the layer 'activation'", "only 'relu'", error=af.ArgumentError):
+        method(model, X, rules={"activation": rules})
+
+
+@pytest.mark.filterwarnings("ignore:deep_lift. the attributions miss")
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
+def test_rules_before_a_layer_may_stay(method):
+    """Other places of one model take the same rules."""
+    model, rules = Partly(), {F.linear: af.rules.epsilon(0.5)}
+    plain = method(af.layer(model, "activation"), X)
+    torch.testing.assert_close(method(af.layer(model, "activation"), X, rules={"used": rules}), plain)
+    method(af.neuron(model, "used", 0), X, rules={"used": rules, "unused": rules})
+
+
 def test_baselines_of_another_shape():
     model = Network(torch.relu).double()
     with raises("deep_lift:", "`baseline`", "(4, 6)", error=af.ArgumentError):

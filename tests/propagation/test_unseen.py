@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 import attrfunc as af
@@ -53,14 +54,74 @@ def test_what_no_mode_sees_is_refused(method, make):
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
-def test_transforms_inside_a_model_are_refused(method):
+def test_vmap_inside_a_model_is_refused(method):
     net = body()
-    for inner in (
-        lambda x: torch.vmap(net)(x)[:, 0],
-        lambda x: torch.func.grad(lambda z: net(z).relu().sum())(x)[:, 0],
-    ):
-        with pytest.raises(af.ModelError, match=r"inside torch\.vmap or another transform"):
-            method(inner, X)
+    with pytest.raises(af.ModelError, match=r"inside torch\.vmap, which the model applies itself"):
+        method(lambda x: torch.vmap(net)(x)[:, 0], X)
+
+
+def kept_gradient(energy, x):
+    y = x * 1
+    y.retain_grad()
+    energy(y).backward(create_graph=True)
+    return y.grad
+
+
+def dual(energy, x):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(energy(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+
+def own_leaf(energy, x):
+    with torch.enable_grad():
+        y = x.detach().requires_grad_()
+        return torch.autograd.grad(energy(y), y)[0]
+
+
+class Forced(nn.Module):
+    """Scores by the forces of an energy."""
+
+    def __init__(self, derivative):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 5), nn.Softplus(), nn.Linear(5, 1)).double()
+        self.derivative = derivative
+
+    def forward(self, x):
+        forces = self.derivative(lambda z: self.net(z).sum(), x)
+        return forces.square().expand(len(x), 4).sum(1) + x.sum(1)
+
+
+DERIVATIVES = {
+    "autograd.grad": lambda energy, x: torch.autograd.grad(energy(x), x, create_graph=True)[0],
+    "of a leaf of its own": own_leaf,
+    "backward": kept_gradient,
+    "autograd.functional": lambda energy, x: torch.autograd.functional.jacobian(energy, x, create_graph=True),
+    "forward mode": dual,
+    "grad": lambda energy, x: torch.func.grad(energy)(x),
+    "vjp": lambda energy, x: torch.func.vjp(energy, x)[1](torch.ones((), dtype=x.dtype))[0],
+    "jvp": lambda energy, x: torch.func.jvp(energy, (x,), (torch.ones_like(x),))[1],
+    "mapped": lambda energy, x: torch.vmap(torch.func.grad(energy))(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)
+@pytest.mark.parametrize("derivative", DERIVATIVES.values(), ids=DERIVATIVES)
+def test_derivatives_inside_a_model_are_refused(method, derivative):
+    """They would go through rules, and so be no derivatives."""
+    model = Forced(derivative).eval()
+    with pytest.raises(af.ModelError, match=rf"{method.__name__}: the model takes a derivative while it runs"):
+        method(model, X)
+
+
+def test_derivatives_of_what_has_no_rule_are_right():
+    """Guided backpropagation changes rectifiers alone; those behind the derivative are none of its business."""
+    net, head = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)).double(), body()
+    force = lambda x: torch.autograd.grad(net(x).sum(), x, create_graph=True)[0]
+    kept = force(X.clone().requires_grad_())
+    behind = af.guided_backprop(lambda z: head(z)[:, 0], kept.detach())
+    (expected,) = torch.autograd.functional.vjp(force, X, behind)[1:]
+    torch.testing.assert_close(af.guided_backprop(lambda x: head(force(x))[:, 0], X), expected)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__name__)

@@ -80,14 +80,14 @@ def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: 
     """What `deep_lift` attributes to a problem's point."""
     start, end = problem.endpoints(baseline)
     shared = one_for_all(baseline, problem.inputs.x)
-    low, high, found = multipliers(problem, book, start, end, shared=shared)
+    low, high, eps, found = multipliers(problem, book, start, end, shared=shared)
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]
-    _require_complete(problem, attributions, low, high)
+    _require_complete(problem, attributions, low, high, eps)
     return attributions if multiply_by_inputs else found
 
 
-def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor) -> None:
+def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor, eps: float) -> None:
     """Raise where multipliers are not finite; warn where the model depends on the point in a way that none shows.
 
     Each example by itself, where the examples stand in front; under `vmap` whatever is mapped together.
@@ -103,13 +103,15 @@ def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor,
     wide = torch.promote_types(high.dtype, torch.float32)
     parts = [part.to(wide).reshape(len(high), -1) for part in attributions]
     low, high = low.detach(), high.detach()
-    found, change, eps = sum(part.sum(1) for part in parts), (high - low).to(wide), torch.finfo(high.dtype).eps
+    found, change = sum(part.sum(1) for part in parts), (high - low).to(wide)
     # A target that does not exist has no number where a transform hides it, and nothing to be complete.
     unknown = change.isnan()
     gap = torch.where(unknown, 0, found - change).detach()
     scale = sum(part.abs().sum(1) for part in parts) + change.abs()
-    # Rounding leaves a part of the attributions, and a few digits of the scores themselves.
-    allowed = eps**0.5 * scale + 100 * eps * (low.abs() + high.abs())
+    # Rounding leaves a part of the attributions, and a few digits of the scores themselves. Where large attributions
+    # cancel, that part may be more than the change.
+    few = 0.01 * change.abs() + 30 * eps * scale
+    allowed = torch.minimum(eps**0.5 * scale, few) + 100 * eps * (low.abs() + high.abs())
     allowed = torch.where(unknown, 0, allowed)
     excess = worst(gap.abs() - allowed)
     if all(value <= 0 for value in excess):

@@ -19,14 +19,14 @@ from attrfunc.propagation.checks import checked, compare
 from attrfunc.propagation.complex_terms import in_real_terms
 from attrfunc.propagation.contributions import identity
 from attrfunc.propagation.names import Key, in_place, named_key, out_of_place
-from attrfunc.propagation.node import below, compiled, level, lowered, reaches, replayed, tracked, with_pull
+from attrfunc.propagation.node import DerivativeError, below, compiled, lowered, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Layout, Operation, UnknownOperationError, flat
 from attrfunc.propagation.passive import COPIES, LIKENED, READING
 from attrfunc.propagation.reader import Reader, address, overlap
 from attrfunc.propagation.recorder import Record, counterpart
 from attrfunc.propagation.rule_book import Linear, Nonlinear, Opened, Rule, RuleBook, natural
 from attrfunc.propagation.trail import Constants, Trail
-from attrfunc.propagation.watch import UnseenError, Watch
+from attrfunc.propagation.watch import DERIVATIVES, Watch
 
 __all__ = ["Interpreter"]
 
@@ -66,12 +66,11 @@ class Interpreter(Reader):
         self._held: dict[int, list[tuple[weakref.ref[Operation], int]]] = {}  # by where in memory inputs lie
         self._compared: set[Any] = set()
         self._watch: Watch | None = None
-        self._level = 0
 
     def __enter__(self) -> Any:
         """Begin to watch; an opened operation enters again."""
         if self._watch is None and not torch.compiler.is_compiling():
-            self._watch, self._level = Watch(), level()
+            self._watch = Watch()
         return super().__enter__()  # type: ignore[no-untyped-call]
 
     def _begin(self, key: Key) -> None:
@@ -97,7 +96,7 @@ class Interpreter(Reader):
 
     def _opened(self, key: Key, rule: Opened, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if key == _SCORE and self._watch is not None:
-            self._watch.require_all_seen(args[0])
+            self._watch.finish(args[0])
         if self._watch is None or hasattr(func, "_attrfunc_operation"):
             return super()._opened(key, rule, func, args, kwargs)
         own, kept = out_of_place(func, kwargs)
@@ -113,11 +112,12 @@ class Interpreter(Reader):
 
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if key == _SCORE and self._watch is not None:
-            self._watch.require_all_seen(args[0])
+            self._watch.finish(args[0])
         if rule is natural:
             return self._changed(func(*args, **kwargs))
         leaves, layout = flat(args, kwargs)
-        self._require_own_level(key, leaves)
+        if self._watch is not None:
+            self._watch.require_own_level(key, leaves)
         recorded = self._next(key, leaves) if rule is not None else (None, None)
         places = tuple(i for i, leaf in enumerate(leaves) if tracked(leaf))
         if not places or (isinstance(rule, Linear) and not self._several(leaves)):
@@ -128,7 +128,7 @@ class Interpreter(Reader):
             result = func(*args, **kwargs)
             if not any(tracked(leaf) for leaf in flat((result,), {})[0]):
                 return self._seen(leaves, result)
-            raise UnknownOperationError(key)
+            raise DerivativeError if key in DERIVATIVES else UnknownOperationError(key)
         result = self._applied(key, rule, func, leaves, layout, places, recorded)
         return self._written(leaves[0], result) if in_place(func, kwargs) else result
 
@@ -194,6 +194,8 @@ class Interpreter(Reader):
         apply = rule.rule if isinstance(rule, Linear | Nonlinear) else rule
 
         def put(value: Any, pull: Any, targets: Sequence[Tensor], constants: Sequence[Tensor]) -> Any:
+            if self._watch is not None:
+                pull = self._watch.after_the_run(pull)
             if lower is lowered:
                 return with_pull(value, pull, targets)
             replay = compiled if isinstance(rule, Nonlinear) else partial(replayed, constants=constants)
@@ -275,14 +277,6 @@ class Interpreter(Reader):
         if self._account is not None:
             self._account.seen(leaves, result)
         return result
-
-    def _require_own_level(self, key: Key, leaves: Sequence[Any]) -> None:
-        """Raise where the model itself runs a transform on what depends on the point."""
-        inner = self._watch is not None and level() != self._level
-        if inner and any(reaches(leaf, self._level) for leaf in leaves):
-            raise UnseenError(
-                f"{key} runs inside torch.vmap or another transform of torch.func that the model applies itself"
-            )
 
     def _next(self, key: Key, leaves: list[Any]) -> tuple[list[Any] | None, list[Any] | None]:
         """The arguments of the same call at the baseline, and at the point."""

@@ -12,7 +12,7 @@ from torch._functorch.autograd_function import custom_function_call
 
 from attrfunc.core.model.visible import at_trace_time
 
-__all__ = ["Key", "in_place", "key_of", "known_names", "named_key", "out_of_place", "words"]
+__all__ = ["Key", "in_place", "key_of", "known_names", "named_key", "out_of_place", "shown", "words"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Key = str | type[torch.autograd.Function] | Callable[..., Any]
@@ -81,6 +81,11 @@ def _key_by_arguments(name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str, default: Any) -> Any:
     return args[place] if len(args) > place else kwargs.get(name, default)
+
+
+def shown(key: Key) -> str:
+    """What a key is called in messages."""
+    return repr(key if isinstance(key, str) else getattr(key, "__name__", str(key)))
 
 
 @at_trace_time

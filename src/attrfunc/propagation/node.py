@@ -23,9 +23,25 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.model.engines import level
 
-__all__ = ["below", "compiled", "level", "lowered", "numbers", "plain", "reaches", "replayed", "tracked", "with_pull"]
+__all__ = [
+    "DerivativeError",
+    "below",
+    "compiled",
+    "level",
+    "lowered",
+    "numbers",
+    "plain",
+    "reaches",
+    "replayed",
+    "tracked",
+    "with_pull",
+]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
+
+
+class DerivativeError(Exception):
+    """A model takes a derivative, while it runs, of what rules have changed: it would be that of the rules."""
 
 
 class _Node(_SingleLevelFunction):
@@ -52,6 +68,10 @@ class _Node(_SingleLevelFunction):
         # A rule need not make use of a part that is told apart.
         return None, None, None, *found, *[None] * (ctx.count - 3 - len(found))
 
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise DerivativeError  # whoever differentiates from outside does so at other levels
+
 
 class _PlainNode(torch.autograd.Function):
     """The same where plain autograd is the level."""
@@ -66,6 +86,10 @@ class _PlainNode(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         found = ctx.pull(gradient)
         return None, None, *found, *[None] * (ctx.count - len(found))
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        raise DerivativeError
 
 
 def lowered() -> Any:

@@ -21,7 +21,6 @@ _READING = """
     zeros ones full empty arange linspace eye rand randn randint randperm tensor as_tensor scalar_tensor
     zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty
     new_tensor tril_indices triu_indices _set_grad_enabled set_grad_enabled is_grad_enabled requires_grad_ requires_grad
-    retain_grad
     set_requires_grad finfo iinfo meshgrid
     _assert _assert_async _check _has_torch_function
 """

@@ -19,10 +19,11 @@ from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 from attrfunc.propagation.account import Account
 from attrfunc.propagation.interpreter import Interpreter
+from attrfunc.propagation.names import shown
+from attrfunc.propagation.node import DerivativeError
 from attrfunc.propagation.operation import UnknownOperationError
-from attrfunc.propagation.reader import shown
-from attrfunc.propagation.recorder import Record, Recorder
-from attrfunc.propagation.rule_book import Opened, RuleBook
+from attrfunc.propagation.recorder import Recorder
+from attrfunc.propagation.rule_book import Opened, RuleBook, require_used
 from attrfunc.propagation.watch import UnseenError
 
 __all__ = ["Lifted", "layer_names", "multipliers", "propagated"]
@@ -36,11 +37,13 @@ class Lifted(NamedTuple):
     Attributes:
         low: The scores at the baseline, `(B,)`.
         high: Those at the input.
+        eps: The rounding of the least precise numbers on the way.
         gradient: One tensor for each of the point.
     """
 
     low: Tensor
     high: Tensor
+    eps: float
     gradient: list[Tensor]
 
 
@@ -62,13 +65,19 @@ def multipliers(problem: Problem, book: RuleBook, start: Point, end: Point, *, s
 
 
 def _compared(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: Point) -> Lifted:
-    low, at_baseline = _recorded(problem, book, at_start)
+    low, recorder = _recorded(problem, book, at_start)
     at_point, points = None, Point.stacked([end])
     if torch.compiler.is_compiling():
-        _, at_point = _recorded(problem, book, lambda part: part.scores(points))
-    interpreted = _under(problem, book, lambda names, own: Interpreter(book, names, own, at_baseline, at_point))
+        at_point = _recorded(problem, book, lambda part: part.scores(points))[1].record
+    make = lambda names, own: Interpreter(book, names, own, recorder.record, at_point)  # noqa: E731
+    interpreted = _under(problem, book, make, whole=not problem.view.sites)
     high, gradient = interpreted.gradients(points)
-    return Lifted(low.flatten(), high.flatten(), [leaf[0] for leaf in gradient])
+    eps = max(torch.finfo(dtype).eps for dtype in (high.dtype, *recorder.dtypes) if _rounds(dtype))
+    return Lifted(low.flatten(), high.flatten(), eps, [leaf[0] for leaf in gradient])
+
+
+def _rounds(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
 
 
 def propagated(problem: Problem, book: RuleBook, account: Account | None = None) -> tuple[Point, list[Tensor]]:
@@ -82,10 +91,10 @@ def propagated(problem: Problem, book: RuleBook, account: Account | None = None)
     at_point = None
     if torch.compiler.is_compiling():
         # As `gradient` does: the first run at a layer is whole, a later one ends at a neuron.
-        _, at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))
+        at_point = _recorded(problem, book, lambda part: (part.point(), part.observe()))[1].record
     inside = len(problem.view.sites) > 0
     make = lambda names, own: Interpreter(book, names, own, None, at_point, account, inside)  # noqa: E731
-    point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make).gradient())
+    point, _, gradient = _seen_by_an_engine(problem, lambda part: _under(part, book, make, whole=True).gradient())
     if torch.compiler.is_compiling() and not book.linear:
         gradient = [leaf.detach() for leaf in gradient]  # whose graph would give wrong derivatives
     return point, gradient
@@ -113,7 +122,7 @@ def layer_names(problem: Problem) -> list[str]:
     return [name for name in named_modules(problem.view.model) if name]
 
 
-def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -> tuple[Any, Record]:
+def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -> tuple[Any, Recorder]:
     recorders: list[Recorder] = []
 
     def recorder(layers: list[str], parameters: Set[int]) -> Recorder:
@@ -122,17 +131,27 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
 
     part = _under(problem, book, recorder)
     if torch.compiler.is_compiling():
-        return run(part), recorders[-1].record
+        return run(part), recorders[-1]
     if not problem.levels:
         with torch.no_grad():
-            return run(part), recorders[-1].record
+            return run(part), recorders[-1]
     # Only where a transform is active does torch show an autograd.Function to a mode.
     _, _, result = torch.func.vjp(lambda zero: (zero, run(part)), torch.zeros(()), has_aux=True)  # type: ignore[misc]
-    return result, recorders[-1].record
+    return result, recorders[-1]
 
 
-def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any]) -> Problem:
-    """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it."""
+def _under(
+    problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any], *, whole: bool = False
+) -> Problem:
+    """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it.
+
+    Args:
+        problem: The problem.
+        book: The rules.
+        make: Makes the mode.
+        whole: Whether the model runs as a whole, so that all layers that rules are given for have to.
+    """
+    whole = whole and problem.view.output is None and not torch.compiler.is_compiling()
 
     @contextmanager
     def mode() -> Iterator[None]:
@@ -142,8 +161,10 @@ def _under(problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]
         # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
         parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
-        with _followed(places, running), make(running, parameters):
+        with _followed(places, running), make(running, parameters) as reader:
             yield
+        if whole:
+            require_used(book, reader.ran, any_input=bool(problem.view.sites))
 
     opens = isinstance(book.find("scaled_dot_product_attention"), Opened)
     return problem.under(mode, opens_attention=opens)
@@ -190,6 +211,13 @@ def _explained(problem: Problem) -> Iterator[None]:
             f"there is no rule for the operation {shown(error.key)}{error.how}{_place(problem, error)}. Pass one: "
             f"rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and which "
             "operations are the same to it."
+        ) from None
+    except DerivativeError as error:
+        raise ModelError(
+            f"the model takes a derivative while it runs{_place(problem, error)} (torch.autograd.grad, backward or "
+            "torch.func), of what depends on the input. Rules give values other gradients than their own, so that "
+            "derivative would be another one. Attribute the function that is differentiated, or take a method that "
+            "leaves gradients as they are, such as integrated_gradients."
         ) from None
     except UnseenError as error:
         scripts = [name or "the model itself" for name, module in _modules(problem) if _is_script(module)]

@@ -11,11 +11,13 @@ from torch.overrides import TorchFunctionMode
 
 from attrfunc.core.model.engines import inside
 from attrfunc.propagation.names import Key, in_place, key_of
+from attrfunc.propagation.node import tracked
+from attrfunc.propagation.operation import flat
 from attrfunc.propagation.passive import PASSIVE
 from attrfunc.propagation.precision import in_single_precision
 from attrfunc.propagation.rule_book import Opened, RuleBook
 
-__all__ = ["Reader", "address", "overlap", "shown"]
+__all__ = ["Reader", "address", "overlap"]
 
 
 class Reader(TorchFunctionMode):
@@ -25,11 +27,15 @@ class Reader(TorchFunctionMode):
         book: The rules.
         layers: The names of the layers that are running, where rules are given by layer.
         parameters: The identities of the model's parameters and buffers.
+
+    Attributes:
+        ran: The operations that ran in these layers, and whether on what depends on the point.
     """
 
     def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
         super().__init__()
         self._book, self._layers, self._parameters = book, layers, parameters
+        self.ran: set[tuple[str, Key, bool]] = set()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
@@ -44,6 +50,9 @@ class Reader(TorchFunctionMode):
         if key in PASSIVE:
             result = self._passive(key, func, args, kwargs)
         else:
+            if self._layers:
+                on_point = any(map(tracked, flat(args, kwargs)[0]))
+                self.ran.update((layer, key, on_point) for layer in self._layers)
             rule = self._book.find(key, self._layers, getattr(func, "_attrfunc_operation", None))
             if isinstance(rule, Opened):
                 result = self._opened(key, rule, func, args, kwargs)
@@ -93,8 +102,3 @@ def address(tensor: Tensor) -> int:
     """Where in memory a tensor lies, below all levels."""
     deeper = inside(tensor)
     return tensor.untyped_storage().data_ptr() if deeper is tensor else address(deeper)
-
-
-def shown(key: Key) -> str:
-    """What a key is called in messages."""
-    return repr(key if isinstance(key, str) else getattr(key, "__name__", str(key)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ModelError
-from attrfunc.propagation.names import Key, in_place, out_of_place
-from attrfunc.propagation.node import below
+from attrfunc.propagation.names import Key, in_place, out_of_place, shown
+from attrfunc.propagation.node import DerivativeError, below
 from attrfunc.propagation.operation import flat
-from attrfunc.propagation.reader import Reader, overlap, shown
+from attrfunc.propagation.reader import Reader, overlap
 from attrfunc.propagation.rule_book import Linear, Rule, RuleBook, natural
+from attrfunc.propagation.watch import DERIVATIVES
 
 __all__ = ["Record", "Recorder", "counterpart"]
 
@@ -25,11 +27,13 @@ class Recorder(Reader):
 
     Attributes:
         record: What was kept.
+        dtypes: The types of the numbers that were computed with.
     """
 
     def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
         super().__init__(book, layers, parameters)
         self.record: Record = []
+        self.dtypes: set[torch.dtype] = set()
 
     def _passive(self, key: Key, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if in_place(func, kwargs):
@@ -39,11 +43,17 @@ class Recorder(Reader):
     def _ruled(self, key: Key, rule: Rule | None, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         if rule is not None and rule is not natural:
             leaves, _ = flat(args, out_of_place(func, kwargs)[1])
+            self.dtypes.update(leaf.dtype for leaf in leaves if isinstance(leaf, Tensor))
             needed = not isinstance(rule, Linear) or self._several(leaves)
             self.record.append((key, [below(leaf) for leaf in leaves] if needed else []))
         if in_place(func, kwargs):
             self._rescue(args[0])
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            if key in DERIVATIVES:  # for which nothing is recorded here
+                raise DerivativeError from error
+            raise
 
     def _rescue(self, target: Tensor) -> None:
         """Copy what was kept and is about to be overwritten."""

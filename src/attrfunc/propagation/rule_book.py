@@ -31,7 +31,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,11 +40,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, suggestions
-from attrfunc.propagation.names import Key, known_names, named_key
+from attrfunc.propagation.names import Key, known_names, named_key, shown
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.passive import PASSIVE
 
-__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural"]
+__all__ = ["Linear", "Nonlinear", "Opened", "Rule", "RuleBook", "Rules", "laid_over", "natural", "require_used"]
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
 
@@ -189,6 +189,28 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
                 expected = "an operation that computes something"
                 raise ArgumentError("rules", f"a rule for {key!r}, which only moves numbers around", expected, _MOVED)
     return book
+
+
+def require_used(book: RuleBook, ran: Set[tuple[str, Key, bool]], *, any_input: bool) -> None:
+    """Raise if rules are given for a layer that has nothing to do with them.
+
+    Args:
+        book: The book.
+        ran: The operations that ran in each layer, and whether on what depends on the point.
+        any_input: Whether what does not depend on the point, which is a layer's, may depend on the input.
+    """
+    for name, inner in book.layers.items():
+        own = {key for key, rule in inner.rules.items() if book.rules.get(key) is not rule}
+        found = {key for layer, key, on_point in ran if layer == name and (on_point or any_input)}
+        if not own or own & found or (found and inner.default is not book.default):
+            continue
+        expected = "rules for layers, and for operations in them, that run on what depends on the input"
+        keys = ", ".join(sorted(shown(key) for key in found))
+        got = f"rules for {', '.join(sorted(map(shown, own))[:3])} in the layer {name!r}, where only {keys} run"
+        if not found:
+            got = f"rules for the layer {name!r}, in which nothing runs on what depends on the input"
+        fix = "Name the layer that calls the operation, or leave these rules out."
+        raise ArgumentError("rules", got, expected, fix)
 
 
 _FORMS = "For example rules={torch.nn.functional.gelu: rule}; see attrfunc.propagation.rule_book."

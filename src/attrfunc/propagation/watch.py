@@ -1,4 +1,4 @@
-"""The watch: notices what runs without a mode seeing it, scripted and traced code say.
+"""The watch: notices what runs without a mode seeing it, scripted and traced code say, and derivatives inside a model.
 
 Autograd numbers the operations that it records, on each thread. A number that was given while no operation was seen
 belongs to one that passed the interpreter by; the graph of the scores tells whether they depend on it.
@@ -6,15 +6,21 @@ belongs to one that passed the interpreter by; the graph of the scores tells whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import TransformType
 
 from attrfunc.propagation.names import Key
+from attrfunc.propagation.node import DerivativeError, Pull, level, reaches
 from attrfunc.propagation.passive import PASSIVE
 
-__all__ = ["UnseenError", "Watch"]
+__all__ = ["DERIVATIVES", "UnseenError", "Watch"]
+
+DERIVATIVES: frozenset[Key] = frozenset(["grad", "backward", "retain_grad", "_make_dual"])
+"""What a model takes derivatives with."""
 
 _number = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
 
@@ -39,7 +45,7 @@ class Watch:
     """Follows the numbers of one run."""
 
     def __init__(self) -> None:
-        self._next = _number()
+        self._next, self._level, self._runs = _number(), level(), True
         self._last: Key | None = None
         self._unseen: list[tuple[int, int, Key | None, Key]] = []
 
@@ -52,6 +58,30 @@ class Watch:
     def end(self, key: Key) -> None:
         """It has returned."""
         self._next, self._last = _number(), key
+
+    def require_own_level(self, key: Key, leaves: Sequence[Any]) -> None:
+        """Raise where the model itself runs a transform on what depends on the point."""
+        if level() == self._level or not any(reaches(leaf, self._level) for leaf in leaves):
+            return
+        stack = torch._C._functorch.get_interpreter_stack() or []
+        if any(one.level() > self._level and one.key() != TransformType.Vmap for one in stack):
+            raise DerivativeError
+        raise UnseenError(f"{key} runs inside torch.vmap, which the model applies itself")
+
+    def after_the_run(self, pull: Pull) -> Pull:
+        """A rule's `pull`, which only gives what goes back from the scores: not what the model itself asks for."""
+
+        def later(gradient: Tensor) -> Sequence[Tensor]:
+            if self._runs:
+                raise DerivativeError
+            return pull(gradient)
+
+        return later
+
+    def finish(self, scores: Tensor) -> None:
+        """The scores leave the model, which has to have shown all that they depend on."""
+        self._runs = False
+        self.require_all_seen(scores)
 
     def require_all_seen(self, scores: Tensor) -> None:
         """Raise if the scores depend on what was not seen, unless that has only rearranged numbers."""
