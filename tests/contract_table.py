@@ -98,8 +98,8 @@ def in_groups(function, most=3):
         if not (isinstance(model, af.View) and model.sites):
             count, leaves = 0, []
             for leaf in pytree.tree_leaves(x):
-                groups = min(leaf.shape[-1], most) if leaf.dim() > 1 else 1
-                leaves.append(count + torch.arange(leaf.shape[-1] if leaf.dim() > 1 else 1) % groups)
+                groups = min(leaf.shape[-1], most) if leaf.ndim > 1 else 1
+                leaves.append(count + torch.arange(leaf.shape[-1] if leaf.ndim > 1 else 1) % groups)
                 count += groups
             ids = pytree.tree_unflatten(leaves, pytree.tree_structure(x))
         if function is af.owen_values:

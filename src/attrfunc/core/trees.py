@@ -21,6 +21,7 @@ __all__ = [
     "leaves_of",
     "map_rows",
     "repeat_rows",
+    "require_dense",
     "unflatten",
 ]
 
@@ -34,7 +35,7 @@ def leaves_of(tree: Any) -> list[Any]:
     """The leaves of a structure, which often is but one tensor, or nothing."""
     if isinstance(tree, Tensor):
         return [tree]
-    return pytree.tree_leaves(tree) if tree else []
+    return [] if tree is None or (isinstance(tree, (tuple, dict)) and not tree) else pytree.tree_leaves(tree)
 
 
 def unflatten(leaves: list[Any], spec: Any) -> Any:
@@ -106,6 +107,11 @@ def batch_size(x: Any) -> int:
     """
     leaves = leaves_of(x)
     for leaf in leaves:
+        if not isinstance(leaf, Tensor) and hasattr(leaf, "__array__"):
+            kind = f"{type(leaf).__module__}.{type(leaf).__name__}"
+            raise ArgumentError("x", f"an array of type {kind}", "a tensor", "Pass torch.as_tensor(x).")
+        if isinstance(leaf, Tensor):
+            require_dense(leaf, "x")
         if not isinstance(leaf, Tensor) or leaf.dim() == 0:
             raise ArgumentError(
                 "x",
@@ -140,3 +146,21 @@ def join_rows(trees: Sequence[Any]) -> Any:
 def repeat_rows(tensor: Tensor, times: int) -> Tensor:
     """Stack `times` copies of the batch behind each other: `(B, *S)` to `(times * B, *S)`."""
     return tensor.expand(times, *tensor.shape).flatten(0, 1)
+
+
+def require_dense(leaf: Tensor, name: str) -> None:
+    """Raise for what cannot be indexed by example, or has no numbers to put in place of others.
+
+    Args:
+        leaf: A tensor of an argument.
+        name: The argument's name.
+    """
+    if leaf.is_nested:
+        fix = f"Pass {name}.to_padded_tensor(0.0), and a mask of what is padded through args or kwargs."
+        raise ArgumentError(name, "a nested tensor", "a dense tensor, whose dimension 0 is the example", fix)
+    if leaf.layout != torch.strided:
+        raise ArgumentError(name, f"a tensor of layout {leaf.layout}", "a dense tensor", f"Pass {name}.to_dense().")
+    if leaf.is_quantized:
+        raise ArgumentError(name, describe(leaf), "a tensor that is not quantised", f"Pass {name}.dequantize().")
+    if leaf.is_meta:
+        raise ArgumentError(name, "a tensor on device meta", "a tensor with values", "Make it on the model's device.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrfunc.core.errors import positive
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.quadrature import quadrature
 from attrfunc.core.model.sites import Calls, Layers, Side
@@ -91,7 +92,7 @@ def conductance(
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
-    count = n_steps if tolerance is None else max_steps
+    count = n_steps if tolerance is None else positive("max_steps", max_steps)
     watched = Watched(problem, baseline, layer, side, call, count, chunk_size=chunk_size, progress=progress)
     if tolerance is None:
         units = watched.conductance(nodes, weights, smooth=method == "gausslegendre")

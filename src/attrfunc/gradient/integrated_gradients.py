@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from attrfunc.core.errors import positive
 from attrfunc.core.loops.chunks import added
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.quadrature import nested_weights, quadrature
@@ -79,7 +80,7 @@ def integrated_gradients(
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)
-    path = Segment.of(problem, baseline, n_steps if tolerance is None else max_steps, chunk_size)
+    path = Segment.of(problem, baseline, n_steps if tolerance is None else positive("max_steps", max_steps), chunk_size)
     if tolerance is None:
         sums = path.gradient_sums(nodes, [weights], chunk_size=chunk_size, progress=progress)
         average = [total[0].to(leaf.dtype) for total, leaf in zip(sums, path.start.leaves, strict=True)]

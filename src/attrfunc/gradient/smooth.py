@@ -19,6 +19,7 @@ from attrfunc.core.model.folding import Pair
 from attrfunc.core.model.sites import find_sites
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.baseline import ActivationBaseline, resolve_baseline
+from attrfunc.core.score.call import require_call
 from attrfunc.core.score.inputs import Inputs
 from attrfunc.core.score.method import named
 from attrfunc.core.score.problem import Plan, Problem
@@ -89,7 +90,8 @@ def smooth(
         raise error.within("smooth")
 
     def smoothed(model: Model, x: Any, /, **options: Any) -> Any:
-        rows = batch_size(x)
+        rows, view = batch_size(x), replace(as_view(model), differentiated=False)
+        require_call(view, x, options.get("args", ()), options.get("kwargs"))
         leaves, target = pytree.tree_leaves(x), canonical(options.get("target"), rows)
         draws = Draws(x, stdev, generator)
         samples = None if baselines is None else distribution(baselines, x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.trees import batch_size
 from attrfunc.perturbation.joining import join_neighbours
 from attrfunc.perturbation.windows import Extent, extents
 
@@ -37,12 +38,13 @@ def grid_mask(x: Tensor, cell: Extent) -> Tensor:
                 [2, 2, 2, 3, 3, 3],
                 [2, 2, 2, 3, 3, 3]])
     """
-    shape = x.shape[1:]
-    number = torch.zeros([1] * x.dim(), dtype=torch.long, device=x.device)
     try:
+        batch_size(x)
+        shape = x.shape[1:]
         sizes = extents("cell", cell, shape)
     except ArgumentError as error:
         raise error.within("grid_mask")  # noqa: B904  # the same error, now with its name
+    number = torch.zeros([1] * x.dim(), dtype=torch.long, device=x.device)
     for dim, (length, size) in enumerate(zip(shape, sizes, strict=True)):
         if size < length:
             place = torch.arange(length, device=x.device) // size

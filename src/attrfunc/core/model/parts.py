@@ -40,6 +40,8 @@ def replaced(model: Callable[..., Any], tensors: Mapping[str, Tensor]) -> list[t
     root = model_root(model)
     if root is None:
         raise ArgumentError("model", describe(model), "a module, whose tensors have names", "Bind the module itself.")
+    if not isinstance(tensors, Mapping):
+        raise ArgumentError("tensors", describe(tensors), "a dict of tensors by name", "Pass {name: tensor}.")
     slots = {**dict(root.named_parameters(remove_duplicate=False)), **dict(root.named_buffers(remove_duplicate=False))}
     found = []
     for name, tensor in tensors.items():

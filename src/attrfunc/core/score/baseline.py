@@ -25,8 +25,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.engines import known
+from attrfunc.core.trees import require_dense
 
-__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "one_for_all", "resolve_baseline"]
+__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "as_input", "one_for_all", "resolve_baseline"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def resolve_baseline(baseline: Any, x: Any) -> Any:
 
 def one_for_all(baseline: Any, x: Any) -> bool:
     """Whether a baseline is the same for all examples, as far as can be told."""
-    if callable(baseline):
+    if callable(baseline) or not all(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(x)):
         return False
     values = pytree.tree_leaves(baseline)
     dims = [leaf.dim() for leaf in pytree.tree_leaves(x)]
@@ -109,19 +111,11 @@ def _expand(value: Any, x: Tensor) -> Tensor:
         raise ArgumentError(
             "baseline", describe(value), "None, a number or a tensor", "Convert it with torch.as_tensor."
         )
-    if isinstance(value, Tensor):
-        fraction = value.is_floating_point()
-    else:
-        fraction = isinstance(value, float) and not value.is_integer()
-    if fraction and not x.is_floating_point():
-        raise ArgumentError(
-            "baseline",
-            describe(value),
-            f"integers, like the input of dtype {x.dtype}",
-            "Pass for example a padding id.",
-        )
     if not isinstance(value, Tensor):
-        return torch.full_like(x, value)  # type: ignore[arg-type]
+        if x.is_floating_point() and not isinstance(value, complex):
+            return torch.full_like(x, value)  # type: ignore[arg-type]
+        value = torch.tensor(int(value) if isinstance(value, float) and value.is_integer() else value)
+    value = as_input(value, x, "baseline")
     try:
         broadcast = torch.broadcast_shapes(value.shape, x.shape) == x.shape
     except RuntimeError:
@@ -133,4 +127,24 @@ def _expand(value: Any, x: Tensor) -> Tensor:
             f"a shape that broadcasts to the input's {tuple(x.shape)}",
             "Pass one baseline for all examples (1, *S) or one for each (B, *S).",
         )
-    return value.to(x.device, x.dtype).expand(x.shape)
+    return value.expand(x.shape)
+
+
+def as_input(value: Tensor, x: Tensor, name: str) -> Tensor:
+    """Numbers that stand for the input's, in its dtype, if that holds them, and on its device.
+
+    Args:
+        value: A tensor.
+        x: The input.
+        name: The argument's name.
+    """
+    require_dense(value, name)
+    fix = "Pass numbers of that dtype, a padding id for example." if not x.is_floating_point() else "Pass real numbers."
+    wrong = ArgumentError(name, describe(value), f"numbers that the input's dtype {x.dtype} holds", fix)
+    fraction = value.is_floating_point() and not (x.is_floating_point() or x.is_complex())
+    if fraction or (value.is_complex() and not x.is_complex()):
+        raise wrong
+    cast = value.to(x.device, x.dtype)
+    if not cast.is_floating_point() and known((cast == value.to(x.device)).all()) is False:
+        raise wrong
+    return cast

@@ -8,18 +8,19 @@ from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
 from attrfunc.core.model.engines import diagnose, functional, transformed
 from attrfunc.core.model.parts import named_modules, unsettled
 from attrfunc.core.model.twin import Twin
+from attrfunc.core.score.call import require_call
 from attrfunc.core.score.inputs import Inputs
 from attrfunc.core.score.misfit import misfit
 from attrfunc.core.score.problem import Plan, Problem
 from attrfunc.core.score.target import BatchScore, canonical
 from attrfunc.core.score.views import Model, View, as_view
-from attrfunc.core.trees import batch_size, leaves_of
+from attrfunc.core.trees import batch_size
 
 __all__ = ["each_layer", "method", "named", "open_problem"]
 
@@ -49,7 +50,7 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
         except AttributionError as error:
             raise error.within(function.__name__)  # noqa: B904  # the same error, now with its name
         except (RuntimeError, TypeError) as error:
-            told = diagnose(error) or misfit(error, view.model, args[0] if args else None)
+            told = diagnose(error) or misfit(error, view, args[0] if args else None)
             if told is None:
                 raise
             raise told.within(function.__name__) from error
@@ -115,6 +116,7 @@ def open_problem(
     if not differentiate:
         view = replace(view, differentiated=False)
     rows = batch_size(x)
+    require_call(view, x, args, kwargs)
     if view.output is None:
         index = canonical(target, rows)
     elif target is not None:
@@ -128,15 +130,6 @@ def open_problem(
             "a score for each example",
             "Scores of whole batches are for methods that do not differentiate, such as feature_ablation.",
         )
-    if isinstance(args, Tensor | str | bytes) or not isinstance(args, Sequence):
-        raise ArgumentError(
-            "args", describe(args), "a tuple of further arguments", "Pass args=(value,) for a single one."
-        )
-    for leaf in leaves_of(x) if differentiate and not view.sites else ():
-        if not leaf.is_floating_point():
-            raise ArgumentError(
-                "x", describe(leaf), "floating-point inputs, which have a gradient", _embedding_hint(view)
-            )
     seen, within = any(map(transformed, (x, tuple(args), kwargs, index, view.tensors))), functional()
     twin = Twin(view.model, view.tensors, shares=differentiate and not (seen or within), folds=view.folds)
     _warn_of_training(view, twin)
@@ -158,14 +151,3 @@ def _warn_of_training(view: View, twin: Twin) -> None:
 def _name(view: View, module: nn.Module) -> str:
     names = {part: name for name, part in named_modules(view.model).items()}
     return f"{type(module).__name__} {names.get(module, '')!r}"
-
-
-def _embedding_hint(view: View) -> str:
-    parts = named_modules(view.model).items()
-    names = [repr(name) for name, part in parts if isinstance(part, nn.Embedding | nn.EmbeddingBag)]
-    if not names:
-        return (
-            "Pass x.float() if they are quantities. If they are identifiers, attribute to the embedding layer, "
-            "af.layer(model, embedding), or take a method without gradients, such as feature_ablation."
-        )
-    return f"Attribute to the model's embedding layer (it has {', '.join(names)}): af.layer(model, {names[0]})."

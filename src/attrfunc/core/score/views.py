@@ -63,6 +63,13 @@ def as_view(model: Model, method: str = "") -> View:
     """The model as a view of itself, which a method of this name opens if no other has."""
     if isinstance(model, View):
         return model if model.method or not method else replace(model, method=method)
+    if isinstance(model, type):
+        raise ArgumentError(
+            "model",
+            f"the class {model.__name__}",
+            "a model, an instance of it",
+            f"Pass {model.__name__}(...), trained.",
+        )
     if not callable(model):
         raise ArgumentError("model", describe(model), "an nn.Module, a callable or a view", "Pass the model first.")
     return View(model, AT_INPUT, method=method)
