@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ModelError, warn
+from attrfunc.core.loops.examples import baseline_at, by_examples
 from attrfunc.core.loops.plan import planned
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.model.engines import worst, wrapped
 from attrfunc.core.score.baseline import Baseline, one_for_all
 from attrfunc.core.score.method import each_layer, method, open_problem
@@ -36,6 +38,8 @@ def deep_lift(
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
     multiply_by_inputs: bool = True,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """Differences from the baseline, sent back through multipliers of every operation: DeepLIFT.
 
@@ -50,6 +54,8 @@ def deep_lift(
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`. `af.REVEAL_CANCEL` is the paper's second book.
         multiply_by_inputs: `False` gives the multipliers themselves.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -73,13 +79,18 @@ def deep_lift(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    return problem.point().restored(lifted(problem, baseline, book, multiply_by_inputs))
+    count, shared = problem.inputs.rows, one_for_all(baseline, x)
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        own = baseline_at(baseline, x, rows, count)
+        return part.point().restored(lifted(part, own, book, multiply_by_inputs, shared=shared))
+
+    return by_examples(problem, attribute, chunk_size, progress)
 
 
-def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
-    """What `deep_lift` attributes to a problem's point."""
+def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool, *, shared: bool) -> list[Tensor]:
+    """What `deep_lift` attributes to a problem's point; `shared` says whether all examples have one baseline."""
     start, end = problem.endpoints(baseline)
-    shared = one_for_all(baseline, problem.inputs.x)
     low, high, eps, found = multipliers(problem, book, start, end, shared=shared)
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.examples import by_examples
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Moments, distribution, sampled
 from attrfunc.core.score.method import each_layer, method, open_problem
@@ -81,11 +82,18 @@ def deep_lift_shap(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    pairs = _Pairs(problem, book, distribution(baselines, x), multiply_by_inputs)
-    moments = Moments(second=False)
-    work = replace(Work.of(problem), folds=True)  # baselines are mapped, not put behind each other
-    sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=progress)
-    return problem.point().restored(moments.result("smoothgrad"))
+    samples = distribution(baselines, x)
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        pairs, moments = _Pairs(part, book, samples, multiply_by_inputs), Moments(second=False)
+        work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
+        bar = progress if part is problem else False
+        sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
+        return part.point().restored(moments.result("smoothgrad"))
+
+    if chunk_size == 1:  # a model that takes one example at a time, perhaps
+        return by_examples(problem, attribute, chunk_size, progress)
+    return attribute(problem, slice(None))
 
 
 class _Pairs:
@@ -115,4 +123,4 @@ class _Pairs:
 
     def _one(self, sample: list[Tensor]) -> list[Tensor]:
         baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
-        return lifted(self._problem, baseline, self._book, self._multiply)
+        return lifted(self._problem, baseline, self._book, self._multiply, shared=True)

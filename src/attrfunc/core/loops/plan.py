@@ -72,7 +72,9 @@ def planned(
         trial = _Trial(problem, looked_at)
         verdict = trial.one_by_one() if chunk_size == 1 else trial.verdict(images, folds)
         problem = replace(problem, twin=problem.twin.folded(trial.folds))
-        plan = replace(problem.plan, **verdict, row_bytes=trial.meter.weight // problem.inputs.rows)
+        plan = replace(
+            problem.plan, **verdict, one_by_one=chunk_size == 1, row_bytes=trial.meter.weight // problem.inputs.rows
+        )
         if share and isinstance(place, AtLayers) and trial.meter.prefix_is_worth_sharing():
             plan = _shared(replace(problem, plan=plan), trial.meter)
     if not plan.apart and trial.is_coupled:
