@@ -127,7 +127,7 @@ def _plan(model: Model, x: Any, options: dict[str, Any]) -> tuple[Plan, tuple[Pa
     sites = () if layer is None else find_sites(view.model, layer, side or "output", call, "layer")
     try:
         problem = planned(Problem(view, inputs, Twin(view.model, view.tensors), Plan()), sites=sites, share=False)
-    except (AttributionError, RuntimeError, TypeError):
+    except (AttributionError, RuntimeError, TypeError, IndexError):
         return Plan(), ()  # the method calls the model in a way of its own
     return problem.plan, problem.twin.folds
 

@@ -273,7 +273,7 @@ class Problem:
 
     def varied(self, x: Any) -> Problem:
         """The same problem at K other inputs, which lie behind each other in the batch."""
-        times = pytree.tree_leaves(x)[0].shape[0] // self.inputs.rows
+        times = pytree.tree_leaves(x)[0].shape[0] // max(self.inputs.rows, 1)
         return replace(self, inputs=replace(self.inputs.repeated(times), x=x))
 
     def aimed(self, site: Site, selector: Index) -> Problem:
