@@ -74,6 +74,32 @@ def test_lrp_tells_where_relevance_ends():
     af.lrp(lambda x: (x - x.max(1, keepdim=True).values.detach()).exp().sum(1) * 0 + x.sum(1), X, rules=AWARE)
 
 
+CODES = drawn(5, 4, 4)
+CUTS = {
+    "detached": lambda h: torch.tanh(h).detach(),
+    "under no_grad": torch.no_grad()(torch.tanh),
+    "of an index": lambda h: F.embedding(h.argmax(1), CODES),
+    "by an index": lambda h: CODES[h.argmax(1)],
+    "of a comparison": lambda h: (h > 0).to(h.dtype),
+    "of a cast": lambda h: (30 * h).long().double(),
+}
+
+
+@pytest.mark.parametrize("lost", CUTS.values(), ids=CUTS)
+def test_relevance_ends_at_every_place(lost):
+    """At a layer as at the input, and at several layers at once; what is only masked loses nothing."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Identity(), nn.Linear(4, 1, bias=False)).double()
+    model[1].forward = lambda h: h + lost(h)
+    for view in (model, af.layer(model, "0"), af.layer(model, ["0", "2"])):
+        with pytest.warns(UserWarning, match=r"lrp: .* of a score's relevance ends at a value that depends on the"):
+            af.lrp(view, X, target=0)
+    af.lrp(af.layer(model, "1"), X, target=0)
+    model[1].forward = lambda h: h * (h > 0).to(h.dtype) + h.gather(1, h.argmax(1, keepdim=True))
+    for view in (model, af.layer(model, "0")):
+        af.lrp(view, X, target=0)
+
+
 def test_what_each_kind_of_operation_took():
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Softmax(1), nn.Linear(4, 2)).double()

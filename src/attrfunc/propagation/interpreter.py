@@ -129,7 +129,7 @@ class Interpreter(Reader):
             if not any(tracked(leaf) for leaf in flat((result,), {})[0]):
                 return self._seen(leaves, result)
             raise DerivativeError if key in DERIVATIVES else UnknownOperationError(key)
-        result = self._applied(key, rule, func, leaves, layout, places, recorded)
+        result = self._seen(leaves, self._applied(key, rule, func, leaves, layout, places, recorded))
         return self._written(leaves[0], result) if in_place(func, kwargs) else result
 
     def _ran_before(self, key: Key, func: Callable[..., Any], leaves: list[Any], layout: Layout, result: Any) -> None:

@@ -101,11 +101,11 @@ def _relevance(problem: Problem, book: RuleBook, with_info: bool) -> Any:
 
 
 def _account(problem: Problem, wanted: bool) -> Account | None:
-    """What relevance goes into, where all of it goes through the input and nothing traces the run."""
+    """What relevance goes into, where nothing traces the run."""
     if wanted and (problem.view.sites or torch.compiler.is_compiling()):
         fix = "Leave it out: relevance_gap has the gap at a layer, and what flows around the layer is in it."
         raise ArgumentError("with_info", "True", "False at a layer and under torch.compile", fix)
-    if problem.view.sites or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return None
     return Account(problem.inputs.rows, whole=wanted)
 
@@ -119,8 +119,8 @@ def _warn_of_cuts(problem: Problem, account: Account) -> None:
     if lost > 1e-3 * float(account.scale()):
         warn(
             f"{problem.view.method}: {lost:.3g} of a score's relevance ends at a value that depends on the input, but "
-            "goes on without a gradient (detach(), no_grad). Let the gradient through, or read the relevance as that "
-            "of a model in which this value is a constant."
+            "goes on without a gradient (detach(), no_grad, an index). Let the gradient through, or read the relevance "
+            "as that of a model in which this value is a constant."
         )
 
 
