@@ -215,3 +215,13 @@ def test_full_backward_hooks_see_what_goes_back():
         assert len(seen) == 2
     torch.testing.assert_close(af.deep_lift(net, X, target=1), af.deep_lift(Plain(), X, target=1))
     torch.testing.assert_close(af.guided_backprop(net, X, target=1), af.guided_backprop(Plain(), X, target=1))
+
+
+@pytest.mark.filterwarnings("ignore:.*(training mode|depends on|attributions miss)")
+def test_statistics_that_a_function_keeps_cannot_be_written_under_rules():
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
+    with pytest.raises(af.ModelError, match=r"writes in BatchNorm1d into a tensor that it keeps.*pass the module"):
+        af.guided_backprop(lambda x: net(x), X, target=1)
+    af.guided_backprop(net, X, target=1)
+    net.eval()
+    af.guided_backprop(lambda x: net(x), X, target=1)

@@ -354,6 +354,12 @@ def diagnose(error: Exception) -> ModelError | None:
             "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
             "such as feature_ablation."
         )
+    if "would mutate a captured Tensor" in message:
+        return ModelError(
+            f"the model writes{where} into a tensor that it keeps (statistics of a batch norm in training mode, say), "
+            "which torch.func does not allow. Call model.eval(), or pass the module itself in place of a function that "
+            "calls it."
+        )
     if "Inference tensors" in message:
         return ModelError(
             f"the model reads tensors made under torch.inference_mode{where}, which cannot take part in a gradient. "
