@@ -20,8 +20,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "EfficientNet, (ablation|occlusion)",
         "bare",
-        "Forward passes take 0.7 to 0.8 of their time with folded batch norms and channels last (measured apart). A run "
-        "that is watched, and one that tells whether examples depend on each other, take a part of it back: 64 are few.",
+        "Forward passes take 0.7 to 0.8 of their time with folded batch norms and channels last (measured apart). A "
+        "run that is watched, and one that tells whether examples depend on each other, take a part of it back.",
     ),
     (
         "(CNN|Transformer|EfficientNet), .*(ablation|occlusion|permutations|LIME)",
@@ -162,9 +162,9 @@ WHY: list[tuple[str, str, str]] = [
     (
         "saliency",
         "captum tuned bare memory",
-        "One evaluation. The target, checks and the structure of the input cost some 0.2 ms a call, and a model that is "
-        "not made of torch's own layers alone is copied, so that what it writes is not the user's: some 15 microseconds "
-        "a module.",
+        "One evaluation. The target, checks and the structure of the input cost some 0.2 ms a call, and a model that "
+        "is not made of torch's own layers alone is copied, so that what it writes is not the user's: some 15 "
+        "microseconds a module.",
     ),
     (
         "early layer",
