@@ -204,7 +204,7 @@ def test_models_that_functions_know_by_a_global_name(call, training):
     assert (COUNT[0] > calls) == (call is by_another)
 
 
-def test_full_backward_hooks_see_what_goes_back():
+def test_full_backward_hooks_see_gradients_and_no_relevance():
     net, seen = Plain(), []
     expected = {name: METHODS[name](net) for name in ("saliency", "lrp")}
     net.inner.register_full_backward_hook(lambda module, given, gradient: seen.append(gradient[0]))
@@ -212,7 +212,7 @@ def test_full_backward_hooks_see_what_goes_back():
     for name, found in expected.items():
         seen.clear()
         torch.testing.assert_close(METHODS[name](net), found)
-        assert len(seen) == 2
+        assert len(seen) == (2 if name == "saliency" else 0)
     torch.testing.assert_close(af.deep_lift(net, X, target=1), af.deep_lift(Plain(), X, target=1))
     torch.testing.assert_close(af.guided_backprop(net, X, target=1), af.guided_backprop(Plain(), X, target=1))
 
@@ -220,7 +220,7 @@ def test_full_backward_hooks_see_what_goes_back():
 @pytest.mark.filterwarnings("ignore:.*(training mode|depends on|attributions miss)")
 def test_statistics_that_a_function_keeps_cannot_be_written_under_rules():
     net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
-    with pytest.raises(af.ModelError, match=r"writes in BatchNorm1d into a tensor that it keeps.*pass the module"):
+    with pytest.raises(af.ModelError, match=r"writes into a tensor in BatchNorm1d that it keeps.*pass the module"):
         af.guided_backprop(lambda x: net(x), X, target=1)
     af.guided_backprop(net, X, target=1)
     net.eval()

@@ -130,31 +130,14 @@ def _var(
     return (centred * centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
 
 
-def _var_mean(
-    input: Tensor,  # noqa: A002
-    dim: Any = None,
-    unbiased: Any = True,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> tuple[Tensor, Tensor]:
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    mean = input.mean() if dim is None and not keepdim else input.mean(dim, keepdim=keepdim)
-    return _var(input, dim, unbiased, keepdim, correction=correction), mean
-
-
-def _std_mean(*args: Any, **kwargs: Any) -> Any:
-    variance, mean = _var_mean(*args, **kwargs)
-    return variance.sqrt(), mean
+def _mean(input: Tensor, dim: Any = None, _: Any = True, keepdim: bool = False, **__: Any) -> Tensor:  # noqa: A002
+    dim = None if isinstance(dim, bool) else dim
+    return input.mean(tuple(range(input.dim())) if dim is None else dim, keepdim=keepdim)
 
 
 def _aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A002
-    x, place = (input.flatten(), 0) if dim is None else (input, dim)
-    ends = torch.amin(x, place, keepdim=keepdim), torch.amax(x, place, keepdim=keepdim)
-    if dim is None and keepdim:
-        ends = tuple(end.reshape([1] * input.dim()) for end in ends)  # type: ignore[assignment]
-    return torch.return_types.aminmax(ends)
+    dims = () if dim is None else (dim,)
+    return torch.return_types.aminmax((input.amin(dims, keepdim=keepdim), input.amax(dims, keepdim=keepdim)))
 
 
 def _prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A002
@@ -274,8 +257,8 @@ _FUNCTIONS: dict[str, Any] = {
     **NORMS,
     "var": _var,
     "std": lambda *args, **kwargs: _var(*args, **kwargs).sqrt(),
-    "var_mean": _var_mean,
-    "std_mean": _std_mean,
+    "var_mean": lambda *args, **kwargs: (_var(*args, **kwargs), _mean(*args, **kwargs)),
+    "std_mean": lambda *args, **kwargs: (_var(*args, **kwargs).sqrt(), _mean(*args, **kwargs)),
     "aminmax": _aminmax,
     "prod": _prod,
     "glu": _glu,

@@ -28,7 +28,6 @@ _HARMLESS = frozenset(
     [
         *(key.replace("_", "").lower() for key in PASSIVE if isinstance(key, str)),
         *("slice", "tocopy", "unsafeview", "reshapealias", "copys", "copyslices"),
-        "backwardhookfunction",  # a module's full backward hooks, which see what goes back
     ]
 )
 """What autograd calls the operations that only rearrange."""

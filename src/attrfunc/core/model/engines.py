@@ -137,6 +137,11 @@ class Tape:
 
     def watch(self, value: Tensor) -> Tensor:
         """The value, so that gradients with respect to it can be taken, without those of what goes around it."""
+        if not torch.is_grad_enabled():
+            raise ModelError(
+                "the layer runs where the model has switched gradients off: under torch.no_grad, or in reentrant "
+                f"gradient checkpointing (use_reentrant=True). Attribute at a layer outside of it. {_CHECKPOINT}"
+            )
         if not isinstance(self._zero, Tensor):
             self._zero = torch.zeros((), device=self._zero, requires_grad=True)
             assert self._own is not None
@@ -354,11 +359,10 @@ def diagnose(error: Exception) -> ModelError | None:
             "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
             "such as feature_ablation."
         )
-    if "would mutate a captured Tensor" in message:
+    if "mutate a captured Tensor" in message:
         return ModelError(
-            f"the model writes{where} into a tensor that it keeps (statistics of a batch norm in training mode, say), "
-            "which torch.func does not allow. Call model.eval(), or pass the module itself in place of a function that "
-            "calls it."
+            f"the model writes into a tensor{where} that it keeps (batch statistics in training mode, say), which the "
+            "transforms of torch.func do not allow. Call model.eval(), or pass the module itself and no function of it."
         )
     if "Inference tensors" in message:
         return ModelError(
