@@ -31,6 +31,7 @@ __all__ = [
     "known",
     "level",
     "no_saved_tensor_hooks",
+    "numbers",
     "on_tape",
     "require_finite",
     "settled",
@@ -295,8 +296,12 @@ def worst(values: Tensor) -> list[float]:
         mapped = _functorch.maybe_get_bdim(values) if _functorch.is_batchedtensor(values) else None
         values = _functorch.get_unwrapped(values)
         values = values if mapped is None else values.amax(mapped)
-    numbers: list[float] = values.tolist()
-    return numbers
+    return numbers(values)
+
+
+def numbers(values: Tensor) -> list[Any]:
+    """The numbers in a vector, also inside a transform that takes gradients: not every torch's `tolist` works there."""
+    return [value.item() for value in values] if functional() else values.tolist()
 
 
 def wrapped(value: Tensor) -> bool:
@@ -321,7 +326,7 @@ def inside(value: Tensor) -> Tensor:
 def require_finite(scores: Tensor) -> None:
     """Raise if a score is infinite or not a number, where that can be seen."""
     if known(torch.isfinite(scores).all()) is False:
-        worst_one = next(number for number in scores.flatten().tolist() if not abs(number) < float("inf"))
+        worst_one = next(number for number in numbers(scores.flatten()) if not abs(number) < float("inf"))
         raise ModelError(
             f"the score is not finite (it is {worst_one}), so no attribution of it means anything. Look for "
             "overflow, log(0) or 0/0 in the model at the input, the baseline, or between them."
@@ -359,21 +364,30 @@ def diagnose(error: Exception) -> ModelError | None:
             f"the model reads tensors made under torch.inference_mode{where}, which cannot take part in a gradient. "
             "Clone them outside of it: tensor.clone()."
         )
-    return _function_culprit(error, where) if "setup_context" in message else None
+    lacks = next((what for part, what in _LACKING.items() if part in message), None)
+    return None if lacks is None else _function_culprit(error, where, *lacks)
 
 
-def _function_culprit(error: Exception, where: str) -> ModelError:
+_LACKING = {
+    "setup_context": (
+        "has no setup_context",
+        "Split its forward into forward and setup_context, and set generate_vmap_rule = True.",
+    ),
+    "does not have vmap support": ("has no rule for vmap", "Set generate_vmap_rule = True in it."),
+    "must implement the jvp function": ("has no rule for forward mode", "Define its jvp, or take reverse mode."),
+}
+"""What an autograd.Function can lack, by a part of torch's message, and the fix."""
+
+
+def _function_culprit(error: Exception, where: str, lacks: str, fix: str) -> ModelError:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [frame.f_locals["cls"].__name__ for frame in frames if isinstance(frame.f_locals.get("cls"), type)]
     name = names[-1] if names else "?"
-    if name == "CheckpointFunction":
+    if name in ("CheckpointFunction", "_NoopSaveInputs"):
         return ModelError(f"torch.func cannot trace gradient checkpointing{where}. {_CHECKPOINT}")
     if name == "BackwardHookFunction":
         return ModelError(f"torch.func cannot run the full backward hooks{where}. Remove them: handle.remove().")
-    return ModelError(
-        f"torch.func cannot trace the autograd.Function {name!r}{where}, which has no setup_context. Split its forward "
-        "into forward and setup_context, and set generate_vmap_rule = True."
-    )
+    return ModelError(f"torch.func cannot trace the autograd.Function {name!r}{where}, which {lacks}. {fix}")
 
 
 _CHECKPOINT = (
