@@ -7,24 +7,23 @@ method knows which of them ran.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
+from attrfunc.core.model.culprits import CHECKPOINT_FIX
 from attrfunc.core.model.visible import shifted
 from attrfunc.core.trees import leaves_of
 
 __all__ = [
     "Tape",
-    "diagnose",
     "differentiated",
     "functional",
     "inside",
@@ -167,7 +166,7 @@ class Tape:
             if self._trained is None or graph or again or any(not leaf.is_leaf for leaf in wrt):
                 raise ModelError(
                     "reentrant gradient checkpointing has gradients at the input only, and none of these gradients: it "
-                    f"runs layers again, without what was put there. {_CHECKPOINT}"
+                    f"runs layers again, without what was put there. {CHECKPOINT_FIX}"
                 ) from error
             raise _ReentrantError from error
 
@@ -331,73 +330,3 @@ def require_finite(scores: Tensor) -> None:
             f"the score is not finite (it is {worst_one}), so no attribution of it means anything. Look for "
             "overflow, log(0) or 0/0 in the model at the input, the baseline, or between them."
         )
-
-
-def diagnose(error: Exception) -> ModelError | None:
-    """What torch means where it cannot differentiate a model; None for an error of the model's own."""
-    message = str(error)
-    where = _module_culprit(error)
-    if "saved tensor hooks" in message:
-        return ModelError(
-            f"neither torch.func nor an attribution at layers can do with gradient checkpointing{where}, or other "
-            f"saved-tensor hooks: it runs layers again, without what was put there. {_CHECKPOINT}"
-        )
-    if "derivative for " in message and "not implemented" in message:
-        name = message.partition("derivative for ")[2].split()[0]
-        return ModelError(
-            f"the operation {name}{where} has no derivative in torch, so the score has no gradient. Write it in other "
-            "operations, or take a method that needs no gradient, such as feature_ablation."
-        )
-    if "requires_grad_()" in message and "functorch" in message.lower():
-        return ModelError(
-            f"the model calls requires_grad_(){where}, which the transforms of torch.func do not allow. Attribute "
-            "outside of them (no vmap, jacrev or grad around the call), or remove the call."
-        )
-    if "data pointer of Tensor that doesn't have storage" in message:
-        return ModelError(
-            f"the model reads the numbers of a tensor{where} (numpy(), data_ptr()), which has no gradient and which "
-            "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
-            "such as feature_ablation."
-        )
-    if "Inference tensors" in message:
-        return ModelError(
-            f"the model reads tensors made under torch.inference_mode{where}, which cannot take part in a gradient. "
-            "Clone them outside of it: tensor.clone()."
-        )
-    lacks = next((what for part, what in _LACKING.items() if part in message), None)
-    return None if lacks is None else _function_culprit(error, where, *lacks)
-
-
-_LACKING = {
-    "setup_context": (
-        "has no setup_context",
-        "Split its forward into forward and setup_context, and set generate_vmap_rule = True.",
-    ),
-    "does not have vmap support": ("has no rule for vmap", "Set generate_vmap_rule = True in it."),
-    "must implement the jvp function": ("has no rule for forward mode", "Define its jvp, or take reverse mode."),
-}
-"""What an autograd.Function can lack, by a part of torch's message, and the fix."""
-
-
-def _function_culprit(error: Exception, where: str, lacks: str, fix: str) -> ModelError:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    names = [frame.f_locals["cls"].__name__ for frame in frames if isinstance(frame.f_locals.get("cls"), type)]
-    name = names[-1] if names else "?"
-    if name in ("CheckpointFunction", "_NoopSaveInputs"):
-        return ModelError(f"torch.func cannot trace gradient checkpointing{where}. {_CHECKPOINT}")
-    if name == "BackwardHookFunction":
-        return ModelError(f"torch.func cannot run the full backward hooks{where}. Remove them: handle.remove().")
-    return ModelError(f"torch.func cannot trace the autograd.Function {name!r}{where}, which {lacks}. {fix}")
-
-
-_CHECKPOINT = (
-    "Switch gradient checkpointing off for the attribution (torch.utils.checkpoint; for a transformers model: "
-    "model.gradient_checkpointing_disable())."
-)
-
-
-def _module_culprit(error: BaseException) -> str:
-    """The innermost module whose forward was running."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    owners = [frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), nn.Module)]
-    return f" in {type(owners[-1]).__name__}" if owners else ""
