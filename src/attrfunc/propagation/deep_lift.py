@@ -13,7 +13,7 @@ from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.examples import baseline_at, by_examples
 from attrfunc.core.loops.plan import planned
 from attrfunc.core.loops.progress import Progress
-from attrfunc.core.model.engines import worst, wrapped
+from attrfunc.core.model.engines import require_finite, worst, wrapped
 from attrfunc.core.score.baseline import Baseline, one_for_all
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
@@ -92,6 +92,7 @@ def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: 
     """What `deep_lift` attributes to a problem's point; `shared` says whether all examples have one baseline."""
     start, end = problem.endpoints(baseline)
     low, high, eps, found = multipliers(problem, book, start, end, shared=shared)
+    require_finite(low)  # multipliers hide what it is
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]
     _require_complete(problem, attributions, low, high, eps)
