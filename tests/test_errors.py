@@ -49,8 +49,10 @@ class TestEveryMethod:
 
     def test_target_out_of_range(self, method, model, x):
         for target in (2, -3, torch.tensor(2), torch.tensor([0, 1, 0, 1, 5])):
-            with raises(self.named(method), "`target`", "(5, 2)", "0 to 1"):
-                method(model, x, target=target)
+            explained = lambda x, target=target: method(model, x, target=target)
+            for call in (explained, torch.func.jacfwd(explained)):
+                with raises(self.named(method), "`target`", "(5, 2)", "0 to 1"):
+                    call(x)
 
     def test_target_missing(self, method, model, x):
         with raises(self.named(method), "`target`", "None for an output of shape (5, 2)", "Pass target=0"):
@@ -171,6 +173,39 @@ class TestEveryMethod:
         )
         with raises(self.named(method), "'Odd'", "setup_context", error=af.ModelError):
             torch.func.vmap(lambda x: method(lambda x: Odd.apply(x).sum(1), x))(x[None])
+
+    @pytest.mark.parametrize("transform", ["vmap", "jvp"])
+    def test_autograd_function_without_a_rule_for_a_transform(self, method, x, transform):
+        class Doubled(torch.autograd.Function):
+            @staticmethod
+            def forward(x):
+                return x * 2
+
+            @staticmethod
+            def setup_context(ctx, inputs, output):
+                pass
+
+            @staticmethod
+            def backward(ctx, grad):
+                return grad * 2
+
+        class Mended(Doubled):
+            generate_vmap_rule = transform == "vmap"
+
+        if transform == "jvp":
+            Mended.jvp = staticmethod(lambda ctx, change: change * 2)
+
+        def run(function):
+            explained = lambda x: method(lambda x: function.apply(x).square().sum(1), x)
+            return (
+                torch.func.jvp(explained, (x,), (x,))[0] if transform == "jvp" else torch.func.vmap(explained)(x[None])
+            )
+
+        fix = {"vmap": "generate_vmap_rule", "jvp": "Define its jvp"}[transform]
+        with raises(self.named(method), "'Doubled'", fix, error=af.ModelError):
+            run(Doubled)
+        plain = method(lambda x: (2 * x).square().sum(1), x)
+        torch.testing.assert_close(run(Mended).view_as(plain), plain)
 
     def test_backward_hooks(self, method, model, x):
         plain, told = method(model, x, target=0), []

@@ -264,3 +264,32 @@ def test_caches_of_an_ensemble_hold_no_tensor_of_a_transform():
     torch.testing.assert_close(found, stacked["head.weight"].detach().expand(2, 5, 6))
     assert net.cache == {}
     same(af.saliency(net, x, absolute=False), net.head.weight.detach().expand(5, 6))
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_deep_lift_of_a_model_that_writes_at_its_input_only(late):
+    """The run that is compared with the baseline's starts anew at each first write."""
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.out = nn.Linear(3, 4), nn.Linear(4, 1)
+            for name in "ab"[:late]:
+                self.register_buffer(name, torch.zeros(()))
+
+        def forward(self, x):
+            moved = float(x.detach().any())
+            out = self.fc(x)
+            for buffer in self.buffers():
+                out = out.tanh() * out.exp()
+                if moved:
+                    buffer.add_(moved)
+                out = out + buffer - moved
+            return self.out(out)[:, 0]
+
+    model, x = Counting().double().eval(), drawn(2, 3)
+    attributions = af.deep_lift(model, x)
+    with torch.no_grad():
+        change = copy.deepcopy(model)(x) - copy.deepcopy(model)(0 * x)
+    torch.testing.assert_close(attributions.sum(1), change)
+    assert not any(buffer.any() for buffer in model.buffers())

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ModelError
-from attrfunc.core.model.engines import diagnose, functional
+from attrfunc.core.model.culprits import diagnose
+from attrfunc.core.model.engines import functional
+from attrfunc.core.model.guard import Written
 from attrfunc.core.model.parts import named_modules
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
@@ -64,13 +66,25 @@ def multipliers(problem: Problem, book: RuleBook, start: Point, end: Point, *, s
     return _seen_by_an_engine(problem, lambda part: _compared(part, book, at_start, end))
 
 
+class _Spent(BaseException):
+    """A run broke off that had compared with a part of its record, which was let go; not an Exception, as `Written`."""
+
+
 def _compared(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: Point) -> Lifted:
+    while True:
+        try:
+            return _compared_once(problem, book, at_start, end)
+        except _Spent:  # by the first write into one more tensor, which the twin now knows of
+            continue
+
+
+def _compared_once(problem: Problem, book: RuleBook, at_start: Callable[[Problem], Tensor], end: Point) -> Lifted:
     low, recorder = _recorded(problem, book, at_start)
     at_point, points = None, Point.stacked([end])
     if torch.compiler.is_compiling():
         at_point = _recorded(problem, book, lambda part: part.scores(points))[1].record
     make = lambda names, own: Interpreter(book, names, own, recorder.record, at_point)  # noqa: E731
-    interpreted = _under(problem, book, make, whole=not problem.view.sites)
+    interpreted = _under(problem, book, make, whole=not problem.view.sites, spends=True)
     high, gradient = interpreted.gradients(points)
     eps = max(torch.finfo(dtype).eps for dtype in (high.dtype, *recorder.dtypes) if _rounds(dtype))
     return Lifted(low.flatten(), high.flatten(), eps, [leaf[0] for leaf in gradient])
@@ -141,7 +155,12 @@ def _recorded(problem: Problem, book: RuleBook, run: Callable[[Problem], Any]) -
 
 
 def _under(
-    problem: Problem, book: RuleBook, make: Callable[[list[str], Set[int]], Any], *, whole: bool = False
+    problem: Problem,
+    book: RuleBook,
+    make: Callable[[list[str], Set[int]], Any],
+    *,
+    whole: bool = False,
+    spends: bool = False,
 ) -> Problem:
     """The problem, whose model runs under a mode; which layers are running is followed where rules ask for it.
 
@@ -150,6 +169,7 @@ def _under(
         book: The rules.
         make: Makes the mode.
         whole: Whether the model runs as a whole, so that all layers that rules are given for have to.
+        spends: Whether a run uses up what the mode compares with, so that it cannot start anew by itself.
     """
     whole = whole and problem.view.output is None and not torch.compiler.is_compiling()
 
@@ -161,8 +181,13 @@ def _under(
         # To a compiler tensors have no identity; and what it finds unneeded costs nothing.
         parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
-        with _without_backward_hooks(problem), _followed(places, running), make(running, parameters) as reader:
-            yield
+        try:
+            with _without_backward_hooks(problem), _followed(places, running), make(running, parameters) as reader:
+                yield
+        except Written:
+            if spends:
+                raise _Spent from None
+            raise
         if whole:
             require_used(book, reader.ran, any_input=bool(problem.view.sites))
 

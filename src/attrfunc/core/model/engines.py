@@ -7,30 +7,30 @@ method knows which of them ran.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
+from attrfunc.core.model.culprits import CHECKPOINT_FIX
 from attrfunc.core.model.visible import shifted
 from attrfunc.core.trees import leaves_of
 
 __all__ = [
     "Tape",
-    "diagnose",
     "differentiated",
     "functional",
     "inside",
     "known",
     "level",
     "no_saved_tensor_hooks",
+    "numbers",
     "on_tape",
     "require_finite",
     "settled",
@@ -140,7 +140,7 @@ class Tape:
         if not torch.is_grad_enabled():
             raise ModelError(
                 "the layer runs where the model has switched gradients off: under torch.no_grad, or in reentrant "
-                f"gradient checkpointing (use_reentrant=True). Attribute at a layer outside of it. {_CHECKPOINT}"
+                f"gradient checkpointing (use_reentrant=True). Attribute at a layer outside of it. {CHECKPOINT_FIX}"
             )
         if not isinstance(self._zero, Tensor):
             self._zero = torch.zeros((), device=self._zero, requires_grad=True)
@@ -171,7 +171,7 @@ class Tape:
             if self._trained is None or graph or again or any(not leaf.is_leaf for leaf in wrt):
                 raise ModelError(
                     "reentrant gradient checkpointing has gradients at the input only, and none of these gradients: it "
-                    f"runs layers again, without what was put there. {_CHECKPOINT}"
+                    f"runs layers again, without what was put there. {CHECKPOINT_FIX}"
                 ) from error
             raise _ReentrantError from error
 
@@ -300,8 +300,12 @@ def worst(values: Tensor) -> list[float]:
         mapped = _functorch.maybe_get_bdim(values) if _functorch.is_batchedtensor(values) else None
         values = _functorch.get_unwrapped(values)
         values = values if mapped is None else values.amax(mapped)
-    numbers: list[float] = values.tolist()
-    return numbers
+    return numbers(values)
+
+
+def numbers(values: Tensor) -> list[Any]:
+    """The numbers in a vector, also inside a transform that takes gradients: not every torch's `tolist` works there."""
+    return [value.item() for value in values] if functional() else values.tolist()
 
 
 def wrapped(value: Tensor) -> bool:
@@ -326,74 +330,8 @@ def inside(value: Tensor) -> Tensor:
 def require_finite(scores: Tensor) -> None:
     """Raise if a score is infinite or not a number, where that can be seen."""
     if known(torch.isfinite(scores).all()) is False:
-        worst_one = next(number for number in scores.flatten().tolist() if not abs(number) < float("inf"))
+        worst_one = next(number for number in numbers(scores.flatten()) if not abs(number) < float("inf"))
         raise ModelError(
             f"the score is not finite (it is {worst_one}), so no attribution of it means anything. Look for "
             "overflow, log(0) or 0/0 in the model at the input, the baseline, or between them."
         )
-
-
-def diagnose(error: Exception) -> ModelError | None:
-    """What torch means where it cannot differentiate a model; None for an error of the model's own."""
-    message = str(error)
-    where = _module_culprit(error)
-    if "saved tensor hooks" in message:
-        return ModelError(
-            f"neither torch.func nor an attribution at layers can do with gradient checkpointing{where}, or other "
-            f"saved-tensor hooks: it runs layers again, without what was put there. {_CHECKPOINT}"
-        )
-    if "derivative for " in message and "not implemented" in message:
-        name = message.partition("derivative for ")[2].split()[0]
-        return ModelError(
-            f"the operation {name}{where} has no derivative in torch, so the score has no gradient. Write it in other "
-            "operations, or take a method that needs no gradient, such as feature_ablation."
-        )
-    if "requires_grad_()" in message and "functorch" in message.lower():
-        return ModelError(
-            f"the model calls requires_grad_(){where}, which the transforms of torch.func do not allow. Attribute "
-            "outside of them (no vmap, jacrev or grad around the call), or remove the call."
-        )
-    if "data pointer of Tensor that doesn't have storage" in message:
-        return ModelError(
-            f"the model reads the numbers of a tensor{where} (numpy(), data_ptr()), which has no gradient and which "
-            "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
-            "such as feature_ablation."
-        )
-    if "mutate a captured Tensor" in message:
-        return ModelError(
-            f"the model writes into a tensor{where} that it keeps (batch statistics in training mode, say), which the "
-            "transforms of torch.func do not allow. Call model.eval(), or pass the module itself and no function of it."
-        )
-    if "Inference tensors" in message:
-        return ModelError(
-            f"the model reads tensors made under torch.inference_mode{where}, which cannot take part in a gradient. "
-            "Clone them outside of it: tensor.clone()."
-        )
-    return _function_culprit(error, where) if "setup_context" in message else None
-
-
-def _function_culprit(error: Exception, where: str) -> ModelError:
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    names = [frame.f_locals["cls"].__name__ for frame in frames if isinstance(frame.f_locals.get("cls"), type)]
-    name = names[-1] if names else "?"
-    if name == "CheckpointFunction":
-        return ModelError(f"torch.func cannot trace gradient checkpointing{where}. {_CHECKPOINT}")
-    if name == "BackwardHookFunction":
-        return ModelError(f"torch.func cannot run the full backward hooks{where}. Remove them: handle.remove().")
-    return ModelError(
-        f"torch.func cannot trace the autograd.Function {name!r}{where}, which has no setup_context. Split its forward "
-        "into forward and setup_context, and set generate_vmap_rule = True."
-    )
-
-
-_CHECKPOINT = (
-    "Switch gradient checkpointing off for the attribution (torch.utils.checkpoint; for a transformers model: "
-    "model.gradient_checkpointing_disable())."
-)
-
-
-def _module_culprit(error: BaseException) -> str:
-    """The innermost module whose forward was running."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    owners = [frame.f_locals["self"] for frame in frames if isinstance(frame.f_locals.get("self"), nn.Module)]
-    return f" in {type(owners[-1]).__name__}" if owners else ""

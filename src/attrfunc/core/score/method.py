@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
-from attrfunc.core.model.engines import diagnose, functional, transformed
+from attrfunc.core.model.culprits import diagnose
+from attrfunc.core.model.engines import functional, transformed
 from attrfunc.core.model.parts import named_modules, unsettled
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.call import require_call

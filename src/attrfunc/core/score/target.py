@@ -34,7 +34,7 @@ from torch import Tensor
 from torch._C import _functorch
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.model.engines import inside, wrapped
+from attrfunc.core.model.engines import inside, numbers, wrapped
 
 __all__ = ["BatchScore", "Following", "Index", "Target", "batch_score", "canonical", "computes", "select"]
 
@@ -268,7 +268,7 @@ def _example(output: Tensor) -> str:
 def _check_range(part: int | slice | Tensor, size: int, output: Tensor, name: str) -> None:
     bounds = None if isinstance(part, slice) else _bounds(part)
     if bounds is not None and not -size <= bounds[0] <= bounds[1] < size:
-        got = part.tolist() if isinstance(part, Tensor) else part
+        got = numbers(part) if isinstance(part, Tensor) and part.dim() else part
         raise ArgumentError(
             name,
             f"{got} for an output of shape {tuple(output.shape)}",

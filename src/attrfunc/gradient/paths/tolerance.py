@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, positive, warn
 from attrfunc.core.loops.quadrature import nested, new_nodes
-from attrfunc.core.model.engines import worst
+from attrfunc.core.model.engines import numbers, worst
 from attrfunc.core.score.views import View
 
 __all__ = ["level_count", "refine"]
@@ -71,8 +71,8 @@ def refine(
             break
     if len(active):
         remaining = [error for error in errors if not error <= tolerance]
-        _warn(view, active.tolist(), remaining, tolerance, len(nested(levels - 1)[0]))
-    order = torch.argsort(torch.cat([numbers for numbers, _ in finished]))
+        _warn(view, numbers(active), remaining, tolerance, len(nested(levels - 1)[0]))
+    order = torch.argsort(torch.cat([places for places, _ in finished]))
     return [torch.cat(leaves)[order] for leaves in zip(*(result for _, result in finished), strict=True)]
 
 
