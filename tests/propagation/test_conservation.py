@@ -1,5 +1,7 @@
 """Nothing gets lost unseen: gaps of each example, what LRP's rules keep, and relevance that comes by several ways."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -35,6 +37,23 @@ def test_gaps_show_beside_attributions_that_cancel(method):
     model = lambda x: 1e5 * (x[:, 0] - x[:, 1]) + torch.tanh(x[:, 2]).detach()
     with pytest.warns(UserWarning, match=r"the attributions miss 0.762 of the score's change of 0.762"):
         method(model, torch.ones(1, 3).double())
+
+
+def test_one_call_warns_once():
+    """Of many baselines or chunks, of examples that depend on each other and of what is missed."""
+    coupled = lambda x: torch.relu(x - x.mean(0)).sum(1)
+    x, baselines = drawn(1, 5, 3), drawn(2, 6, 3)
+    for model, message in ((cut, "the attributions miss"), (coupled, "the score of an example depends on the batch")):
+        calls = (
+            lambda model=model: af.deep_lift_shap(model, x, baselines=baselines),
+            lambda model=model: af.deep_lift_shap(model, x, baselines=baselines, chunk_size=10),
+            lambda model=model: af.deep_lift(model, x, baseline=baselines[:5], chunk_size=2),
+        )
+        for call in calls:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("default")
+                call()
+            assert [str(one.message).partition(": ")[2][: len(message)] for one in told] == [message]
 
 
 @pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])

@@ -21,6 +21,7 @@ from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
+from attrfunc.propagation.completeness import Completeness
 from attrfunc.propagation.deep_lift import lifted
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names
@@ -83,10 +84,10 @@ def deep_lift_shap(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    samples = distribution(baselines, x)
+    samples, complete = distribution(baselines, x), Completeness()
 
     def attribute(part: Problem, rows: slice) -> Any:
-        pairs, moments = _Pairs(part, book, samples, multiply_by_inputs), Moments(second=False)
+        pairs, moments = _Pairs(part, book, samples, multiply_by_inputs, complete), Moments(second=False)
         work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
         bar = progress if part is problem else False
         sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
@@ -103,8 +104,16 @@ def deep_lift_shap(
 class _Pairs:
     """What each baseline gives for all examples."""
 
-    def __init__(self, problem: Problem, book: RuleBook, samples: list[Tensor], multiply_by_inputs: bool) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        book: RuleBook,
+        samples: list[Tensor],
+        multiply_by_inputs: bool,
+        complete: Completeness,
+    ) -> None:
         self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
+        self._complete = complete
         self._samples, self.count, self._taken = samples, len(samples[0]), 0
         self._spec = pytree.tree_structure(problem.inputs.x)
         # What a compiler traces has no batching rule for batch norm.
@@ -127,4 +136,4 @@ class _Pairs:
 
     def _one(self, sample: list[Tensor]) -> list[Tensor]:
         baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
-        return lifted(self._problem, baseline, self._book, self._multiply, shared=True)
+        return lifted(self._problem, baseline, self._book, self._multiply, self._complete, shared=True)

@@ -68,6 +68,7 @@ def baseline_at(baseline: Any, x: Any, rows: Rows, count: int) -> Any:
 def _are_apart(problem: Problem, size: int) -> bool:
     """Whether the examples do not depend on each other, as some of them tell."""
     try:
-        return planned(problem.at(slice(0, max(2, size))), size, share=False).plan.folds
+        # Of two, one would be looked at, and its score may be zero with or without the other.
+        return planned(problem.at(slice(0, max(3, size))), size, share=False).plan.folds
     except (RuntimeError, TypeError):
         return False  # what the whole batch raises, if it does, is the caller's
