@@ -30,7 +30,7 @@ class Running(nn.Module):
         self.bank = self.bank.double()
 
     def forward(self, x, cache=None):
-        self.level.mul_(0.5).add_(1)
+        self.level.mul_(0.5).data.add_(1)
         self.bank[1] = self.level
         if cache is not None:
             cache["steps"].add_(1)
@@ -67,9 +67,12 @@ def test_arguments_that_it_writes():
     assert cache["steps"] == 1
 
 
+OUTSIDE = torch.ones(3).double()
+
+
 class Careless(Running):
     def forward(self, x):
-        self.level.data = self.level.data + 1
+        OUTSIDE.mul_(2)
         return super().forward(x)
 
 
