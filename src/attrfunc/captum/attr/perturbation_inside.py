@@ -41,7 +41,8 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
         """Attribute to the layer; `layer_baselines` are those of its activation, zeros by default."""
         self._single()
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
-        baseline = af.activation_baseline(lambda activation: as_baseline(layer_baselines, activation))
+        given = None if layer_baselines is None else lambda activation: as_baseline(layer_baselines, activation)
+        baseline = af.activation_baseline(given)
         view = self._view(attribute_to_layer_input)
         result = af.feature_ablation(view, inputs, baseline=baseline, feature_mask=only(layer_mask), **options)
         return self._mirrored(result)
