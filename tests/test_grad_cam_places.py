@@ -139,3 +139,31 @@ class TestPlainCallables:
         assert slope != 0
         bound = lambda b: loss(b, af.bind(net, {"conv.bias": b}))
         torch.testing.assert_close(grad(bound)(bias), grad(loss)(bias))
+
+
+class ClassToken(nn.Module):
+    """A transformer whose head reads the class token alone."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Parameter(torch.randn(1, 1, 4).double())
+        self.norm, self.mix = nn.LayerNorm(4).double(), nn.MultiheadAttention(4, 2, batch_first=True).double()
+        self.last, self.head = nn.Linear(4, 4).double(), nn.Linear(4, 3).double()
+
+    def forward(self, tokens):
+        tokens = torch.cat([self.first.expand(len(tokens), -1, -1), tokens], 1)
+        normed = self.norm(tokens)
+        tokens = tokens + self.mix(normed, normed, normed)[0]
+        return self.head((tokens + self.last(tokens).tanh())[:, 0])
+
+
+@pytest.mark.parametrize("weighting", ["grad_cam", "layer_cam", "hires_cam"])
+def test_a_map_of_tokens_that_the_score_does_not_read_is_an_error(weighting):
+    model, x = ClassToken(), torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(1)).double()
+    options = {"target": 1, "weighting": weighting, "reshape": af.tokens_to_grid()}
+    with pytest.raises(af.ArgumentError, match=r"`layer`.*'last'.*class token.*norm in front of the last attention"):
+        af.grad_cam(model, x, layer="last", **options)
+    found = af.grad_cam(model, x, layer="norm", **options)  # as the message says
+    assert found.shape == (2, 1, 3, 3)
+    assert found.ne(0).all()

@@ -100,7 +100,7 @@ def grad_cam(
         for number, (values, slopes) in enumerate(zip(point.leaves, gradient, strict=True)):
             place = f"the {side} of layer {point.part_of(number).name!r}"
             activation = _channels_first(values, reshape, part.inputs.rows, place)
-            weights = checked_weights(weigh, activation, slopes if reshape is None else reshape(slopes))
+            weights = checked_weights(weigh, activation, _kept(slopes, reshape, place))
             heat = weights * activation
             heat = heat.sum(1, keepdim=True) if sum_channels else heat
             maps.append(heat.relu() if relu else heat)
@@ -130,6 +130,22 @@ def _require_callable(reshape: Any) -> None:
             "None or a callable that maps the activation to (B, C, *S)",
             "For the tokens of a vision transformer pass af.tokens_to_grid(), with size=(H, W) if not square.",
         )
+
+
+def _kept(slopes: Tensor, reshape: Reshape | None, place: str) -> Tensor:
+    """The gradient as `(B, C, *S)`."""
+    if reshape is None:
+        return slopes
+    kept = reshape(slopes)
+    if known(kept.any()) is False and known(slopes.any()):
+        raise ArgumentError(
+            "layer",
+            place,
+            "a layer of which the score reads what `reshape` keeps: here it reads nothing but what that drops (the "
+            "class token, say), and the map would be zero everywhere",
+            "Choose a layer before tokens are mixed for the last time: the norm in front of the last attention.",
+        )
+    return kept
 
 
 def _channels_first(values: Tensor, reshape: Reshape | None, rows: int, place: str) -> Tensor:

@@ -17,6 +17,9 @@ __all__ = ["tokens_to_grid"]
 def tokens_to_grid(*, skip: int = 1, size: Sequence[int] | None = None) -> Callable[[Tensor], Tensor]:
     """What brings tokens `(B, skip + H * W, C)` into the form `(B, C, H, W)`, for `reshape` of `af.grad_cam`.
 
+    Where the score reads the class token alone, choose a layer before tokens are mixed for the last time, such as the
+    norm in front of the last attention: behind it no other token has a gradient.
+
     Args:
         skip: How many tokens stand before those of the image: 1 for a class token, more with a distillation token or
             registers.

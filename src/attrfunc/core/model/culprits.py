@@ -42,9 +42,9 @@ def diagnose(error: Exception) -> ModelError | None:
         )
     if "mutate a captured Tensor" in message or "mutating directly with `.data`" in message:
         return ModelError(
-            f"the model writes into a tensor{where} that it keeps outside of itself, which the "
-            "transforms of torch.func do not allow. Call model.eval() if these are batch statistics; else let it keep "
-            "a buffer that it writes with copy_(), and pass the module itself and no function of it."
+            f"the model writes into a tensor{where} that it keeps outside of itself, which the transforms of "
+            "torch.func do not allow. Call model.eval() if these are batch statistics; else let it keep a buffer that "
+            "it writes with copy_(), and pass the module itself and no function of it."
         )
     if "random operation while in randomness error mode" in message:
         return ModelError(
