@@ -91,8 +91,10 @@ def smooth(
         raise error.within("smooth")
 
     def smoothed(model: Model, x: Any, /, **options: Any) -> Any:
-        rows, view = batch_size(x), replace(as_view(model), differentiated=False)
-        require_call(view, x, options.get("args", ()), options.get("kwargs"))
+        rows = batch_size(x)
+        if callable(model):  # a method of the user's may need none
+            view = replace(as_view(model), differentiated=False)
+            require_call(view, x, options.get("args", ()), options.get("kwargs"))
         leaves, target = pytree.tree_leaves(x), canonical(options.get("target"), rows)
         draws = Draws(x, stdev, generator)
         samples = None if baselines is None else distribution(baselines, x)
