@@ -81,7 +81,7 @@ def test_each_example_gets_the_points_that_it_needs_and_none_twice(net, x):
     assert spent[0] < spent[-1]
     points.clear()
     together = af.ig(watched, x, target=1, tolerance=1e-6)
-    del points[: 2 * len(x) + 3]  # the batch, three of its examples, and the search for a leading linear layer
+    del points[: 2 * len(x) + 4]  # the batch, four of its examples, and the search for a leading linear layer
     assert len(points) == len(set(points)) + len(x) - 1  # they share a baseline
     assert len(points) - 2 * len(x) == sum(spent)
     apart = [af.ig(net, x[i : i + 1], target=1, tolerance=1e-6) for i in range(len(x))]
