@@ -109,7 +109,8 @@ class _Trial:
             scores, point = self._seen(problem, self.meter)  # raises, where the model does not run at all
         numbers = torch.arange(rows - 1, -1, -max(2 if rows > 2 else 1, rows // MOST_EXAMPLES))
         # One of them twice: without the others, what they have in common may by chance be what all have.
-        numbers = torch.cat([numbers[:1], numbers])
+        # And another number than there are: a model may take no other.
+        numbers = torch.cat([numbers[:1]] * (2 if len(numbers) + 1 == rows else 1) + [numbers])
         some = problem.at(numbers) if rows > 1 else self._pair()
         if rows == 1:
             numbers = torch.tensor([-1, 0])  # a changed copy, which is looked at by nobody, and the example
