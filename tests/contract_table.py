@@ -20,7 +20,6 @@ class Method:
     call: Any
     options: dict = field(default_factory=dict)  # what makes it cheap
     baseline: bool = False  # has a `baseline` argument
-    chunks: bool = False  # has a `chunk_size` argument
     views: tuple = ()  # keys of VIEWS, for a method that names its layer itself; none means all
     random: bool = False  # draws from a `generator`
     loss: float = 0.05  # what bfloat16, which has 8 bits, may lose
@@ -120,70 +119,66 @@ class Activations(dict):
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
 
 METHODS = [
-    Method(af.integrated_gradients, {"n_steps": 6}, baseline=True, chunks=True),
+    Method(af.integrated_gradients, {"n_steps": 6}, baseline=True),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}, variant=True),
     Method(af.input_x_gradient),
-    Method(af.gradient_shap, {"baselines": background, "n_samples": 4, "stdev": 0.2}, chunks=True, random=True),
+    Method(af.gradient_shap, {"baselines": background, "n_samples": 4, "stdev": 0.2}, random=True),
     # A variance is a square: it loses twice as much.
-    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, chunks=True, random=True, loss=0.1),
-    Method(smoothed(af.integrated_gradients), {"n_steps": 3}, baseline=True, chunks=True, random=True),
-    Method(at_conv(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.conductance), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
-    Method(at_conv(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.internal_influence), {"n_steps": 6}, baseline=True, chunks=True, views=BEHIND),
-    Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, chunks=True, views=BEFORE),
-    Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, chunks=True, views=BEHIND),
+    Method(smoothed(af.saliency, kind="vargrad"), {"absolute": False}, random=True, loss=0.1),
+    Method(smoothed(af.integrated_gradients), {"n_steps": 3}, baseline=True, random=True),
+    Method(at_conv(af.conductance), {"n_steps": 6}, baseline=True, views=BEFORE),
+    Method(at_head(af.conductance), {"n_steps": 6}, baseline=True, views=BEHIND),
+    Method(at_conv(af.internal_influence), {"n_steps": 6}, baseline=True, views=BEFORE),
+    Method(at_head(af.internal_influence), {"n_steps": 6}, baseline=True, views=BEHIND),
+    Method(at_conv(af.neuron_conductance), {"n_steps": 6, "neuron": (1, 2)}, baseline=True, views=BEFORE),
+    Method(at_head(af.neuron_conductance), {"n_steps": 6, "neuron": 2}, baseline=True, views=BEHIND),
     Method(af.deep_lift, baseline=True),
     Method(af.deep_lift, {"rules": af.REVEAL_CANCEL}, baseline=True, variant=True),
-    Method(af.deep_lift_shap, {"baselines": background}, chunks=True),
+    Method(af.deep_lift_shap, {"baselines": background}),
     Method(af.guided_backprop, {"rules": Activations(guided)}),
     # Where all activations had the rule, nothing would depend on the input.
     Method(af.deconvolution, {"rules": Activations(deconvolved, ("sigmoid",))}),
     Method(at_conv(af.guided_grad_cam), {"rules": Activations(guided)}, views=BEFORE),
-    Method(af.feature_ablation, baseline=True, chunks=True),
-    Method(af.occlusion, {"window": 2}, baseline=True, chunks=True),
-    Method(af.feature_permutation, chunks=True, random=True),
-    Method(in_groups(af.shapley_values), baseline=True, chunks=True),
-    Method(in_groups(af.shapley_values), {"baselines": background}, chunks=True, variant=True),
-    Method(in_groups(af.banzhaf_values), baseline=True, chunks=True),
-    Method(in_groups(af.owen_values), baseline=True, chunks=True),
-    Method(in_groups(af.shapley_interactions), baseline=True, chunks=True, mirrors=False),
-    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, chunks=True, mirrors=False, variant=True),
+    Method(af.feature_ablation, baseline=True),
+    Method(af.occlusion, {"window": 2}, baseline=True),
+    Method(af.feature_permutation, random=True),
+    Method(in_groups(af.shapley_values), baseline=True),
+    Method(in_groups(af.shapley_values), {"baselines": background}, variant=True),
+    Method(in_groups(af.banzhaf_values), baseline=True),
+    Method(in_groups(af.owen_values), baseline=True),
+    Method(in_groups(af.shapley_interactions), baseline=True, mirrors=False),
+    Method(in_groups(af.shapley_interactions), {"index": "FSII"}, mirrors=False, variant=True),
     Method(
         in_groups(af.banzhaf_values, 6),
         {"n_samples": 30},
         baseline=True,
-        chunks=True,
         random=True,
         fitted=True,
         loss=0.1,
         variant=True,
     ),
-    Method(
-        in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, chunks=True, random=True, fitted=True, loss=0.1
-    ),
+    Method(in_groups(af.kernel_shap, 6), {"n_samples": 30}, baseline=True, random=True, fitted=True, loss=0.1),
     Method(
         in_groups(af.gaussian_process_shap, 6),
         {"n_samples": 30},
         baseline=True,
-        chunks=True,
         random=True,
         fitted=True,
         loss=0.1,
     ),
-    Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, chunks=True, random=True),
-    Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, chunks=True, random=True, variant=True),
-    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, chunks=True, random=True, variant=True),
+    Method(af.shapley_sampling, {"n_samples": 3}, baseline=True, random=True),
+    Method(af.shapley_sampling, {"n_samples": 3, "baselines": background}, random=True, variant=True),
+    Method(af.shapley_sampling, {"n_samples": 4, "design": "orthogonal"}, random=True, variant=True),
     # The spread of small differences between rounded scores.
-    Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, chunks=True, random=True, loss=0.4),
+    Method(af.shapley_sampling_error, {"n_samples": 3, "design": "random"}, True, random=True, loss=0.4),
     Method(at_conv(af.grad_cam), views=BEFORE),
     Method(at_conv(af.grad_cam), {"weighting": "grad_cam_plus_plus"}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE, variant=True),
     # More groups than samples, and fewer.
-    Method(af.lime, {"n_samples": 10}, baseline=True, chunks=True, random=True, exact=False),
+    Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(
         af.lime,
         {
@@ -192,7 +187,6 @@ METHODS = [
             "similarity": af.surrogates.exponential_kernel(width=1.0, space="input"),
         },
         baseline=True,
-        chunks=True,
         random=True,
         exact=False,
         variant=True,

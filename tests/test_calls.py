@@ -353,7 +353,7 @@ class TestViews:
         model.body[0].register_forward_hook(lambda module, args, output: rows.append(len(output)))
         af.ig(af.layer(model, "body.6"), x, target=0, n_steps=20, chunk_size=1000)
         assert rows[-3:] == [4, 4, 4]  # at the input, at the baseline, and once for all points
-        assert rows[:-3] == [4, 2, 1, 1, 1, 1]  # the batch, some examples, and one of them with and without vmap
+        assert rows[:-3] == [4, 3, 1, 1, 1, 1]  # the batch, some examples, and one with and without vmap
         rows.clear()
         af.ig(af.layer(model, "body.0"), x, target=0, n_steps=20, chunk_size=1000)
         assert rows[-3:] == [4, 4, 80]

@@ -93,7 +93,7 @@ def test_every_target_shares_the_forward_passes(method, view, net, x):
     counts = []
     net.register_forward_hook(lambda *args: counts.append(1))
     model = VIEWS[view](net)
-    options = {"chunk_size": 8} if method.chunks else {}
+    options = {"chunk_size": 8}
     method(model, x, target=0, **options)
     alone = len(counts)
     vmap(lambda t: flat(method(model, x, target=t, **options)))(torch.arange(3))
@@ -182,7 +182,7 @@ def test_ensembles(method, view, net, x):
         torch.testing.assert_close(result, flat(method(model, x, **options)))
 
 
-@each_cell(lambda method: method.chunks, most=2)
+@each_cell(most=2)
 def test_chunks_do_not_matter(method, view, net, x):
     model, options = targeted(view, net)
     expected = flat(method(model, x, **options))

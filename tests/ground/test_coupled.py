@@ -118,7 +118,9 @@ def test_paths_and_games_are_complete_over_the_batch(kind):
 WINDOWS = ("occlusion", "feature_permutation")
 # The groups of the table's row are made for examples apart; the others call a method, or themselves, several times.
 OWN = ("owen_values", "smooth(integrated_gradients)", "smooth_integrated_gradients", "deep_lift_shap")
-ROWS = [row for row in METHODS if not row.variant and not row.views and row.chunks]
+# One gradient of the whole batch, which is that of the sum of its scores.
+SINGLE = ("saliency", "input_x_gradient", "deep_lift", "guided_backprop", "deconvolution", "lrp_attn_lrp")
+ROWS = [row for row in METHODS if not row.variant and not row.views and row.call.__name__ not in SINGLE]
 
 
 def among_others(x):
@@ -156,3 +158,21 @@ def test_texts_behind_each_other_are_refused(method):
     bag = nn.EmbeddingBag(9, 4)
     with pytest.raises(af.AttributionError, match=rf"{method.__name__}: .*(2|6)"):
         method(lambda words, offsets: bag(words, offsets).sum(1), TEXTS, args=(torch.tensor([0, 4]),))
+
+
+@pytest.mark.filterwarnings("ignore:.*the score of an example depends on the batch")
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize("chunk_size", [None, 1, 2])
+def test_an_example_whose_score_stays_zero_tells_nothing_of_the_others(rows, chunk_size):
+    """With others or without them it is the least, so rectifying its distance from the mean gives zero."""
+    above_mean = lambda x: torch.relu(x - x.mean(0)).sum(1)
+    x = torch.arange(rows, 0, -1).double()[:, None] + torch.arange(3.0).double()
+    weights = (x > x.mean(0)).double()
+    expected = weights - weights.mean(0)
+    for method in (af.saliency, af.guided_backprop):
+        found = method(above_mean, x, chunk_size=chunk_size)
+        torch.testing.assert_close(found, expected.abs() if method is af.saliency else expected)
+    total = above_mean(x).sum()
+    for method in (af.lrp, af.deep_lift):
+        torch.testing.assert_close(method(above_mean, x, chunk_size=chunk_size).sum(), total, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(af.ig(above_mean, x, chunk_size=chunk_size).sum(), total)

@@ -172,3 +172,55 @@ def test_numpy_writes_into_copies():
     for method in METHODS.values():
         torch.testing.assert_close(method(net), method(net))
         assert net.scale.eq(1).all()
+
+
+torch.manual_seed(0)
+GLOBAL = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)).double()
+COUNT = [0]
+
+
+def by_name(x):
+    return GLOBAL(x)
+
+
+def by_another(x):
+    COUNT[0] += 1
+    return by_name(x) if COUNT[0] >= 0 else by_another(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*(training mode|depends on the batch|relevance|in-place)")
+@pytest.mark.parametrize("call", [lambda x: GLOBAL(x), by_name, by_another], ids=["lambda", "function", "functions"])
+@pytest.mark.parametrize("training", [False, True])
+def test_models_that_functions_know_by_a_global_name(call, training):
+    """As in a notebook, where every name is global."""
+    GLOBAL.train(training)
+    state, calls = copy.deepcopy(GLOBAL.state_dict()), COUNT[0]
+    for name in ("saliency", "ig", "ablation"):
+        torch.testing.assert_close(METHODS[name](call), METHODS[name](GLOBAL))
+        torch.testing.assert_close(METHODS[name](call), METHODS[name](call))
+    found = af.saliency(af.layer(call, GLOBAL[0]), X, target=1)
+    torch.testing.assert_close(found, af.saliency(af.layer(GLOBAL, "0"), X, target=1))
+    assert all(torch.equal(state[key], held) for key, held in GLOBAL.state_dict().items())
+    assert (COUNT[0] > calls) == (call is by_another)
+
+
+def test_full_backward_hooks_see_gradients_and_no_relevance():
+    net, seen = Plain(), []
+    expected = {name: METHODS[name](net) for name in ("saliency", "lrp")}
+    net.inner.register_full_backward_hook(lambda module, given, gradient: seen.append(gradient[0]))
+    net.head.register_full_backward_pre_hook(lambda module, gradient: seen.append(gradient[0]))
+    for name, found in expected.items():
+        seen.clear()
+        torch.testing.assert_close(METHODS[name](net), found)
+        assert len(seen) == (2 if name == "saliency" else 0)
+    torch.testing.assert_close(af.deep_lift(net, X, target=1), af.deep_lift(Plain(), X, target=1))
+    torch.testing.assert_close(af.guided_backprop(net, X, target=1), af.guided_backprop(Plain(), X, target=1))
+
+
+@pytest.mark.filterwarnings("ignore:.*(training mode|depends on|attributions miss)")
+def test_statistics_of_what_a_function_calls_stay_under_rules():
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double()
+    before = copy.deepcopy(net.state_dict())
+    found = af.guided_backprop(lambda x: net(x), X, target=1)
+    torch.testing.assert_close(found, af.guided_backprop(net, X, target=1))
+    torch.testing.assert_close(dict(net.state_dict()), dict(before), rtol=0, atol=0)

@@ -1,5 +1,7 @@
 """Nothing gets lost unseen: gaps of each example, what LRP's rules keep, and relevance that comes by several ways."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,23 @@ def test_gaps_show_beside_attributions_that_cancel(method):
         method(model, torch.ones(1, 3).double())
 
 
+def test_one_call_warns_once():
+    """Of many baselines or chunks, of examples that depend on each other and of what is missed."""
+    coupled = lambda x: torch.relu(x - x.mean(0)).sum(1)
+    x, baselines = drawn(1, 5, 3), drawn(2, 6, 3)
+    for model, message in ((cut, "the attributions miss"), (coupled, "the score of an example depends on the batch")):
+        calls = (
+            lambda model=model: af.deep_lift_shap(model, x, baselines=baselines),
+            lambda model=model: af.deep_lift_shap(model, x, baselines=baselines, chunk_size=10),
+            lambda model=model: af.deep_lift(model, x, baseline=baselines[:5], chunk_size=2),
+        )
+        for call in calls:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("default")
+                call()
+            assert [str(one.message).partition(": ")[2][: len(message)] for one in told] == [message]
+
+
 @pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
 def test_what_is_less_precise_on_the_way_is_no_gap(narrow):
     """Llama's norm computes in single precision, whatever the model's is."""
@@ -72,6 +91,32 @@ def test_lrp_tells_where_relevance_ends():
         constant = torch.tanh(X)
     af.lrp(lambda x: (x + constant).sum(1), X)  # a constant is no such value
     af.lrp(lambda x: (x - x.max(1, keepdim=True).values.detach()).exp().sum(1) * 0 + x.sum(1), X, rules=AWARE)
+
+
+CODES = drawn(5, 4, 4)
+CUTS = {
+    "detached": lambda h: torch.tanh(h).detach(),
+    "under no_grad": torch.no_grad()(torch.tanh),
+    "of an index": lambda h: F.embedding(h.argmax(1), CODES),
+    "by an index": lambda h: CODES[h.argmax(1)],
+    "of a comparison": lambda h: (h > 0).to(h.dtype),
+    "of a cast": lambda h: (30 * h).long().double(),
+}
+
+
+@pytest.mark.parametrize("lost", CUTS.values(), ids=CUTS)
+def test_relevance_ends_at_every_place(lost):
+    """At a layer as at the input, and at several layers at once; what is only masked loses nothing."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Identity(), nn.Linear(4, 1, bias=False)).double()
+    model[1].forward = lambda h: h + lost(h)
+    for view in (model, af.layer(model, "0"), af.layer(model, ["0", "2"])):
+        with pytest.warns(UserWarning, match=r"lrp: .* of a score's relevance ends at a value that depends on the"):
+            af.lrp(view, X, target=0)
+    af.lrp(af.layer(model, "1"), X, target=0)
+    model[1].forward = lambda h: h * (h > 0).to(h.dtype) + h.gather(1, h.argmax(1, keepdim=True))
+    for view in (model, af.layer(model, "0")):
+        af.lrp(view, X, target=0)
 
 
 def test_what_each_kind_of_operation_took():

@@ -17,7 +17,7 @@ MODEL = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
             lambda: af.rules.alpha_beta(2, 2),
             r"alpha_beta: argument `alpha`: got alpha=2 and beta=2; .*alpha - beta = 1",
         ),
-        (lambda: af.rules.alpha_beta(0.5, -0.5), "alpha_beta: argument `alpha`"),
+        (lambda: af.rules.alpha_beta(0.5, -0.5), "alpha_beta: argument `beta`"),
         (lambda: af.rules.z_box(), r"z_box: argument `low`: got None; expected the bounds"),
         (lambda: af.rules.z_box(0.0), r"z_box: argument `high`: got None"),
         (lambda: af.rules.epsilon_gamma_box(), r"z_box: argument `low`"),
@@ -85,3 +85,39 @@ def test_the_model_is_untouched_by_an_error(name):
         af.lrp(MODEL, X, target=7, rules=af.rules.for_layers(rule))
     assert all(torch.equal(value, state[key]) for key, value in MODEL.state_dict().items())
     assert not any(module._forward_hooks or hasattr(module, "rule") for module in MODEL.modules())
+
+
+WRONG = {
+    "a bias that is no flag": (lambda: af.rules.epsilon(bias=3), r"epsilon: argument `bias`: got int 3; expected True"),
+    "a flag for a size": (lambda: af.rules.gamma(True), r"gamma: argument `gamma`: got bool True"),
+    "a negative share": (lambda: af.rules.alpha_beta(0.0, -1.0), r"alpha_beta: argument `beta`: got float -1.0"),
+    "no number": (lambda: af.rules.alpha_beta("2", 1), r"alpha_beta: argument `alpha`: got str '2'"),
+    "bounds the wrong way": (lambda: af.rules.z_box(1, -1), r"z_box: argument `low`: got low=int 1 and high=int -1"),
+    "a bound that is no number": (lambda: af.rules.z_box("a", 1), r"z_box: argument `low`: got str 'a'"),
+    "a bound that is not a number": (lambda: af.rules.z_box(float("nan"), 1), r"z_box: argument `low`.*nowhere above"),
+    "a weight that is no function": (lambda: af.rules.reweighted(2.0), r"reweighted: argument `weight`: got float 2"),
+    "a rule in a composite": (lambda: af.rules.epsilon_plus(-1.0), r"argument `epsilon`: got float -1.0"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_arguments_of_rules(name):
+    make, message = WRONG[name]
+    with pytest.raises(af.ArgumentError, match=message):
+        make()
+
+
+def test_arguments_of_rules_that_show_at_a_layer():
+    bounds = af.rules.for_layers(af.rules.z_box(torch.zeros(7), torch.ones(7)))
+    with pytest.raises(af.ArgumentError, match=r"z_box: argument `low`.*broadcasts to the input's \(\d, \d\)"):
+        af.lrp(MODEL, X, target=0, rules=bounds)
+    halved = af.rules.for_layers(af.rules.reweighted(lambda w: w[:1]))
+    with pytest.raises(af.ArgumentError, match=r"reweighted: argument `weight`: got a function that makes a tensor"):
+        af.lrp(MODEL, X, target=0, rules=halved)
+
+
+def test_what_makes_rules_is_no_rule():
+    with pytest.raises(af.ArgumentError, match=r"got af.rules.epsilon itself.*Call it: af.rules.epsilon\(...\)"):
+        af.lrp(MODEL, X, target=0, rules={"linear": af.rules.epsilon})
+    with pytest.raises(af.ArgumentError, match=r"got the function attn_lrp; .*call it: attn_lrp\(\)"):
+        af.lrp(MODEL, X, target=0, rules=af.rules.attn_lrp)

@@ -148,7 +148,7 @@ def test_an_operation_without_a_rule():
         af.deep_lift(model, X)
     with raises("deep_lift_shap:", "'cumprod'"):
         af.deep_lift_shap(model, X, baselines=X)
-    with raises("'Straight'"):
+    with raises("the operation Straight (in Rounded)", "rules={Straight: rule}"):
         af.deep_lift(Rounded(), X)
     with raises("'pow'", "2 values that depend on the input"):
         af.deep_lift(lambda x: torch.pow(x.exp(), x).sum(1), X)

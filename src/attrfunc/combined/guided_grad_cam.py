@@ -35,6 +35,7 @@ def guided_grad_cam(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
+    chunk_size: int | None = None,
 ) -> Any:
     """Grad-CAM's map in the resolution of the input, times what guided backpropagation gives there.
 
@@ -52,6 +53,7 @@ def guided_grad_cam(
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules for `af.guided_backprop`; see `attrfunc.propagation.rule_book`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
 
     Returns:
         A picture with the structure and shapes of `x`, for looking at: the product of a share of the score and a
@@ -71,7 +73,7 @@ def guided_grad_cam(
     Reference:
         Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017.
     """
-    options: dict[str, Any] = {"target": target, "args": args, "kwargs": kwargs}
+    options: dict[str, Any] = {"target": target, "args": args, "kwargs": kwargs, "chunk_size": chunk_size}
     heat = grad_cam(model, x, layer=layer, relu=True, reshape=reshape, side=side, call=call, **options)
     detail = guided_backprop(model, x, rules=rules, **options)
 

@@ -18,6 +18,7 @@ __all__ = [
     "floats",
     "has_rows",
     "join_rows",
+    "joined_trees",
     "leaves_of",
     "map_rows",
     "repeat_rows",
@@ -141,6 +142,14 @@ def map_rows(change: Callable[[Tensor], Tensor], tree: Any, rows: int) -> Any:
 def join_rows(trees: Sequence[Any]) -> Any:
     """Batches of one structure, behind each other."""
     return trees[0] if len(trees) == 1 else pytree.tree_map(lambda *leaves: torch.cat(leaves), *trees)
+
+
+def joined_trees(trees: Sequence[Any]) -> Any:
+    """Structures of tensors behind each other, and whatever else stands in the first."""
+    leaves, specs = zip(*(pytree.tree_flatten(tree) for tree in trees), strict=True)
+    columns: list[Any] = list(zip(*leaves, strict=True))
+    joined = [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns]
+    return pytree.tree_unflatten(joined, specs[0])
 
 
 def repeat_rows(tensor: Tensor, times: int) -> Tensor:

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.loops.examples import by_examples
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.model.engines import known
 from attrfunc.core.model.sites import Layers, Side, find_sites
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.places import AtLayers
+from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model, View, as_view
 from attrfunc.gradient.cam_weights import Weighting, checked_weights, weighting_function
@@ -38,6 +41,8 @@ def grad_cam(
     call: int | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """The channels of a layer's activation, weighted by their gradients and summed: where in it the score comes from.
 
@@ -59,6 +64,8 @@ def grad_cam(
         call: Which call of a layer that runs several times; see `af.layer`.
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Maps `(B, 1, *S)`, or `(B, C, *S)` without `sum_channels`, in units of the score and of the layer's resolution
@@ -86,17 +93,20 @@ def grad_cam(
     weigh = weighting_function(weighting)
     view = _at(as_view(model), layer, side, call)
     _require_callable(reshape)
-    problem = open_problem(view, x, target, args, kwargs)
-    point, _, gradient = problem.gradient()
-    maps = []
-    for number, (values, slopes) in enumerate(zip(point.leaves, gradient, strict=True)):
-        place = f"the {side} of layer {point.part_of(number).name!r}"
-        activation = _channels_first(values, reshape, problem.inputs.rows, place)
-        weights = checked_weights(weigh, activation, slopes if reshape is None else reshape(slopes))
-        heat = weights * activation
-        heat = heat.sum(1, keepdim=True) if sum_channels else heat
-        maps.append(heat.relu() if relu else heat)
-    return point.restored(maps)
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        point, _, gradient = part.gradient()
+        maps = []
+        for number, (values, slopes) in enumerate(zip(point.leaves, gradient, strict=True)):
+            place = f"the {side} of layer {point.part_of(number).name!r}"
+            activation = _channels_first(values, reshape, part.inputs.rows, place)
+            weights = checked_weights(weigh, activation, slopes if reshape is None else reshape(slopes))
+            heat = weights * activation
+            heat = heat.sum(1, keepdim=True) if sum_channels else heat
+            maps.append(heat.relu() if relu else heat)
+        return point.restored(maps)
+
+    return by_examples(open_problem(view, x, target, args, kwargs), attribute, chunk_size, progress)
 
 
 def _at(view: View, layer: Any, side: Side, call: int | None) -> View:

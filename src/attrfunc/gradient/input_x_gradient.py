@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrfunc.core.loops.examples import by_examples
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
 
@@ -20,6 +23,8 @@ def input_x_gradient(
     target: Target = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """The point times the gradient of the score there.
 
@@ -29,6 +34,8 @@ def input_x_gradient(
         target: Which output is attributed; see `attrfunc.core.score.target`.
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -49,6 +56,9 @@ def input_x_gradient(
     Reference:
         Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016.
     """
-    problem = open_problem(model, x, target, args, kwargs)
-    point, _, gradient = problem.gradient()
-    return point.restored([leaf * slope for leaf, slope in zip(point.leaves, gradient, strict=True)])
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        point, _, gradient = part.gradient()
+        return point.restored([leaf * slope for leaf, slope in zip(point.leaves, gradient, strict=True)])
+
+    return by_examples(open_problem(model, x, target, args, kwargs), attribute, chunk_size, progress)

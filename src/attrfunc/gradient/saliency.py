@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrfunc.core.loops.examples import by_examples
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
 
@@ -21,6 +24,8 @@ def saliency(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     absolute: bool = True,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """The absolute gradient of the score with respect to the point.
 
@@ -31,6 +36,8 @@ def saliency(
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         absolute: Give the gradient's absolute value; `False` gives the gradient itself.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Gradients in units of the score per unit of the point, with the structure and shapes of `x` (or of the layer's
@@ -50,6 +57,9 @@ def saliency(
     Reference:
         Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, ICLR workshop 2014.
     """
-    problem = open_problem(model, x, target, args, kwargs)
-    point, _, gradient = problem.gradient()
-    return point.restored([leaf.abs() if absolute else leaf for leaf in gradient])
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        point, _, gradient = part.gradient()
+        return point.restored([leaf.abs() if absolute else leaf for leaf in gradient])
+
+    return by_examples(open_problem(model, x, target, args, kwargs), attribute, chunk_size, progress)

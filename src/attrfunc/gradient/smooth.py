@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,6 +104,8 @@ def smooth(
 
         # Draws inside the method must not depend on how many samples it is given.
         size = rows if options.get("generator") is not None else chunk_size
+        if size is not None and size < rows and "chunk_size" in inspect.signature(method).parameters:
+            options.setdefault("chunk_size", size)
         positive("n_samples", n_samples)
         plan, folds = _plan(model, x, options) if n_samples > 1 and (size is None or size > rows) else (Plan(), ())
         batches.channels_last, batches.folds = plan.channels_last, folds
@@ -124,7 +127,7 @@ def _plan(model: Model, x: Any, options: dict[str, Any]) -> tuple[Plan, tuple[Pa
     sites = () if layer is None else find_sites(view.model, layer, side or "output", call, "layer")
     try:
         problem = planned(Problem(view, inputs, Twin(view.model, view.tensors), Plan()), sites=sites, share=False)
-    except (AttributionError, RuntimeError, TypeError):
+    except (AttributionError, RuntimeError, TypeError, IndexError):
         return Plan(), ()  # the method calls the model in a way of its own
     return problem.plan, problem.twin.folds
 

@@ -51,15 +51,17 @@ class Account:
         self._cut = WeakTensorKeyDictionary()
 
     def seen(self, leaves: Sequence[Any], result: Any) -> None:
-        """An operation gave this; where the gradient ends there, what it gave is marked."""
-        if not isinstance(result, Tensor) or result.requires_grad or not result.is_floating_point():
+        """An operation gave this; where the gradient ends there, what it gave is marked, indices too."""
+        if not isinstance(result, Tensor) or result.requires_grad:
             return
         if any(isinstance(leaf, Tensor) and (tracked(leaf) or leaf in self._cut) for leaf in leaves):
             self._cut[result] = True
 
     def reads_cut(self, leaves: Sequence[Any]) -> bool:
         """Whether a value that depends on the input without a gradient is among these."""
-        return len(self._cut) > 0 and any(isinstance(leaf, Tensor) and leaf in self._cut for leaf in leaves)
+        if not self._cut:
+            return False
+        return any(isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf in self._cut for leaf in leaves)
 
     def watched(self, key: Key, pull: Pull, cut: bool) -> Pull:
         """A rule's `pull`, which writes down what it takes; `cut`: whether `reads_cut` of its arguments."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ModelError, warn
-from attrfunc.core.loops.plan import planned
-from attrfunc.core.model.engines import worst, wrapped
+from attrfunc.core.loops.examples import baseline_at, by_examples
+from attrfunc.core.loops.progress import Progress
+from attrfunc.core.model.engines import require_finite
 from attrfunc.core.score.baseline import Baseline, one_for_all
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
+from attrfunc.propagation.completeness import Completeness
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names, multipliers
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -36,6 +35,8 @@ def deep_lift(
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
     multiply_by_inputs: bool = True,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """Differences from the baseline, sent back through multipliers of every operation: DeepLIFT.
 
@@ -50,6 +51,8 @@ def deep_lift(
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`. `af.REVEAL_CANCEL` is the paper's second book.
         multiply_by_inputs: `False` gives the multipliers themselves.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Attributions in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a
@@ -73,63 +76,23 @@ def deep_lift(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    return problem.point().restored(lifted(problem, baseline, book, multiply_by_inputs))
+    count, shared, complete = problem.inputs.rows, one_for_all(baseline, x), Completeness()
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        own = baseline_at(baseline, x, rows, count)
+        return part.point().restored(lifted(part, own, book, multiply_by_inputs, complete, shared=shared))
+
+    return by_examples(problem, attribute, chunk_size, progress)
 
 
-def lifted(problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool) -> list[Tensor]:
-    """What `deep_lift` attributes to a problem's point."""
+def lifted(
+    problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool, complete: Completeness, *, shared: bool
+) -> list[Tensor]:
+    """What `deep_lift` attributes to a problem's point; `shared` says whether all examples have one baseline."""
     start, end = problem.endpoints(baseline)
-    shared = one_for_all(baseline, problem.inputs.x)
     low, high, eps, found = multipliers(problem, book, start, end, shared=shared)
+    require_finite(low)  # multipliers hide what it is
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]
-    _require_complete(problem, attributions, low, high, eps)
+    complete.require(problem, attributions, low, high, eps)
     return attributions if multiply_by_inputs else found
-
-
-def _require_complete(problem: Problem, attributions: list[Tensor], low: Tensor, high: Tensor, eps: float) -> None:
-    """Raise where multipliers are not finite; warn where the model depends on the point in a way that none shows.
-
-    Each example by itself, where the examples stand in front; under `vmap` whatever is mapped together.
-    """
-    if torch.compiler.is_compiling():
-        return
-    rows = high.shape[0] if high.dim() else 0
-    apart = (
-        rows > 1 and low.shape == high.shape and all(part.dim() > 0 and part.shape[0] == rows for part in attributions)
-    )
-    if not apart:
-        low, high = low.sum()[None], high.sum()[None]
-    wide = torch.promote_types(high.dtype, torch.float32)
-    parts = [part.to(wide).reshape(len(high), -1) for part in attributions]
-    low, high = low.detach(), high.detach()
-    found, change = sum(part.sum(1) for part in parts), (high - low).to(wide)
-    # A target that does not exist has no number where a transform hides it, and nothing to be complete.
-    unknown = change.isnan()
-    gap = torch.where(unknown, 0, found - change).detach()
-    scale = sum(part.abs().sum(1) for part in parts) + change.abs()
-    # Rounding leaves a part of the attributions, and a few digits of the scores themselves. Where large attributions
-    # cancel, that part may be more than the change.
-    few = 0.01 * change.abs() + 30 * eps * scale
-    allowed = torch.minimum(eps**0.5 * scale, few) + 100 * eps * (low.abs() + high.abs())
-    allowed = torch.where(unknown, 0, allowed)
-    excess = worst(gap.abs() - allowed)
-    if all(value <= 0 for value in excess):
-        return
-    if any(math.isnan(value) for value in excess):
-        raise ModelError(
-            "the multipliers are not finite: an operation has an infinite slope between the baseline and the input (a "
-            "root or a logarithm at 0, say). Choose another baseline, or give the operation a rule."
-        )
-    hidden = wrapped(gap)
-    total = worst((gap.sum().abs() - allowed.sum())[None])
-    if apart and max(total) <= 0 and planned(problem).plan.fixed:
-        return  # the scores depend on each other, and their sum is complete
-    number = excess.index(max(excess))
-    amounts = "" if hidden else f" {-float(gap[number]):.3g} of the score's change of {float(change[number]):.3g}"
-    where = f" in example {number}" if apart and not hidden else ""
-    warn(
-        f"{problem.view.method}: the attributions miss{amounts or ' a part of the score'}{where}. A value that "
-        "depends on the input goes on without a gradient (detach(), an index, a mask), or a rule of yours is not "
-        "complete."
-    )

@@ -13,12 +13,15 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.loops.chunks import Work
+from attrfunc.core.loops.examples import by_examples
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Moments, distribution, sampled
+from attrfunc.core.model.engines import require_finite
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
+from attrfunc.propagation.completeness import Completeness
 from attrfunc.propagation.deep_lift import lifted
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names
@@ -81,18 +84,36 @@ def deep_lift_shap(
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))
-    pairs = _Pairs(problem, book, distribution(baselines, x), multiply_by_inputs)
-    moments = Moments(second=False)
-    work = replace(Work.of(problem), folds=True)  # baselines are mapped, not put behind each other
-    sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=progress)
-    return problem.point().restored(moments.result("smoothgrad"))
+    samples, complete = distribution(baselines, x), Completeness()
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        pairs, moments = _Pairs(part, book, samples, multiply_by_inputs, complete), Moments(second=False)
+        work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
+        bar = progress if part is problem else False
+        sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
+        result = moments.result("smoothgrad")
+        for leaf in result:
+            require_finite(leaf)  # what is mapped hides which score is not
+        return part.point().restored(result)
+
+    if chunk_size == 1:  # a model that takes one example at a time, perhaps
+        return by_examples(problem, attribute, chunk_size, progress)
+    return attribute(problem, slice(None))
 
 
 class _Pairs:
     """What each baseline gives for all examples."""
 
-    def __init__(self, problem: Problem, book: RuleBook, samples: list[Tensor], multiply_by_inputs: bool) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        book: RuleBook,
+        samples: list[Tensor],
+        multiply_by_inputs: bool,
+        complete: Completeness,
+    ) -> None:
         self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
+        self._complete = complete
         self._samples, self.count, self._taken = samples, len(samples[0]), 0
         self._spec = pytree.tree_structure(problem.inputs.x)
         # What a compiler traces has no batching rule for batch norm.
@@ -115,4 +136,4 @@ class _Pairs:
 
     def _one(self, sample: list[Tensor]) -> list[Tensor]:
         baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
-        return lifted(self._problem, baseline, self._book, self._multiply)
+        return lifted(self._problem, baseline, self._book, self._multiply, self._complete, shared=True)

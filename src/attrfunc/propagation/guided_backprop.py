@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrfunc.core.loops.examples import by_examples
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
 from attrfunc.propagation.propagate import layer_names, propagated
@@ -24,6 +27,8 @@ def guided_backprop(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """The gradient of the score, of which only what is positive goes back through each ReLU.
 
@@ -37,6 +42,8 @@ def guided_backprop(
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         What goes back, in units of the score per unit of the point, with the structure and shapes of `x` (or of the
@@ -59,5 +66,10 @@ def guided_backprop(
         Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for Simplicity, ICLR workshop 2015.
     """
     problem = open_problem(model, x, target, args, kwargs)
-    point, gradient = propagated(problem, laid_over(GUIDED, rules, layer_names(problem)))
-    return point.restored(gradient)
+    book = laid_over(GUIDED, rules, layer_names(problem))
+
+    def attribute(part: Problem, rows: slice) -> Any:
+        point, gradient = propagated(part, book)
+        return point.restored(gradient)
+
+    return by_examples(problem, attribute, chunk_size, progress)

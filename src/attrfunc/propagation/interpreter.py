@@ -19,7 +19,7 @@ from attrfunc.propagation.checks import checked, compare
 from attrfunc.propagation.complex_terms import in_real_terms
 from attrfunc.propagation.contributions import identity
 from attrfunc.propagation.names import Key, in_place, named_key, out_of_place
-from attrfunc.propagation.node import DerivativeError, below, compiled, lowered, replayed, tracked, with_pull
+from attrfunc.propagation.node import DerivativeError, below, compiled, lowered, numbers, replayed, tracked, with_pull
 from attrfunc.propagation.operation import Layout, Operation, UnknownOperationError, flat
 from attrfunc.propagation.passive import COPIES, LIKENED, READING
 from attrfunc.propagation.reader import Reader, address, overlap
@@ -128,8 +128,9 @@ class Interpreter(Reader):
             result = func(*args, **kwargs)
             if not any(tracked(leaf) for leaf in flat((result,), {})[0]):
                 return self._seen(leaves, result)
-            raise DerivativeError if key in DERIVATIVES else UnknownOperationError(key)
-        result = self._applied(key, rule, func, leaves, layout, places, recorded)
+            several = len(numbers(result)[0]) > 1
+            raise DerivativeError if key in DERIVATIVES else UnknownOperationError(key, several=several)
+        result = self._seen(leaves, self._applied(key, rule, func, leaves, layout, places, recorded))
         return self._written(leaves[0], result) if in_place(func, kwargs) else result
 
     def _ran_before(self, key: Key, func: Callable[..., Any], leaves: list[Any], layout: Layout, result: Any) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, ModelError, warn
+from attrfunc.core.errors import ArgumentError, ModelError, describe, warn
+from attrfunc.core.loops.examples import by_examples
+from attrfunc.core.loops.progress import Progress
 from attrfunc.core.model.engines import known
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.problem import Problem
@@ -33,6 +35,8 @@ def lrp(
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
     with_info: bool = False,
+    chunk_size: int | None = None,
+    progress: Progress = False,
 ) -> Any:
     """The score, handed back from operation to operation to the inputs that contributed: relevance.
 
@@ -47,7 +51,9 @@ def lrp(
         rules: A rule book of `attrfunc.rules`, or rules that are laid over the default, `attn_lrp()`; see
             `attrfunc.propagation.lrp_rules` and `attrfunc.propagation.rule_book`.
         with_info: Also return what is known beside: the gap of each example, and what each kind of operation took of
-            the relevance; see `attrfunc.propagation.account`. At the input only.
+            the relevance; see `attrfunc.propagation.account`. At the input only, of all examples at once.
+        chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
+        progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
         Relevance in units of the score, with the structure and shapes of `x` (or of the layer's activation; for a list
@@ -72,6 +78,13 @@ def lrp(
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(DEFAULT, rules, layer_names(problem))
     book = book if book.find(SCORE) else book | SEED
+    if with_info and chunk_size is not None:
+        raise ArgumentError("chunk_size", describe(chunk_size), "None beside with_info", "Leave one of them out.")
+    attribute = lambda part, rows: _relevance(part, book, with_info)  # noqa: E731
+    return by_examples(problem, attribute, chunk_size, progress)
+
+
+def _relevance(problem: Problem, book: RuleBook, with_info: bool) -> Any:
     account = _account(problem, with_info)
     point, relevance = propagated(problem, book, account)
     wide = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in relevance]
@@ -88,11 +101,11 @@ def lrp(
 
 
 def _account(problem: Problem, wanted: bool) -> Account | None:
-    """What relevance goes into, where all of it goes through the input and nothing traces the run."""
+    """What relevance goes into, where nothing traces the run."""
     if wanted and (problem.view.sites or torch.compiler.is_compiling()):
         fix = "Leave it out: relevance_gap has the gap at a layer, and what flows around the layer is in it."
         raise ArgumentError("with_info", "True", "False at a layer and under torch.compile", fix)
-    if problem.view.sites or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return None
     return Account(problem.inputs.rows, whole=wanted)
 
@@ -106,8 +119,8 @@ def _warn_of_cuts(problem: Problem, account: Account) -> None:
     if lost > 1e-3 * float(account.scale()):
         warn(
             f"{problem.view.method}: {lost:.3g} of a score's relevance ends at a value that depends on the input, but "
-            "goes on without a gradient (detach(), no_grad). Let the gradient through, or read the relevance as that "
-            "of a model in which this value is a constant."
+            "goes on without a gradient (detach(), no_grad, an index). Let the gradient through, or read the relevance "
+            "as that of a model in which this value is a constant."
         )
 
 

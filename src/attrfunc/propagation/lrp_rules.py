@@ -44,8 +44,10 @@ P = ParamSpec("P")
 
 
 def _named(factory: Callable[P, RuleFunction]) -> Callable[P, RuleFunction]:
-    """Let errors name the rule."""
-    return named(factory.__name__, factory)
+    """Let errors name the rule, and a book tell what makes rules from rules."""
+    call = named(factory.__name__, factory)
+    call._attrfunc_makes_rules = True  # type: ignore[attr-defined]
+    return call
 
 
 @_named
@@ -63,6 +65,7 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
         A rule.
     """
     _require_size("epsilon", epsilon)
+    _require_flag("bias", bias)
 
     def rule(operation: Operation) -> Ruled:
         value, pull = pull_of(operation, operation.inputs)
@@ -134,11 +137,13 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
     Raises:
         ArgumentError: If `alpha - beta` is not 1, or one of them is negative.
     """
-    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-6:
+    _require_size("alpha", alpha)
+    _require_size("beta", beta)
+    if abs(alpha - beta - 1) > 1e-6:
         raise ArgumentError(
             "alpha",
             f"alpha={alpha!r} and beta={beta!r}",
-            "numbers of at least 0 with alpha - beta = 1",
+            "numbers with alpha - beta = 1",
             "Relevance is conserved only then: for example alpha=2, beta=1.",
         )
 
@@ -179,16 +184,22 @@ def z_box(
         A rule.
 
     Raises:
-        ArgumentError: If a bound is missing.
+        ArgumentError: If a bound is missing, or cannot be one.
     """
     for name, bound in (("low", low), ("high", high)):
         if bound is None:
             fix = "Images that are normalised have (0 - mean) / std and (1 - mean) / std, of shape (1, 3, 1, 1)."
             raise ArgumentError(name, "None", "the bounds of the input, a number or a tensor", fix)
+        if isinstance(bound, bool) or not isinstance(bound, int | float | Tensor):
+            raise ArgumentError(name, describe(bound), "a number or a tensor", "Pass torch.as_tensor of it.")
+    least, greatest = torch.as_tensor(low), torch.as_tensor(high)
+    if known((least.to(greatest.device) <= greatest).all()) is False:
+        got = f"low={describe(low)} and high={describe(high)}"
+        raise ArgumentError("low", got, "bounds of which low is nowhere above high", "Are they in the wrong order?")
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
         x = layer.x
-        ends = [torch.as_tensor(bound, dtype=x.dtype, device=x.device).expand_as(x) for bound in (low, high)]
+        ends = [_bound(name, bound, x) for name, bound in (("low", least), ("high", greatest))]
         weights = [layer.weight.clamp(min=0), layer.weight.clamp(max=0)]
         terms = [(x, layer.weight, None), *((end, -weight, None) for end, weight in zip(ends, weights, strict=True))]
         return shared_by_terms(layer, terms, relevance, epsilon)
@@ -251,17 +262,37 @@ def reweighted(
     Returns:
         A rule.
     """
+    for name, function in (("weight", weight), ("bias", bias)):
+        if not callable(function):
+            fix = "For example weight=lambda w: w.clamp(min=0)."
+            raise ArgumentError(name, describe(function), "a function of a tensor", fix)
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
-        own = None if layer.bias is None else bias(layer.bias)
-        return shared_by_terms(layer, [(layer.x, weight(layer.weight), own)], relevance, epsilon)
+        own = None if layer.bias is None else _reweighted("bias", bias, layer.bias)
+        return shared_by_terms(layer, [(layer.x, _reweighted("weight", weight, layer.weight), own)], relevance, epsilon)
 
     return _weighted(pulled, epsilon, bias=True)
 
 
+def _reweighted(name: str, function: Callable[[Tensor], Any], value: Tensor) -> Any:
+    found = function(value)
+    if (found is None and name == "bias") or (isinstance(found, Tensor) and found.shape == value.shape):
+        return found
+    got = f"a function that makes {describe(found)} of {describe(value)}"
+    error = ArgumentError(name, got, "a tensor of the same shape", "Change numbers one by one.")
+    raise error.within("reweighted", settled=True)
+
+
+def _bound(name: str, bound: Tensor, x: Tensor) -> Tensor:
+    try:
+        return bound.to(x.device, x.dtype).expand_as(x)
+    except RuntimeError:
+        expected, fix = f"a shape that broadcasts to the input's {tuple(x.shape)}", "Images take (1, 3, 1, 1)."
+        raise ArgumentError(name, describe(bound), expected, fix).within("z_box", settled=True) from None
+
+
 def _weighted(pulled: Callable[[Affine, Tensor], Tensor], size: float, bias: bool) -> RuleFunction:
     """A rule for layers with weights, from what it makes of a layer and the relevance of its output."""
-    _require_size("epsilon", size)
     otherwise = epsilon(size, bias=bias)
 
     def rule(operation: Operation) -> Ruled:
@@ -295,6 +326,12 @@ def _constant(operation: Operation) -> Any:
     return 0.0 if layer.bias is None else layer.spread(layer.bias)
 
 
+def _require_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        fix = "Pass False to leave all relevance to the inputs."
+        raise ArgumentError(name, describe(value), "True or False", fix)
+
+
 def _require_size(name: str, size: Any) -> None:
-    if not isinstance(size, int | float) or not 0 <= size < float("inf"):
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size < float("inf"):
         raise ArgumentError(name, describe(size), "a number of at least 0", f"For example {name}=0.25.")

@@ -84,8 +84,11 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str,
 
 
 def shown(key: Key) -> str:
-    """What a key is called in messages."""
-    return repr(key if isinstance(key, str) else getattr(key, "__name__", str(key)))
+    """What a key is called in messages: the name of one of torch's operations, or the user's own object."""
+    if isinstance(key, str):
+        own, mark, _ = key.partition("#")
+        return own.rpartition(".")[2] if mark else repr(key)
+    return str(getattr(key, "__name__", key))
 
 
 @at_trace_time

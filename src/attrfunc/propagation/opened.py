@@ -130,6 +130,16 @@ def _var(
     return (centred * centred).sum(dims, keepdim=keepdim) / max(count - correction, 0)
 
 
+def _mean(input: Tensor, dim: Any = None, _: Any = True, keepdim: bool = False, **__: Any) -> Tensor:  # noqa: A002
+    dim = None if isinstance(dim, bool) else dim
+    return input.mean(tuple(range(input.dim())) if dim is None else dim, keepdim=keepdim)
+
+
+def _aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:  # noqa: A002
+    dims = () if dim is None else (dim,)
+    return torch.return_types.aminmax((input.amin(dims, keepdim=keepdim), input.amax(dims, keepdim=keepdim)))
+
+
 def _prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A002
     x = input if dtype is None else input.to(dtype)
     factors = x.flatten().unbind() if dim is None else x.unbind(dim)
@@ -247,6 +257,9 @@ _FUNCTIONS: dict[str, Any] = {
     **NORMS,
     "var": _var,
     "std": lambda *args, **kwargs: _var(*args, **kwargs).sqrt(),
+    "var_mean": lambda *args, **kwargs: (_var(*args, **kwargs), _mean(*args, **kwargs)),
+    "std_mean": lambda *args, **kwargs: (_var(*args, **kwargs).sqrt(), _mean(*args, **kwargs)),
+    "aminmax": _aminmax,
     "prod": _prod,
     "glu": _glu,
     "addmm": _addmm,

@@ -22,11 +22,12 @@ class UnknownOperationError(Exception):
     Args:
         key: The operation.
         how: In which way it is used, if it is that which has no rule.
+        several: Whether it gives several tensors, and so can have none.
     """
 
-    def __init__(self, key: Key, how: str = "") -> None:
+    def __init__(self, key: Key, how: str = "", *, several: bool = False) -> None:
         super().__init__(key)
-        self.key, self.how = key, how
+        self.key, self.how, self.several = key, how, several
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,25 @@ from attrfunc.propagation.names import Key, named_key, words
 
 __all__ = ["COPIES", "LIKENED", "PASSIVE", "READING"]
 
-# Reading: sizes, types, comparisons. What they give has no gradient.
+# Reading: sizes and types. What they give has no gradient.
 _READING = """
     get size dim ndimension numel nelement stride storage_offset element_size is_floating_point is_complex is_contiguous
     is_cuda is_cpu is_same_size is_tensor is_nonzero is_set_to is_pinned is_inference is_shared is_signed is_neg is_conj
     is_meta is_sparse is_quantized get_device device type len iter item tolist numpy format repr str bool int float hash
     index contains data_ptr storage untyped_storage result_type can_cast promote_types broadcast_shapes
-    eq ne lt le gt ge equal not_equal less less_equal greater greater_equal allclose isclose isnan isinf isfinite
-    isreal isposinf isneginf all any logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
-    and or xor invert rand ror rxor argmax argmin argsort nonzero count_nonzero searchsorted bucketize unique histc
-    multinomial bernoulli one_hot signbit
     zeros ones full empty arange linspace eye rand randn randint randperm tensor as_tensor scalar_tensor
     zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty
     new_tensor tril_indices triu_indices _set_grad_enabled set_grad_enabled is_grad_enabled requires_grad_ requires_grad
     set_requires_grad finfo iinfo meshgrid
     _assert _assert_async _check _has_torch_function
+"""
+
+# Deciding: truth values and indices, which depend on the operand's numbers.
+_DECIDING = """
+    eq ne lt le gt ge equal not_equal less less_equal greater greater_equal allclose isclose isnan isinf isfinite
+    isreal isposinf isneginf all any logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not
+    and or xor invert rand ror rxor argmax argmin argsort nonzero count_nonzero searchsorted bucketize unique histc
+    multinomial bernoulli one_hot signbit
 """
 
 # Rearranging: each number of the result is one of the operands', or a constant.
@@ -41,10 +45,10 @@ _REARRANGING = """
     max_unpool1d max_unpool2d max_unpool3d _canonical_mask _mha_shape_check_ _none_or_dtype
 """
 
-PASSIVE: frozenset[Key] = frozenset([*words(_READING + _REARRANGING), named_key(shifted)])
+PASSIVE: frozenset[Key] = frozenset([*words(_READING + _DECIDING + _REARRANGING), named_key(shifted)])
 
 READING: frozenset[Key] = frozenset(words(_READING)) - {"get"}
-"""Those whose result holds none of the operand's numbers."""
+"""Those whose result has nothing to do with the operand's numbers."""
 
 LIKENED: frozenset[Key] = frozenset(["to", "type_as", "view_as", "expand_as", "reshape_as"])
 """Those that only ask a second tensor for its type or shape."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ModelError
+from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.model.engines import functional
 from attrfunc.core.model.guard import Written
 from attrfunc.core.model.parts import named_modules
@@ -125,8 +126,8 @@ def _seen_by_an_engine(problem: Problem, run: Callable[[Problem], R]) -> R:
             except UnseenError as unseen:
                 try:
                     return run(replace(problem, levels=True))
-                except RuntimeError:  # torch.func cannot run it at all
-                    raise unseen from None
+                except RuntimeError as error:  # torch.func cannot run it at all
+                    raise diagnose(error) or unseen from None
         return run(replace(problem, levels=True))
 
 
@@ -181,7 +182,7 @@ def _under(
         parameters = set() if torch.compiler.is_compiling() else {id(tensor) for tensor in tensors}
         running: list[str] = []
         try:
-            with _followed(places, running), make(running, parameters) as reader:
+            with _without_backward_hooks(problem), _followed(places, running), make(running, parameters) as reader:
                 yield
         except Written:
             if spends:
@@ -198,6 +199,21 @@ def _twins(problem: Problem) -> Sequence[tuple[str, nn.Module]]:
     """The twins of the model's modules, by name."""
     modules = named_modules(problem.view.model).items()
     return [(name, problem.twin.modules[module]) for name, module in modules if module in problem.twin.modules]
+
+
+@contextmanager
+def _without_backward_hooks(problem: Problem) -> Iterator[None]:
+    """Pass backward hooks of modules by: they are for gradients, and what goes back under rules is none."""
+    parts = () if torch.compiler.is_compiling() else problem.twin.modules.values()
+    hooked = [part for part in parts if part._backward_hooks or part._backward_pre_hooks]
+    tables = [(table, dict(table)) for part in hooked for table in (part._backward_hooks, part._backward_pre_hooks)]
+    for table, _ in tables:
+        table.clear()
+    try:
+        yield
+    finally:
+        for table, kept in tables:
+            table.update(kept)
 
 
 @contextmanager
@@ -231,10 +247,15 @@ def _explained(problem: Problem) -> Iterator[None]:
     try:
         yield
     except UnknownOperationError as error:
+        fix = f"Pass one: rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and "
+        fix += "which operations are the same to it."
+        if error.several:
+            fix = (
+                "It gives several tensors, and a rule is for one: call it in a function that gives the one you need, "
+                "function = af.operation(function), and pass a rule for that."
+            )
         raise ModelError(
-            f"there is no rule for the operation {shown(error.key)}{error.how}{_place(problem, error)}. Pass one: "
-            f"rules={{{shown(error.key)}: rule}}; attrfunc.propagation.rule_book says what a rule is, and which "
-            "operations are the same to it."
+            f"there is no rule for the operation {shown(error.key)}{error.how}{_place(problem, error)}. {fix}"
         ) from None
     except DerivativeError as error:
         raise ModelError(

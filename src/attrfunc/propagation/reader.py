@@ -13,7 +13,7 @@ from attrfunc.core.model.engines import inside
 from attrfunc.propagation.names import Key, in_place, key_of
 from attrfunc.propagation.node import tracked
 from attrfunc.propagation.operation import flat
-from attrfunc.propagation.passive import PASSIVE
+from attrfunc.propagation.passive import COPIES, PASSIVE
 from attrfunc.propagation.precision import in_single_precision
 from attrfunc.propagation.rule_book import Opened, RuleBook
 
@@ -45,6 +45,8 @@ class Reader(TorchFunctionMode):
         key = key_of(func, args, kwargs)
         self._begin(key)
         overwrites = in_place(func, kwargs)
+        if not args and (overwrites or key in COPIES):
+            args, kwargs = _operand_first(kwargs)
         if overwrites:
             self._to_be_overwritten(args[0])
         if key in PASSIVE:
@@ -89,6 +91,14 @@ class Reader(TorchFunctionMode):
         """Whether more than one argument may depend on the point: parameters do not."""
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         return sum(id(leaf) not in self._parameters and not isinstance(leaf, nn.Parameter) for leaf in tensors) > 1
+
+
+def _operand_first(kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call that names all of them, with the one that is copied or overwritten in its place."""
+    name = next((name for name in ("input", "self", "tensor") if name in kwargs), None)
+    if name is None:
+        return (), kwargs
+    return (kwargs[name],), {other: value for other, value in kwargs.items() if other != name}
 
 
 def overlap(one: Tensor, other: Tensor) -> bool:

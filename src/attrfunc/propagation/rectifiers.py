@@ -46,7 +46,8 @@ CUTS: dict[str, tuple[int, str, Any]] = {
 
 MAXIMA = words("maximum fmax")  # of two tensors, which are rectifiers if one of them is zero
 
-OPAQUE = words("rnn_relu rnn_relu_cell scatter_with_add")  # which run rectifiers inside, or have no derivative
+# Which run rectifiers inside, or have no derivative: fused attention has none for masks that are learned.
+OPAQUE = words("rnn_relu rnn_relu_cell scatter_with_add scaled_dot_product_attention multi_head_attention_forward")
 
 
 def _guided(operation: Operation) -> Ruled:

@@ -169,11 +169,18 @@ def laid_over(base: RuleBook, rules: RuleBook | Rules | None, names: Sequence[st
     """
     if rules is None:
         return base
+    if callable(rules):
+        name = getattr(rules, "__name__", "it")
+        expected = "a RuleBook, or a dictionary from operations to rules"
+        raise ArgumentError("rules", f"the function {name}", expected, f"If it makes a book, call it: {name}().")
     if not isinstance(rules, Mapping | RuleBook):
         raise ArgumentError("rules", describe(rules), "a RuleBook, or a dictionary from operations to rules", _FORMS)
     for rule in rules.rules.values() if isinstance(rules, RuleBook) else pytree.tree_leaves(dict(rules)):
         if not (callable(rule) or isinstance(rule, Opened | Linear | Nonlinear | _Natural | RuleBook)):
             raise ArgumentError("rules", describe(rule), "a rule for each operation", _FORMS)
+        if getattr(rule, "_attrfunc_makes_rules", False):
+            name = f"af.rules.{getattr(rule, '__name__', rule)}"
+            raise ArgumentError("rules", f"{name} itself, which makes rules", "a rule", f"Call it: {name}(...).")
     book = rules if isinstance(rules, RuleBook) else base | rules
     for name in book.layers:
         if name not in names:

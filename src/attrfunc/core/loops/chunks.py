@@ -5,7 +5,8 @@ This is where `chunk_size` and `progress` are documented; every method refers he
 chunk_size: How many rows (points or samples, times examples) are evaluated at once. `None` lets the library choose: all
     where these are few and small; otherwise the first point tells how many bytes one row allocates, and a chunk is as
     many rows as fit the processor's cache. Results do not depend on it beyond rounding, and memory does not grow with
-    the number of points. With 1 the model sees one example at a time.
+    the number of points. With 1 the model sees one example at a time. Methods that take one gradient of each example
+    evaluate all at once, if it is `None`.
 progress: `True` shows a bar (needs tqdm: the extra `attrfunc[progress]`); a callable gets `(done, total)` rows after
     each chunk.
 """

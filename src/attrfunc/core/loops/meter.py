@@ -70,7 +70,7 @@ class Meter(Below):
             self._behind.add(func.name())
         start = self.bytes
         for place, returned in zip(func._schema.returns, pytree.tree_leaves(result), strict=False):
-            if place.alias_info is None and isinstance(returned, Tensor):
+            if place.alias_info is None and isinstance(returned, Tensor) and returned.layout is torch.strided:
                 self.bytes += returned.nbytes
         if torch._C._current_graph_task_id() == -1:  # not in a backward pass
             self.forward += self.bytes - start

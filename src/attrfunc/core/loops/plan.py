@@ -72,7 +72,9 @@ def planned(
         trial = _Trial(problem, looked_at)
         verdict = trial.one_by_one() if chunk_size == 1 else trial.verdict(images, folds)
         problem = replace(problem, twin=problem.twin.folded(trial.folds))
-        plan = replace(problem.plan, **verdict, row_bytes=trial.meter.weight // problem.inputs.rows)
+        plan = replace(
+            problem.plan, **verdict, one_by_one=chunk_size == 1, row_bytes=trial.meter.weight // problem.inputs.rows
+        )
         if share and isinstance(place, AtLayers) and trial.meter.prefix_is_worth_sharing():
             plan = _shared(replace(problem, plan=plan), trial.meter)
     if not plan.apart and trial.is_coupled:
@@ -105,7 +107,9 @@ class _Trial:
         folding = Folding(problem.twin.modules if folds else {})
         with self.meter, folding if folds else nullcontext():
             scores, point = self._seen(problem, self.meter)  # raises, where the model does not run at all
-        numbers = torch.arange(rows - 1, -1, -max(2, rows // MOST_EXAMPLES))
+        numbers = torch.arange(rows - 1, -1, -max(2 if rows > 2 else 1, rows // MOST_EXAMPLES))
+        # One of them twice: without the others, what they have in common may by chance be what all have.
+        numbers = torch.cat([numbers[:1], numbers])
         some = problem.at(numbers) if rows > 1 else self._pair()
         if rows == 1:
             numbers = torch.tensor([-1, 0])  # a changed copy, which is looked at by nobody, and the example
@@ -129,8 +133,8 @@ class _Trial:
             scores, points = self._seen(self._problem)
         except Exception:  # it does not take more
             return {"apart": _examples_first(point, 1)}
-        numbers = torch.tensor([rows - 1])
-        agree = self._agree(scores, points, self._problem.at(slice(rows - 1, rows)), numbers)
+        alone = [(torch.tensor([row]), self._problem.at(slice(row, row + 1))) for row in {0, rows - 1}]
+        agree = all(self._agree(scores, points, one, number) for number, one in alone)
         return {"apart": self._first} if agree else self._as_it_is(scores, points)
 
     def _agree(self, scores: Tensor, point: Point, some: Problem, numbers: Tensor) -> bool:

@@ -28,6 +28,7 @@ ATOMIC = {
     types.ModuleType, torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format, torch.fx.Graph,
     torch.jit.ScriptFunction, torch._ops.OpOverload, torch._ops.OpOverloadPacket, property, Enum,
 }  # fmt: skip
+_LIBRARIES = {"torch", "attrfunc", "transformers", "numpy"}  # whose functions name no model of the user's
 _DEEPLY_COPIED = {"builtins", "collections", "itertools", "random", "numpy"}
 
 
@@ -65,16 +66,39 @@ def _sequence(copier: Copier, value: Any) -> Any:
 
 
 def _function(copier: Copier, value: Any) -> Any:
-    """A function is its own copy, unless what it closes over are parts of the model."""
+    """A function is its own copy, unless what it closes over, or calls by a global name, are parts of the model."""
     if original(value) is not value:
         return copier(original(value))
     if not _holds_modules(value):
         return value
-    cells = tuple(_cell(copier, cell) for cell in value.__closure__)
-    made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+    parts = {name: held for name, held in _globals(value).items() if _holds_modules(held)}
+    own = _Globals(value.__globals__) if parts else value.__globals__
+    cells = tuple(_cell(copier, cell) for cell in value.__closure__ or ())
+    made = types.FunctionType(value.__code__, own, value.__name__, value.__defaults__, cells)
+    copier.made(value, made)  # it may call itself
+    own.update({name: copier(held) for name, held in parts.items()})
     made.__kwdefaults__ = value.__kwdefaults__
     made.__dict__.update(value.__dict__)
     return made
+
+
+class _Globals(dict[str, Any]):
+    """The global names of a function, of which those that stand for parts of the model stand for copies."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, name: str) -> Any:
+        return self._names[name]
+
+
+def _globals(function: types.FunctionType) -> dict[str, Any]:
+    """What a function may mean by its global names."""
+    names = function.__globals__
+    if names.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        return {}
+    return {name: names[name] for name in function.__code__.co_names if name in names}
 
 
 def _cell(copier: Copier, cell: types.CellType) -> types.CellType:
@@ -97,7 +121,7 @@ def _holds_modules(value: Any, depth: int = 4) -> bool:
     if isinstance(value, types.CellType):
         inner = (value.cell_contents,) if _filled(value) else ()
     elif isinstance(value, types.FunctionType):
-        inner = value.__closure__ or ()
+        inner = (*(value.__closure__ or ()), *_globals(value).values())
     elif isinstance(value, types.MethodType):
         inner = (value.__self__,)
     elif isinstance(value, functools.partial):
@@ -108,6 +132,8 @@ def _holds_modules(value: Any, depth: int = 4) -> bool:
         inner = value
     elif hasattr(value, "__dict__") and not isinstance(value, type | types.ModuleType):
         inner = vars(value).values()
+    if ATOMIC.issuperset(map(type, inner)):  # a vocabulary, say
+        return False
     return any(type(item) not in ATOMIC and _holds_modules(item, depth - 1) for item in inner)
 
 

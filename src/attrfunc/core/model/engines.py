@@ -137,6 +137,11 @@ class Tape:
 
     def watch(self, value: Tensor) -> Tensor:
         """The value, so that gradients with respect to it can be taken, without those of what goes around it."""
+        if not torch.is_grad_enabled():
+            raise ModelError(
+                "the layer runs where the model has switched gradients off: under torch.no_grad, or in reentrant "
+                f"gradient checkpointing (use_reentrant=True). Attribute at a layer outside of it. {CHECKPOINT_FIX}"
+            )
         if not isinstance(self._zero, Tensor):
             self._zero = torch.zeros((), device=self._zero, requires_grad=True)
             assert self._own is not None

@@ -90,9 +90,10 @@ def _refuse(alone: _Alone, missing: list[int]) -> None:
         what = f"tensor {missing[0]} of the input"
     raise ModelError(
         f"the score changes with {what}, but has no gradient with respect to it: on the way the model computes under "
-        "no_grad or inference_mode, detaches, or turns numbers into indices or truth values (a cast to integers, "
-        "argmax, a comparison, an embedding of them). Attribute at a place behind that, such as the embedding layer: "
-        "af.layer(model, ...); or take a method that needs no gradient, such as feature_ablation."
+        "no_grad or inference_mode (as reentrant gradient checkpointing does), detaches, or turns numbers into indices "
+        "or truth values (a cast to integers, argmax, a comparison, an embedding of them). Attribute at a place behind "
+        "that, such as the embedding layer: af.layer(model, ...); or take a method that needs no gradient, such as "
+        "feature_ablation."
     )
 
 

@@ -50,8 +50,8 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
             return function(view, *args, **kwargs)
         except AttributionError as error:
             raise error.within(function.__name__)  # noqa: B904  # the same error, now with its name
-        except (RuntimeError, TypeError) as error:
-            told = diagnose(error) or misfit(error, view, args[0] if args else None)
+        except (RuntimeError, TypeError, IndexError) as error:
+            told = diagnose(error) or misfit(error, view, args[0] if args else None, kwargs)
             if told is None:
                 raise
             raise told.within(function.__name__) from error

@@ -55,6 +55,8 @@ class AtLayers:
 
     def read(self, problem: Problem, *, stop: bool = False) -> Point:
         """The activations at the input, from one forward pass that may stop behind them."""
+        if problem.splits(problem.inputs.rows):
+            return Point.joined([self.read(part, stop=stop) for part in problem.singles()])
         reading = Reading(self)
         problem.output(problem.inputs, reading.edits(), stop=stop)
         return reading.point()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.trees import Restore, floats
+from attrfunc.core.trees import Restore, floats, joined_trees
 
 __all__ = ["Part", "Point"]
 
@@ -65,6 +65,13 @@ class Point:
             parts.append(Part(slice(len(leaves), len(leaves) + len(found)), restore, whole, name))
             leaves += found
         return cls(leaves, tuple(parts), several)
+
+    @classmethod
+    def joined(cls, points: Sequence[Point]) -> Point:
+        """The points of several examples, behind each other."""
+        values = [list(part) for part in zip(*(point.values(point.leaves) for point in points), strict=True)]
+        names = [part.name for part in points[0].parts]
+        return cls.of_layers([joined_trees(part) for part in values], names, points[0].several)
 
     def like(self, leaves: Sequence[Tensor]) -> Point:
         """Other tensors in the same structure."""

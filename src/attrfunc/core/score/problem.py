@@ -54,6 +54,7 @@ class Plan:
         plain_attention: Whether fused attention is written out, since a transform has no rule for it.
         unread: Whether nothing but the attributed layers reads the input.
         channels_last: Whether the input, images, is handed to the model with its channels last in memory.
+        one_by_one: Whether the model is to see one example at a time.
     """
 
     apart: bool = False
@@ -64,6 +65,7 @@ class Plan:
     plain_attention: bool = False
     unread: bool = False
     channels_last: bool = False
+    one_by_one: bool = False
 
     @property
     def folds(self) -> bool:
@@ -109,7 +111,10 @@ class Problem:
     def observe(self) -> tuple[Point, Tensor]:
         """The point at the input, and the scores `(B,)` there, from one forward pass."""
         if not isinstance(self.view.place, AtLayers):
-            return self.point(), self._run(self.inputs)
+            return self.point(), self.scored()
+        if self.splits(self.inputs.rows):
+            seen = [part.observe() for part in self.singles()]
+            return Point.joined([point for point, _ in seen]), torch.cat([scores for _, scores in seen])
         reading = Reading(self.view.place)
         scores = self._run(self.inputs, reading.edits())
         return reading.point(), scores
@@ -152,8 +157,20 @@ class Problem:
             return torch.func.vmap(lambda *leaves: self._at(points.like(leaves)))(*points.leaves)
         if count > 1 and not self.plan.folds:
             return torch.stack([self._at(points.one(number)) for number in range(count)])
-        inputs, edits = place.put(self.inputs.repeated(count), points.folded(), unread=self.plan.unread)
-        return self._run(inputs, edits).view(count, -1)
+        inputs, folded = self.inputs.repeated(count), points.folded()
+        if self.splits(inputs.rows):
+            rows = [slice(number, number + 1) for number in range(inputs.rows)]
+            singles = [place.put(inputs.at(row), folded.like([leaf[row] for leaf in folded.leaves])) for row in rows]
+            return torch.cat([self._run(*single) for single in singles]).view(count, -1)
+        return self._run(*place.put(inputs, folded, unread=self.plan.unread)).view(count, -1)
+
+    def singles(self) -> list[Problem]:
+        """The same problem for each example by itself."""
+        return [self.at(slice(number, number + 1)) for number in range(self.inputs.rows)]
+
+    def splits(self, rows: int) -> bool:
+        """Whether so many rows are run one by one."""
+        return self.plan.one_by_one and self.plan.folds and rows > 1 and not self.edits
 
     def gradients(self, points: Point) -> tuple[Tensor, list[Tensor]]:
         """Scores `(K, B)` of K points, and their gradients `(K, *point)`.
@@ -256,7 +273,7 @@ class Problem:
 
     def varied(self, x: Any) -> Problem:
         """The same problem at K other inputs, which lie behind each other in the batch."""
-        times = pytree.tree_leaves(x)[0].shape[0] // self.inputs.rows
+        times = pytree.tree_leaves(x)[0].shape[0] // max(self.inputs.rows, 1)
         return replace(self, inputs=replace(self.inputs.repeated(times), x=x))
 
     def aimed(self, site: Site, selector: Index) -> Problem:
@@ -294,6 +311,8 @@ class Problem:
 
     def scored(self, edits: Edits = ()) -> Tensor:
         """Scores `(B,)` at the input, with edits at further sites."""
+        if not edits and self.splits(self.inputs.rows):
+            return torch.cat([part.scored() for part in self.singles()])
         return self._run(self.inputs, edits)
 
     def output(self, inputs: Inputs, edits: Edits = (), *, stop: bool = False) -> Any:

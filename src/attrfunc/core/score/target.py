@@ -26,7 +26,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Number
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -53,7 +53,7 @@ class BatchScore:
     def __call__(self, output: Any) -> Tensor:
         """The score, of shape `(1,)`."""
         score = output if self.function is None else self.function(output)
-        score = torch.as_tensor(score) if isinstance(score, Number) else score
+        score = torch.as_tensor(score, dtype=torch.float64) if isinstance(score, Real) else score
         if not isinstance(score, Tensor) or score.numel() != 1:
             raise ArgumentError(
                 "target",
