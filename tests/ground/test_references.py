@@ -183,6 +183,20 @@ def test_modules_that_are_made(kind):
         same(af.ig(af.bind(net, doubled), x, target=0), af.ig(reference, x, target=0))
 
 
+@pytest.mark.parametrize("part", ["", "0"])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_compiled_in_place_runs_as_it_is_written(method, part):
+    """A compiler takes its time for each new shape, and looks at what it should not."""
+    calls = []
+    net, x = plain(), drawn(2, 6)
+    module = net.get_submodule(part)
+    module.compile(backend="eager")
+    own = module._call_impl
+    module._compiled_call_impl = lambda *args: calls.append(args) or own(*args)
+    same(method(net, x, target=0), method(plain(), x, target=0))
+    assert not calls
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("compiled", "_orig_mod.0"), ("compiled in place", "0"), ("compiled in part", "0"), ("traced by fx", "0")],

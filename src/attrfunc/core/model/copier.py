@@ -226,5 +226,7 @@ def is_simple(module: nn.Module) -> bool:
     state = module.__dict__
     if state["_forward_hooks"] or state["_forward_pre_hooks"] or state["_backward_hooks"] or "forward" in state:
         return False
+    if state.get("_compiled_call_impl") is not None:  # compiled in place
+        return False
     writes = state.get("max_norm") is not None or (state["training"] and state["_buffers"])
     return not writes and not state["_backward_pre_hooks"]
