@@ -56,12 +56,12 @@ def test_quantised_inputs():
 
 
 BASELINES = {
-    "imaginary": (torch.zeros(2, 3), 1j, "Pass real numbers"),
-    "complex": (torch.zeros(2, 3), torch.zeros(3, dtype=torch.complex64), "Pass real numbers"),
-    "negative": (torch.zeros(2, 3, dtype=torch.uint8), -1, "of that dtype"),
-    "too large": (torch.zeros(2, 3, dtype=torch.uint8), torch.tensor(300), "of that dtype"),
-    "no truth value": (torch.zeros(2, 3, dtype=torch.bool), 2, "of that dtype"),
-    "a fraction": (torch.zeros(2, 3, dtype=torch.long), 0.5, "of that dtype"),
+    "imaginary": (torch.zeros(2, 3), 1j, "input's own dtype"),
+    "complex": (torch.zeros(2, 3), torch.zeros(3, dtype=torch.complex64), "input's own dtype"),
+    "negative": (torch.zeros(2, 3, dtype=torch.uint8), -1, "padding id"),
+    "too large": (torch.zeros(2, 3, dtype=torch.uint8), torch.tensor(300), "padding id"),
+    "no truth value": (torch.zeros(2, 3, dtype=torch.bool), 2, "padding id"),
+    "a fraction": (torch.zeros(2, 3, dtype=torch.long), 0.5, "padding id"),
     "sparse": (torch.zeros(2, 3), torch.zeros(2, 3).to_sparse(), "to_dense"),
     "meta": (torch.zeros(2, 3), torch.zeros(3, device="meta"), "on the model's device"),
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attrfunc.core.loops.examples import baseline_at, by_examples
 from attrfunc.core.loops.progress import Progress
+from attrfunc.core.model.engines import require_finite
 from attrfunc.core.score.baseline import Baseline, one_for_all
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
@@ -90,6 +91,7 @@ def lifted(
     """What `deep_lift` attributes to a problem's point; `shared` says whether all examples have one baseline."""
     start, end = problem.endpoints(baseline)
     low, high, eps, found = multipliers(problem, book, start, end, shared=shared)
+    require_finite(low)  # multipliers hide what it is
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]
     complete.require(problem, attributions, low, high, eps)

@@ -16,6 +16,7 @@ from attrfunc.core.loops.chunks import Work
 from attrfunc.core.loops.examples import by_examples
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Moments, distribution, sampled
+from attrfunc.core.model.engines import require_finite
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
@@ -90,7 +91,10 @@ def deep_lift_shap(
         work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
         bar = progress if part is problem else False
         sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
-        return part.point().restored(moments.result("smoothgrad"))
+        result = moments.result("smoothgrad")
+        for leaf in result:
+            require_finite(leaf)  # what is mapped hides which score is not
+        return part.point().restored(result)
 
     if chunk_size == 1:  # a model that takes one example at a time, perhaps
         return by_examples(problem, attribute, chunk_size, progress)

@@ -30,7 +30,7 @@ from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.loops.chunks import Work, in_chunks
 from attrfunc.core.loops.moments import Moment, with_samples
 from attrfunc.core.loops.progress import Progress
-from attrfunc.core.score.baseline import as_input
+from attrfunc.core.score.baseline import fitted
 
 __all__ = ["Draws", "Moments", "distribution", "sampled", "unfolded"]
 
@@ -218,7 +218,7 @@ def distribution(baselines: Any, x: Any) -> list[Tensor]:
             f"samples (N, *S) for inputs of shapes {', '.join(str(tuple(leaf.shape)) for leaf in leaves)}",
             "Give the samples a dimension of their own in front: baseline[None] for a single one.",
         )
-    return [as_input(sample, leaf, "baselines") for sample, leaf in zip(samples, leaves, strict=True)]
+    return [fitted("baselines", sample, leaf) for sample, leaf in zip(samples, leaves, strict=True)]
 
 
 def _is_sample(samples: Any, x: Tensor) -> bool:

@@ -129,9 +129,10 @@ class Copier:
         if is_simple(module) and not isinstance(module, nn.RNNBase):
             for name in _HOOKS:
                 state[name] = {}
-            for name in ("_modules",) if self._shares else ("_parameters", "_buffers", "_modules"):
+            for name in ("_parameters", "_buffers", "_modules"):
                 if state[name]:
-                    state[name] = self._table(state[name])
+                    own = self._shares and name != "_modules"  # its tensors; what forward puts there is the twin's
+                    state[name] = state[name].copy() if own else self._table(state[name])
         else:
             self._fill(module, state)
         state.update(self._changes.get(module, ()))

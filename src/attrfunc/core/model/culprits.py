@@ -40,10 +40,16 @@ def diagnose(error: Exception) -> ModelError | None:
             "the transforms of torch.func do not allow. Compute it in torch, or take a method that needs no gradient, "
             "such as feature_ablation."
         )
-    if "mutate a captured Tensor" in message:
+    if "mutate a captured Tensor" in message or "mutating directly with `.data`" in message:
         return ModelError(
-            f"the model writes into a tensor{where} that it keeps (batch statistics in training mode, say), which the "
-            "transforms of torch.func do not allow. Call model.eval(), or pass the module itself and no function of it."
+            f"the model writes into a tensor{where} that it keeps outside of itself, or through .data, which the "
+            "transforms of torch.func do not allow. Call model.eval() if these are batch statistics; else let it keep "
+            "a buffer that it writes with copy_(), and pass the module itself and no function of it."
+        )
+    if "random operation while in randomness error mode" in message:
+        return ModelError(
+            f"the model draws random numbers{where}, of which vmap has to know whether they are the same for all. "
+            'Call model.eval() if that stops it; else torch.vmap(..., randomness="same"), or "different".'
         )
     if "Inference tensors" in message:
         return ModelError(

@@ -162,7 +162,7 @@ class Twin:
             self._fresh = self.simple
         elif self._fresh:
             self._fresh = self.simple
-        elif self._volatile or self._copier.opaque or not self._runs_again:
+        elif self._volatile or self._clones_all or self._copier.opaque or not self._runs_again:
             self._runs_again = True  # for one run nothing need be noted down
             self._build(shares)
             self._fresh = False
@@ -191,10 +191,10 @@ class Twin:
             ModelError: If it reads a tensor that was replaced.
         """
         assert self._call is not None
-        if self._unwatched:
-            return self._call(*args, **kwargs)
-        protected = self._protected() | (set() if self.writes_arguments else self._arguments)
         try:
+            if self._unwatched:
+                return self._call(*args, **kwargs)
+            protected = self._protected() | (set() if self.writes_arguments else self._arguments)
             with Guard(protected - {0}, self._replaced):
                 output = self._call(*args, **kwargs)
         except Written as written:
@@ -204,6 +204,13 @@ class Twin:
                 self._volatile.add(written.address)
                 self._fresh = False
             raise
+        except RuntimeError as error:
+            # A transform stops a write before the guard sees it. Copies that are made inside of it may be written.
+            if "mutate a captured Tensor" not in str(error) or (self._clones_all and self.writes_arguments):
+                raise
+            self._clones_all = self.writes_arguments = True
+            self._modules = None
+            raise Written(0) from error
         owner = getattr(self._model, "__self__", self._model)
         if isinstance(owner, nn.Module) and not (self._volatile or self.writes_arguments or self._replaced):
             _HARMLESS[owner] = self._known_by()

@@ -15,9 +15,10 @@ gives one of the activation itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Number
+from numbers import Complex, Integral, Number, Real
 from typing import Any
 
 import torch
@@ -25,10 +26,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.core.model.engines import known
+from attrfunc.core.model.engines import settled
 from attrfunc.core.trees import require_dense
 
-__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "as_input", "one_for_all", "resolve_baseline"]
+__all__ = ["ActivationBaseline", "Baseline", "activation_baseline", "fitted", "one_for_all", "resolve_baseline"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ def resolve_baseline(baseline: Any, x: Any) -> Any:
     """
     if callable(baseline):
         baseline = baseline(x)
+        if baseline is None:
+            raise ArgumentError(
+                "baseline",
+                "a callable that returns None",
+                "one that returns a baseline",
+                "Let it return a number, or a tensor that broadcasts to the input.",
+            )
     leaves, spec = pytree.tree_flatten(x)
     if baseline is None or isinstance(baseline, Number):
         values = [baseline] * len(leaves)
@@ -111,11 +119,9 @@ def _expand(value: Any, x: Tensor) -> Tensor:
         raise ArgumentError(
             "baseline", describe(value), "None, a number or a tensor", "Convert it with torch.as_tensor."
         )
+    value = fitted("baseline", value, x)
     if not isinstance(value, Tensor):
-        if x.is_floating_point() and not isinstance(value, complex):
-            return torch.full_like(x, value)  # type: ignore[arg-type]
-        value = torch.tensor(int(value) if isinstance(value, float) and value.is_integer() else value)
-    value = as_input(value, x, "baseline")
+        return torch.full_like(x, value)
     try:
         broadcast = torch.broadcast_shapes(value.shape, x.shape) == x.shape
     except RuntimeError:
@@ -130,21 +136,80 @@ def _expand(value: Any, x: Tensor) -> Tensor:
     return value.expand(x.shape)
 
 
-def as_input(value: Tensor, x: Tensor, name: str) -> Tensor:
-    """Numbers that stand for the input's, in its dtype, if that holds them, and on its device.
+def fitted(name: str, value: Any, x: Tensor) -> Any:
+    """What replaces numbers of `x`, in its dtype: a cast may round, but not wrap, cut off or drop a part.
 
     Args:
-        value: A tensor.
-        x: The input.
         name: The argument's name.
+        value: A number or a tensor.
+        x: The input.
+
+    Returns:
+        A number of Python's, or a tensor on the device of `x`.
+
+    Raises:
+        ArgumentError: If the dtype of `x` does not hold it, or it is no ordinary tensor.
     """
-    require_dense(value, name)
-    fix = "Pass numbers of that dtype, a padding id for example." if not x.is_floating_point() else "Pass real numbers."
-    wrong = ArgumentError(name, describe(value), f"numbers that the input's dtype {x.dtype} holds", fix)
-    fraction = value.is_floating_point() and not (x.is_floating_point() or x.is_complex())
-    if fraction or (value.is_complex() and not x.is_complex()):
-        raise wrong
-    cast = value.to(x.device, x.dtype)
-    if not cast.is_floating_point() and known((cast == value.to(x.device)).all()) is False:
-        raise wrong
-    return cast
+    if isinstance(value, Tensor):
+        require_dense(value, name)
+        lost = _is_lost(value, x.dtype)
+    else:
+        value = _number(value)
+        lost = not _holds(value, x.dtype)
+    if lost:
+        whole = not (x.is_floating_point() or x.is_complex())
+        raise ArgumentError(
+            name,
+            describe(value),
+            f"{'integers' if whole else 'real numbers'}{_range(x.dtype)}, like the input of dtype {x.dtype}",
+            "Pass for example a padding id. If the inputs are quantities and the model takes them as floating-point "
+            "numbers, pass x.float()."
+            if whole
+            else "Pass numbers of the input's own dtype.",
+        )
+    if isinstance(value, Tensor):
+        return value.to(x.device, x.dtype)
+    return float(value) if x.is_floating_point() else value  # an integer may be too large for torch
+
+
+def _number(value: Any) -> int | float | complex:
+    """A number of Python's: torch takes no fraction, and not all of numpy's."""
+    if isinstance(value, Integral):
+        return int(value)
+    return complex(value) if isinstance(value, Complex) and not isinstance(value, Real) else float(value)
+
+
+def _bounds(dtype: torch.dtype) -> tuple[float, float]:
+    if dtype == torch.bool:
+        return 0, 1
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    return info.min, info.max
+
+
+def _range(dtype: torch.dtype) -> str:
+    low, high = _bounds(dtype) if not dtype.is_complex else (-math.inf, math.inf)
+    return f" from {low:g} to {high:g}" if dtype.is_floating_point else f" from {low} to {high}"
+
+
+def _holds(value: complex, dtype: torch.dtype) -> bool:
+    if dtype.is_complex:
+        return True
+    if isinstance(value, complex):
+        return False
+    low, high = _bounds(dtype)
+    if dtype.is_floating_point:
+        return low <= value <= high or value != value or abs(value) == math.inf
+    return low <= value <= high and value == int(value)
+
+
+def _is_lost(value: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a cast loses more of a tensor than digits; what a compiler traces is not known to."""
+    if value.dtype == dtype or dtype.is_complex:
+        return False
+    if value.is_complex() or (value.is_floating_point() and not dtype.is_floating_point):
+        return True
+    if value.dtype == torch.bool or torch.compiler.is_compiling():
+        return False
+    cast = value.to(dtype)
+    kept = cast.isfinite() | ~value.isfinite() if dtype.is_floating_point else cast.to(value.dtype) == value
+    return not settled(kept)
