@@ -16,6 +16,7 @@ from attrfunc.propagation.operation import flat
 from attrfunc.propagation.passive import COPIES, PASSIVE
 from attrfunc.propagation.precision import in_single_precision
 from attrfunc.propagation.rule_book import Opened, RuleBook
+from attrfunc.propagation.signs import Signs
 
 __all__ = ["Reader", "address", "overlap"]
 
@@ -35,6 +36,7 @@ class Reader(TorchFunctionMode):
     def __init__(self, book: RuleBook, layers: list[str], parameters: Set[int]) -> None:
         super().__init__()
         self._book, self._layers, self._parameters = book, layers, parameters
+        self._signs = Signs() if book.signs else None
         self.ran: set[tuple[str, Key, bool]] = set()
 
     def __torch_function__(
@@ -43,6 +45,9 @@ class Reader(TorchFunctionMode):
         """Hand an operation to its rule."""
         kwargs = kwargs or {}
         key = key_of(func, args, kwargs)
+        if self._signs is not None:
+            func, args, kwargs = self._signs.read(key, func, args, kwargs)
+            key = key_of(func, args, kwargs)
         self._begin(key)
         overwrites = in_place(func, kwargs)
         if not args and (overwrites or key in COPIES):
@@ -62,6 +67,8 @@ class Reader(TorchFunctionMode):
                 result = self._ruled(key, rule, func, args, kwargs)
         if overwrites:
             self._overwritten(args[0])
+        if self._signs is not None:
+            self._signs.note(key, args, result, overwrites=overwrites)
         self._end(key)
         return result
 

@@ -2,7 +2,9 @@
 
 A rectifier is an activation that lets positive values through and holds negative ones back: `relu`, `relu6`,
 `leaky_relu`, `prelu`, `rrelu`, `elu`, `selu`, `celu`, `gelu`, `silu`, `mish`, `hardswish` and `softplus`, and where
-they cut at zero `clamp`, `clamp_min`, `hardtanh`, `threshold`, and `maximum` with a constant. The papers state their
+they cut at zero `clamp`, `clamp_min`, `hardtanh`, `threshold`, and `maximum` with a constant. A value that is kept by
+its own sign counts, too: `x * (x > 0)`, `torch.where(x > 0, x, 0)`, `x.masked_fill(x < 0, 0)`, `x[x < 0] = 0`. What
+lets negative values through (`minimum` with zero, `clamp(max=0)`, `x * (x < 0)`) is `-relu(-x)`. The papers state their
 rules for ReLU alone; for an activation `f` at `z`, with the gradient `g` at its value, these are
 
 | rule | goes back | for ReLU |
@@ -11,8 +13,9 @@ rules for ReLU alone; for an activation `f` at `z`, with the gradient `g` at its
 | `deconvolved` | `max(g, 0)` | the same |
 
 Functions that saturate on both sides (`sigmoid`, `tanh`, `softmax`), and an activation that a model writes out itself
-in other operations, keep their own gradient. `rules={torch.tanh: af.rules.guided}` changes the former; `af.operation`
-makes the latter visible, for a rule of the same kind.
+in still other operations (`(x + x.abs()) / 2`, or GELU by `tanh`), keep their own gradient.
+`rules={torch.tanh: af.rules.guided}` changes the former; `af.operation` makes the latter visible, for a rule of the
+same kind.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.model.engines import known
 from attrfunc.propagation.names import words
 from attrfunc.propagation.natural_rule import gradient_rule
 from attrfunc.propagation.opened import OPENED
 from attrfunc.propagation.operation import Operation
 from attrfunc.propagation.rule_book import Nonlinear, Rule, RuleBook, natural
+from attrfunc.propagation.signs import is_zero
 
 __all__ = ["DECONVOLUTION", "GUIDED", "deconvolved", "guided"]
 
@@ -36,15 +39,21 @@ Ruled = tuple[Any, Callable[[Tensor], Any]]
 
 RECTIFIERS = words("relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish softplus")
 
-# What cuts off below: where its arguments say at which value, and that which torch fills in.
-CUTS: dict[str, tuple[int, str, Any]] = {
+# What cuts off below or above: where its arguments say at which value, and that which torch fills in.
+BELOW: dict[Any, tuple[int, str, Any]] = {
     "clamp": (1, "min", None),
     "clamp_min": (1, "min", None),
     "hardtanh": (1, "min_val", -1),
     "threshold": (1, "threshold", None),
 }
+ABOVE: dict[Any, tuple[int, str, Any]] = {
+    "clamp": (2, "max", None),
+    "clamp_max": (1, "max", None),
+    "hardtanh": (2, "max_val", 1),
+}
 
-MAXIMA = words("maximum fmax")  # of two tensors, which are rectifiers if one of them is zero
+# Of two tensors, which are rectifiers if one of them is zero.
+MAXIMA, MINIMA = words("maximum fmax"), words("minimum fmin")
 
 # Which run rectifiers inside, or have no derivative: fused attention has none for masks that are learned.
 OPAQUE = words("rnn_relu rnn_relu_cell scatter_with_add scaled_dot_product_attention multi_head_attention_forward")
@@ -74,8 +83,10 @@ def _where_it_rectifies(rule: Callable[[Operation], Ruled]) -> Callable[[Operati
     """The rule where an operation cuts at zero, else its own gradient."""
 
     def choose(operation: Operation) -> Ruled:
-        place, name, default = CUTS[str(operation.key)]
-        return (rule if _is_zero(operation.argument(place, name, default)) else gradient_rule)(operation)
+        for cuts, chosen in ((BELOW, rule), (ABOVE, _mirrored(rule))):
+            if operation.key in cuts and is_zero(operation.argument(*cuts[operation.key])):
+                return chosen(operation)
+        return gradient_rule(operation)
 
     return choose
 
@@ -84,26 +95,31 @@ def _where_one_is_zero(rule: Callable[[Operation], Ruled]) -> Callable[[Operatio
     """The rule where the other operand of a maximum is zero, else its own gradient."""
 
     def choose(operation: Operation) -> Ruled:
-        zero = len(operation.places) == 1 and all(_is_zero(other) for other in operation.others)
+        zero = len(operation.places) == 1 and all(is_zero(other) for other in operation.others)
         return (rule if zero else gradient_rule)(operation)
 
     return choose
 
 
-def _is_zero(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return known((value == 0).all()) is True
-    return isinstance(value, int | float) and value == 0
+def _mirrored(rule: Callable[[Operation], Ruled]) -> Callable[[Operation], Ruled]:
+    """The rule for what lets negative values through: `min(x, 0)` is `-relu(-x)`."""
+
+    def mirrored(operation: Operation) -> Ruled:
+        value, pull = rule(operation)
+        return value, lambda gradient: [-share for share in pull(-gradient)]
+
+    return mirrored
 
 
 def _book(rule: Callable[[Operation], Ruled]) -> RuleBook:
     rules: dict[Any, Rule] = {
         **dict.fromkeys(RECTIFIERS, Nonlinear(rule)),
-        **dict.fromkeys(CUTS, Nonlinear(_where_it_rectifies(rule))),
+        **dict.fromkeys([*BELOW, *ABOVE], Nonlinear(_where_it_rectifies(rule))),
         **dict.fromkeys(MAXIMA, Nonlinear(_where_one_is_zero(rule))),
+        **dict.fromkeys(MINIMA, Nonlinear(_where_one_is_zero(_mirrored(rule)))),
         **{name: OPENED[name] for name in OPAQUE},
     }
-    return RuleBook(rules, default=natural)
+    return RuleBook(rules, default=natural, signs=True)
 
 
 guided = Nonlinear(_guided)

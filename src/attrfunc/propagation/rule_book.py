@@ -108,12 +108,14 @@ class RuleBook:
         layers: The books inside some layers, by name.
         default: The rule of operations that none is named for; without one they are errors.
         parts: Whether its rules tell parts of values apart.
+        signs: Whether rectifiers are known that are written out by signs; see `attrfunc.propagation.signs`.
     """
 
     rules: dict[Key, Rule] = field(default_factory=dict)
     layers: dict[str, RuleBook] = field(default_factory=dict)
     default: Rule | None = None
     parts: bool = False
+    signs: bool = False
 
     def __post_init__(self) -> None:
         """Operations in any form have one key."""
@@ -129,7 +131,8 @@ class RuleBook:
         if isinstance(other, RuleBook):
             layers = {name: book | other for name, book in self.layers.items()} | other.layers
             default = self.default if other.default is None else other.default
-            return RuleBook(self.rules | other.rules, layers, default, other.parts or self.parts)
+            ours = {"parts": other.parts or self.parts, "signs": other.signs or self.signs}
+            return RuleBook(self.rules | other.rules, layers, default, **ours)
         own = {named_key(key): rule for key, rule in other.items() if not isinstance(rule, Mapping | RuleBook)}
         base = replace(self, rules=self.rules | own, layers={name: book | own for name, book in self.layers.items()})
         inner = {name: base | rules for name, rules in other.items() if isinstance(rules, Mapping | RuleBook)}
