@@ -293,3 +293,53 @@ def test_deep_lift_of_a_model_that_writes_at_its_input_only(late):
         change = copy.deepcopy(model)(x) - copy.deepcopy(model)(0 * x)
     torch.testing.assert_close(attributions.sum(1), change)
     assert not any(buffer.any() for buffer in model.buffers())
+
+
+def raised(value):
+    """Writes where no look at the model's own code would find it."""
+    torch.add(value, 1, out=value)
+
+
+class Seldom(nn.Module):
+    """Writes far away from zero only."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        if x.detach().abs().amax() > 0.9:
+            raised(self.seen)
+        return self.fc(x)
+
+
+class Keeping(nn.Module):
+    """Keeps statistics by a function that rules see as the arithmetic that gives its value."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(12, 2)
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("variance", torch.ones(3))
+
+    def forward(self, x):
+        x = nn.functional.instance_norm(x[..., None] * torch.arange(1, 5), self.mean, self.variance)
+        return self.fc(x.flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Seldom, Keeping])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_wrote_nothing_once_may_write_at_other_points_and_under_other_methods(kind, order):
+    model, x = kind().eval(), torch.linspace(-1, 1, 6).view(2, 3)
+    state = copy.deepcopy(model.state_dict())
+    calls = [
+        lambda: af.deep_lift(model, x, target=1),
+        lambda: af.lrp(model, x, target=1),
+        lambda: af.feature_ablation(model, x, target=1),
+        lambda: af.ig(model, x, target=1, n_steps=5),
+        lambda: af.ig(model, x, target=1, n_steps=5, chunk_size=2),
+    ]
+    for call in [*calls, *calls][::order]:
+        call()
+        torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)

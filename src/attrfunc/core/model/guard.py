@@ -55,11 +55,14 @@ class Guard(Below):
     Args:
         protected: Where the tensors lie that may only be read.
         replaced: The names of tensors that may not be read, since others were given in their place, by where they lie.
+
+    Attributes:
+        reads_numbers: Whether a number was read, by which the model may choose what it does.
     """
 
     def __init__(self, protected: Set[int], replaced: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._protected, self._replaced = protected, replaced
+        self._protected, self._replaced, self.reads_numbers = protected, replaced, False
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
@@ -81,6 +84,7 @@ class Guard(Below):
                     raise Written(address(tensor))
         if self._replaced:
             self._require_own(args, kwargs)
+        self.reads_numbers = self.reads_numbers or torch.Tag.data_dependent_output in func.tags
 
     def _require_own(self, args: Any, kwargs: dict[str, Any]) -> None:
         """Raise where an operation reads what was replaced."""

@@ -27,7 +27,7 @@ from attrfunc.core.model.parts import model_root, replaced
 from attrfunc.core.model.traced import Traced
 
 # Models that wrote nothing when they were watched: to look at every operation takes a tenth of a small network's time.
-_HARMLESS: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+_HARMLESS: weakref.WeakKeyDictionary[Any, dict[Any, list[Any]]] = weakref.WeakKeyDictionary()
 
 __all__ = ["Twin"]
 
@@ -79,7 +79,7 @@ class Twin:
         self.verified: set[Any] = set()
         self._modules: dict[nn.Module, nn.Module] | None = None
         self._call: Callable[..., Any] | None = None
-        self.simple = self._unwatched = True
+        self.simple = self._trusted = True
         self._shares, self._owns, self.folds = shares, False, tuple(folds)
         self._clones_all = self._runs_again = False
         if torch.compiler.is_compiling():
@@ -145,7 +145,7 @@ class Twin:
             self._build(False)
             return
         # Scripted code does not run under every mode that looks below it.
-        self._unwatched = self._copier.scripted or (not self._replaced and (self.simple or self._is_harmless()))
+        self._trusted = self._copier.scripted or (self.simple and not self._replaced)
 
     def restore(self, *, shares: bool = False) -> None:
         """Put back the state that the model has, whatever an evaluation has left.
@@ -192,10 +192,10 @@ class Twin:
         """
         assert self._call is not None
         try:
-            if self._unwatched:
+            if self._trusted or self._is_harmless():
                 return self._call(*args, **kwargs)
             protected = self._protected() | (set() if self.writes_arguments else self._arguments)
-            with Guard(protected - {0}, self._replaced):
+            with Guard(protected - {0}, self._replaced) as guard:
                 output = self._call(*args, **kwargs)
         except Written as written:
             if written.address in self._arguments:
@@ -212,9 +212,9 @@ class Twin:
             self._modules = None
             raise Written(0) from error
         owner = getattr(self._model, "__self__", self._model)
-        if isinstance(owner, nn.Module) and not (self._volatile or self.writes_arguments or self._replaced):
-            _HARMLESS[owner] = self._known_by()
-            self._unwatched = self._is_harmless()
+        # What reads numbers may do other things, with other numbers.
+        if isinstance(owner, nn.Module) and not (self._volatile or self.writes_arguments or guard.reads_numbers):
+            _HARMLESS.setdefault(owner, {})[self._way()] = self._copier.seen
         return output
 
     def _protected(self) -> set[int]:
@@ -227,10 +227,15 @@ class Twin:
     def _is_harmless(self) -> bool:
         """Whether this model wrote nothing when it was watched, and its code does not look as if it would."""
         owner = getattr(self._model, "__self__", self._model)
-        return isinstance(owner, nn.Module) and not self._owns and _HARMLESS.get(owner) == self._known_by()
+        if not isinstance(owner, nn.Module) or self._owns or self._replaced:
+            return False
+        return _HARMLESS.get(owner, {}).get(self._way()) == self._copier.seen
 
-    def _known_by(self) -> tuple[Any, ...]:
-        return (getattr(self._model, "__name__", ""), torch.is_grad_enabled(), *self._copier.seen)
+    def _way(self) -> tuple[Any, ...]:
+        """How it is called. Under rules operations may be left out that write."""
+        modes = torch._C._len_torch_function_stack()
+        innermost = type(torch._C._get_function_stack_at(modes - 1)) if modes else None
+        return getattr(self._model, "__name__", ""), torch.is_grad_enabled(), innermost
 
     def copied(self, values: Any) -> Any:
         """Arguments that may be written into: containers and objects are copied, and tensors where need be."""
