@@ -58,7 +58,7 @@ OUTSIDE, BELOW = frozenset({"data", "numpy"}), frozenset({"numpy"})
 def _code_writes(code: types.CodeType) -> bool:
     if any(isinstance(part, types.CodeType) and _code_writes(part) for part in code.co_consts):
         return True
-    if {"requires_grad", *OUTSIDE} & set(code.co_names):
+    if {"requires_grad", "grad", "backward", *OUTSIDE} & set(code.co_names):
         return True
     if "out" in code.co_consts or any(n.endswith("_") and not n.endswith("__") for n in code.co_names):
         return True

@@ -128,7 +128,7 @@ class Copier:
         self.seen += (type(module), module.training)
         if is_simple(module) and not isinstance(module, nn.RNNBase):
             for name in _HOOKS:
-                state[name] = {}
+                state[name] = self._empty_one(state[name])
             for name in ("_parameters", "_buffers", "_modules"):
                 if state[name]:
                     own = self._shares and name != "_modules"  # its tensors; what forward puts there is the twin's

@@ -29,7 +29,7 @@ ATOMIC = {
     torch.jit.ScriptFunction, torch._ops.OpOverload, torch._ops.OpOverloadPacket, property, Enum,
 }  # fmt: skip
 _LIBRARIES = {"torch", "attrfunc", "transformers", "numpy"}  # whose functions name no model of the user's
-_DEEPLY_COPIED = {"builtins", "collections", "itertools", "random", "numpy"}
+_DEEPLY_COPIED = {"builtins", "collections", "itertools", "random", "numpy", "array"}
 
 
 def original(value: Any) -> Any:
@@ -251,7 +251,7 @@ class Clones:
     def __call__(self, value: Tensor) -> Tensor:
         """The clone of a tensor."""
         place = 0 if type(value) not in (Tensor, nn.Parameter) or value.requires_grad else address(value)
-        if not place:
+        if not place or 0 in value.stride():  # what is expanded cannot be written
             return value.clone()
         storage = self._storages.get(place)
         if storage is None:
