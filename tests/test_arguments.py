@@ -115,3 +115,57 @@ def test_an_error_inside_the_model_is_the_users():
 
     with pytest.raises(TypeError, match="positional argument"):
         af.saliency(model, X)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 2.5, "3"], ids=str)
+def test_counts(count):
+    model = nn.Linear(4, 3)
+    for method in (af.ig, af.shapley_sampling, af.smooth(af.saliency, chunk_size=count)):
+        options = {} if getattr(method, "__name__", "") == "smooth(saliency)" else {"chunk_size": count}
+        with pytest.raises(af.ArgumentError, match=r"`chunk_size`.*at least 1"):
+            method(model, torch.ones(2, 4), target=0, **options)
+    with pytest.raises(af.ArgumentError, match=r"`n_steps`.*at least 1"):
+        af.ig(model, torch.ones(2, 4), target=0, n_steps=count)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (None, "NoneType.*a structure of tensors"),
+        ([[1.0, 2.0]], r"list \[\[1.0, 2.0\]\].*torch.as_tensor"),
+        ({"x": torch.ones(2, 4)}, r"got dict.*model\(\*\*x\)"),
+    ],
+    ids=["none", "numbers", "dict"],
+)
+def test_inputs_that_are_no_tensor(x, said):
+    for method in (af.saliency, af.feature_ablation, af.lrp):
+        with pytest.raises(af.ArgumentError, match=f"{method.__name__}: argument `x`: .*{said}"):
+            method(nn.Linear(4, 3), x, target=0)
+
+
+def test_numbers_where_an_embedding_reads_identifiers():
+    model, x = nn.Sequential(nn.Embedding(5, 3), nn.Flatten()), torch.ones(2, 4)
+    with pytest.raises(af.ArgumentError, match=r"feature_ablation: argument `x`: .*not whole.*embedding"):
+        af.feature_ablation(model, x, target=0)
+
+
+class Mixed(nn.Module):
+    """The mean of the batch goes into each score."""
+
+    def forward(self, x):
+        return (x - x.mean(0)).square()
+
+
+def test_one_warning_for_one_call():
+    x = torch.randn(4, 3)
+    model = nn.Sequential(nn.Linear(3, 3), Mixed()).eval()
+    for name, call in {
+        "smooth(integrated_gradients)": lambda: af.smooth(af.ig, n_samples=3)(model, x, target=0, n_steps=3),
+        "integrated_gradients": lambda: af.ig(af.layer(model, ["0", "0"]), x, target=0, n_steps=3),
+        "shapley_sampling": lambda: af.shapley_sampling(model, x, target=0, n_samples=2),
+    }.items():
+        with pytest.warns(UserWarning, match="depends on the batch") as caught:
+            call()
+        assert [str(one.message).partition(": ")[0] for one in caught] == [name]
+    with pytest.warns(UserWarning, match="depends on the batch"):
+        af.ig(model, x, target=0, n_steps=3)  # the next call says it again

@@ -7,12 +7,22 @@ import operator
 import sys
 import warnings
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Self
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["ArgumentError", "AttributionError", "ModelError", "describe", "positive", "suggestions", "warn"]
+__all__ = [
+    "ArgumentError",
+    "AttributionError",
+    "ModelError",
+    "Speaker",
+    "describe",
+    "positive",
+    "suggestions",
+    "warn",
+]
 
 
 class AttributionError(Exception):
@@ -72,8 +82,35 @@ class _Shape:
         return self._text
 
 
+_OUTERMOST: ContextVar[Speaker | None] = ContextVar("outermost", default=None)
+
+
+class Speaker:
+    """A call of a public function: whatever it calls warns in its name, and says nothing twice.
+
+    Args:
+        name: The function's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.said = name, set[str]()
+
+    def __enter__(self) -> None:
+        self._token = _OUTERMOST.set(self) if _OUTERMOST.get() is None else None
+
+    def __exit__(self, *exception: object) -> None:
+        if self._token is not None:
+            _OUTERMOST.reset(self._token)
+
+
 def warn(message: str) -> None:
-    """Warn where the user called: at the first frame outside this package."""
+    """Warn where the user called: at the first frame outside this package, in the name of what was called there."""
+    speaker = _OUTERMOST.get()
+    if speaker is not None:
+        if message in speaker.said:
+            return
+        speaker.said.add(message)
+        message = f"{speaker.name}: {message}"
     package, level, frame = __name__.partition(".")[0], 1, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
@@ -83,14 +120,14 @@ def warn(message: str) -> None:
 def suggestions(name: str, names: Iterable[str]) -> str:
     """A sentence that lists the names most like `name`."""
     names = [one for one in names if one]
-    matches = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[:5]
+    matches = difflib.get_close_matches(str(name), names, n=5, cutoff=0.4) or names[:5]
     return "Near matches: " + ", ".join(repr(match) for match in matches) + "." if matches else "There are none."
 
 
 def positive(name: str, value: int) -> int:
     """Check that a count is a whole number of at least one."""
     try:
-        number = operator.index(value)
+        number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = 0
     if number < 1:

@@ -108,9 +108,10 @@ def batch_size(x: Any) -> int:
     """
     leaves = leaves_of(x)
     for leaf in leaves:
-        if not isinstance(leaf, Tensor) and hasattr(leaf, "__array__"):
-            kind = f"{type(leaf).__module__}.{type(leaf).__name__}"
-            raise ArgumentError("x", f"an array of type {kind}", "a tensor", "Pass torch.as_tensor(x).")
+        if not isinstance(leaf, Tensor) and (hasattr(leaf, "__array__") or isinstance(leaf, float | int)):
+            array = f"an array of type {type(leaf).__module__}.{type(leaf).__name__}"
+            got = array if hasattr(leaf, "__array__") else describe(x)
+            raise ArgumentError("x", got, "a tensor whose dimension 0 is the example", "Pass torch.as_tensor(x).")
         if isinstance(leaf, Tensor):
             require_dense(leaf, "x")
         if not isinstance(leaf, Tensor) or leaf.dim() == 0:
@@ -121,8 +122,10 @@ def batch_size(x: Any) -> int:
                 "Pass other values through `args` or `kwargs`, and give a single example a batch dimension: x[None].",
             )
     sizes = [leaf.shape[0] for leaf in leaves]
-    if not sizes or any(size != sizes[0] for size in sizes):
-        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves) or "no tensor"
+    if not sizes:
+        raise ArgumentError("x", describe(x), "a tensor, or a structure of tensors", "Pass the model's input.")
+    if any(size != sizes[0] for size in sizes):
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
         raise ArgumentError(
             "x", f"inputs of shapes {shapes}", "one batch size in dimension 0", "Give every input the same batch size."
         )

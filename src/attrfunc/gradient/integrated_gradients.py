@@ -110,7 +110,6 @@ def _refined(
         return means, sum((mean * step[rows]).flatten(1).sum(1) for mean, step in parts) - change[rows]
 
     average = refine(
-        path.problem.view,
         path.problem.inputs.rows,
         evaluate,
         estimate,

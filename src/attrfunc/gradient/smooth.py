@@ -105,7 +105,8 @@ def smooth(
             return [unfolded(leaf, count) for leaf in batches.attribute(*zip(*drawn, strict=True))]
 
         # Draws inside the method must not depend on how many samples it is given.
-        size = rows if options.get("generator") is not None else chunk_size
+        size = chunk_size if chunk_size is None else positive("chunk_size", chunk_size)
+        size = rows if options.get("generator") is not None else size
         if size is not None and size < rows and "chunk_size" in inspect.signature(method).parameters:
             options.setdefault("chunk_size", size)
         positive("n_samples", n_samples)
@@ -120,7 +121,7 @@ def smooth(
 
 def _plan(model: Model, x: Any, options: dict[str, Any]) -> tuple[Plan, tuple[Pair, ...]]:
     """How several samples may go to the method: as one batch, in which memory format, and what the twin may fold."""
-    view = replace(as_view(model), differentiated=False, method="smooth")
+    view = replace(as_view(model), differentiated=False)
     index = _total if options.get("target") is None and view.output is None else options.get("target")
     rows, name = batch_size(x), "target" if view.output is None else "selector"
     index = canonical(index if view.output is None else view.output[1], rows, name)

@@ -166,7 +166,7 @@ class _Ablation:
     ) -> None:
         view = as_view(model)
         self._model, self._first = Twin(view.model, view.tensors), first
-        _warn_of_training(view.method, self._model)
+        _warn_of_training(self._model)
         self._roles, self._baseline, self._groups, self._reduce = roles, baseline, groups, reduce
 
     def states(self, batches: Iterable[Any], chosen: range) -> list[Any]:
@@ -187,11 +187,11 @@ class _Ablation:
         return states
 
 
-def _warn_of_training(method: str, twin: Twin) -> None:
+def _warn_of_training(twin: Twin) -> None:
     names = sorted({type(module).__name__ for module in unsettled(twin.modules)})
     if names:
         warn(
-            f"{method}: the model is in training mode ({', '.join(names)}), so its outputs are random or depend on the "
+            f"the model is in training mode ({', '.join(names)}), so its outputs are random or depend on the "
             "batch. Call model.eval() first."
         )
 

@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.engines import known
-from attrfunc.core.trees import Restore, at_places
+from attrfunc.core.trees import Restore, at_places, require_dense
 
 __all__ = ["FeatureMask", "Groups", "NumberedMask", "number_groups"]
 
@@ -64,11 +64,11 @@ def _numbered(mask: Any) -> NumberedMask:
     masks, spec = pytree.tree_flatten(mask)
     for part in masks:
         _require_integers(part)
-    device = masks[0].device
     if not sum(part.numel() for part in masks):
         raise ArgumentError(
             "feature_mask", describe(mask), "group numbers", "Give each element the number of its group."
         )
+    device = masks[0].device
     flat = torch.cat([part.flatten().to(device, torch.long) for part in masks])
     numbers, places = torch.unique(flat, return_inverse=True)
     if numbers[0] < 0:
@@ -136,6 +136,8 @@ class Groups:
 
 
 def _require_integers(mask: Any) -> None:
+    if isinstance(mask, Tensor):
+        require_dense(mask, "feature_mask")
     if isinstance(mask, Tensor) and not (mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool):
         return
     fix = "Pass torch.tensor([[0, 0, 1]]), say."

@@ -72,7 +72,9 @@ def occlusion(
     game = open_game(model, x, baseline=baseline, target=target, args=args, kwargs=kwargs, chunk_size=chunk_size)
     if not game.examples_first:
         raise ModelError(
-            "windows slide over examples, which the layer's activation has not in dimension 0. Choose another layer."
+            "windows slide over each example, but these are not apart: their scores depend on each other, or the "
+            "layer's activation does not have them in dimension 0. Choose another layer, or feature_ablation with a "
+            "feature_mask."
         )
     given = [per_tensor(*pair, game.end, game.point.restored) for pair in (("window", window), ("stride", stride))]
     windows = [Windows.over(*extent) for extent in zip(game.end, *given, strict=True)]

@@ -161,7 +161,7 @@ def _warn(walks: Walks, error: Tensor | None, tolerance: float) -> None:
     above = [f"{number}: {value:.2g}" for number, value in found.items() if not value <= tolerance]
     more = f" and {len(above) - 10} more" if len(above) > 10 else ""
     warn(
-        f"{walks.game.problem.view.method}: the tolerance {tolerance:g} is not reached with {walks.n_samples} "
+        f"the tolerance {tolerance:g} is not reached with {walks.n_samples} "
         f"permutations; the largest standard errors by example are {{{', '.join(above[:10])}}}{more}. Raise n_samples "
         f"(to {FEWEST * walks.together} at least) or the tolerance."
     )

@@ -74,7 +74,7 @@ class Completeness:
         amounts = "" if hidden else f" {-float(gap[number]):.3g} of the score's change of {float(change[number]):.3g}"
         where = f" in example {number}" if apart and not hidden else ""
         warn(
-            f"{problem.view.method}: the attributions miss{amounts or ' a part of the score'}{where}. A value that "
+            f"the attributions miss{amounts or ' a part of the score'}{where}. A value that "
             "depends on the input goes on without a gradient (detach(), an index, a mask), or a rule of yours is not "
             "complete."
         )

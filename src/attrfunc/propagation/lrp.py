@@ -118,7 +118,7 @@ def _warn_of_cuts(problem: Problem, account: Account) -> None:
     lost = float(cut.abs().max())
     if lost > 1e-3 * float(account.scale()):
         warn(
-            f"{problem.view.method}: {lost:.3g} of a score's relevance ends at a value that depends on the input, but "
+            f"{lost:.3g} of a score's relevance ends at a value that depends on the input, but "
             "goes on without a gradient (detach(), no_grad, an index). Let the gradient through, or read the relevance "
             "as that of a model in which this value is a constant."
         )

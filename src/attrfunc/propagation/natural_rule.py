@@ -19,8 +19,9 @@ Pull = Callable[[Tensor], Sequence[Tensor]]
 def pull_of(operation: Operation, at: Sequence[Tensor]) -> tuple[Any, Pull]:
     """What an operation gives for these inputs, and its own gradient there."""
     if operation.key == "linear" and operation.places == (0,) and operation.layout.nested is None:
-        weight = operation.argument(1, "weight")
-        return operation.value(at), lambda gradient: [gradient @ weight]  # at a third of the time
+        value, weight = operation.value(at), operation.argument(1, "weight")
+        if value.dtype == weight.dtype == at[0].dtype:  # which autocast makes different ones
+            return value, lambda gradient: [gradient @ weight]  # at a third of the time
 
     def function(*inputs: Tensor) -> tuple[Tensor, Any]:
         result = operation.value(inputs)

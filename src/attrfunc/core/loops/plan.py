@@ -75,7 +75,7 @@ def planned(
         plan = replace(
             problem.plan, **verdict, one_by_one=chunk_size == 1, row_bytes=trial.meter.weight // problem.inputs.rows
         )
-        if share and isinstance(place, AtLayers) and trial.meter.prefix_is_worth_sharing():
+        if share and chunk_size != 1 and isinstance(place, AtLayers) and trial.meter.prefix_is_worth_sharing():
             plan = _shared(replace(problem, plan=plan), trial.meter)
     if not plan.apart and trial.is_coupled:
         _warn_of_coupling(problem)
@@ -260,7 +260,7 @@ def _warn_of_coupling(problem: Problem) -> None:
     if any(module.training for module in problem.twin.parts):
         return  # which has been warned of
     warn(
-        f"{problem.view.method}: the score of an example depends on the batch that it is evaluated in (a graph whose "
+        "the score of an example depends on the batch that it is evaluated in (a graph whose "
         "nodes are rows, batch statistics, an argument that does not go along with the examples). Points are therefore "
         "evaluated one by one on the whole batch, and what is attributed is the sum of its scores. Where examples are "
         "independent, let further arguments and what a callable target reads follow them: functools.partial(target, "

@@ -46,6 +46,11 @@ def diagnose(error: Exception) -> ModelError | None:
             "torch.func do not allow. Call model.eval() if these are batch statistics; else let it keep a buffer that "
             "it writes with copy_(), and pass the module itself and no function of it."
         )
+    if "does not require grad and does not have a grad_fn" in message:
+        return ModelError(
+            f"the model takes a gradient itself{where}, which it cannot where gradients are switched off, as for runs "
+            "that only give a score. Let it do so inside of `with torch.enable_grad():`."
+        )
     if "random operation while in randomness error mode" in message:
         return ModelError(
             f"the model draws random numbers{where}, of which vmap has to know whether they are the same for all. "

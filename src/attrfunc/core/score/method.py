@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import nn
 
-from attrfunc.core.errors import ArgumentError, AttributionError, describe, warn
+from attrfunc.core.errors import ArgumentError, AttributionError, Speaker, describe, warn
 from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.model.engines import functional, transformed
 from attrfunc.core.model.parts import named_modules, unsettled
@@ -44,10 +45,11 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
     @functools.wraps(function)
     def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            view = as_view(model, function.__name__)
-            if apart and view.place.several and not view.place.joint:
-                return [function(one, *args, **kwargs) for one in view.each()]
-            return function(view, *args, **kwargs)
+            view = as_view(model)
+            with _speaking(function.__name__):
+                if apart and view.place.several and not view.place.joint:
+                    return [function(one, *args, **kwargs) for one in view.each()]
+                return function(view, *args, **kwargs)
         except AttributionError as error:
             raise error.within(function.__name__)  # noqa: B904  # the same error, now with its name
         except (RuntimeError, TypeError, IndexError) as error:
@@ -59,8 +61,12 @@ def method(function: Callable[Concatenate[Model, P], Any]) -> Callable[Concatena
     return call
 
 
+def _speaking(name: str) -> AbstractContextManager[None]:
+    return nullcontext() if torch.compiler.is_compiling() else Speaker(name)
+
+
 def named(name: str, function: Callable[P, Any]) -> Callable[P, Any]:
-    """Let every error that comes out of a function name it.
+    """Let every error and warning that comes out of a function name it.
 
     Args:
         name: What its users call it.
@@ -73,7 +79,8 @@ def named(name: str, function: Callable[P, Any]) -> Callable[P, Any]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            return function(*args, **kwargs)
+            with _speaking(name):
+                return function(*args, **kwargs)
         except AttributionError as error:
             raise error.within(name)  # noqa: B904  # the same error, now with its name
 
@@ -144,7 +151,7 @@ def _warn_of_training(view: View, twin: Twin) -> None:
         names = ", ".join(_name(view, module) for module in culprits[:3])
         more = f" and {len(culprits) - 3} more" if len(culprits) > 3 else ""
         warn(
-            f"{view.method}: the model is in training mode ({names}{more}), so its scores are random or depend on the "
+            f"the model is in training mode ({names}{more}), so its scores are random or depend on the "
             "batch. Call model.eval() first."
         )
 

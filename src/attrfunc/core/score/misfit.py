@@ -46,6 +46,9 @@ def misfit(error: Exception, view: View, x: Any, options: Mapping[str, Any]) -> 
     leaves = [leaf for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
     if not leaves:
         return None
+    if "'indices'" in message:
+        fix = "Look at the baseline, which replaces them (0 is a number, 0.5 is none), and at what a mask draws."
+        return ArgumentError("x", "numbers that are not whole where an embedding is read", "integers", fix)
     if _IDENTIFIER in message:
         expected = "numbers of entries that the model's embeddings have"
         fix = "Look at the input, at the baseline (a padding token, say) and at further arguments."
@@ -96,6 +99,9 @@ def _of_call(message: str, model: Any, x: Any, options: Mapping[str, Any]) -> Ar
         got = {"kwargs": f"names {sorted(kwargs)}", "args": describe(args), "x": describe(x)}[blamed]
         fix = f"The model says: {misfitting}. A tuple x is spread over its arguments; `args` and `kwargs` follow."
         return ArgumentError(blamed, got, f"what the model takes, {signature}", fix)
+    if not isinstance(x, Tensor) and f"must be Tensor, not {type(x).__name__}" in message:
+        fix = "Pass a tensor or a tuple of them; `lambda x: model(**x)` takes a dict as keyword arguments."
+        return ArgumentError("x", describe(x), "what the model takes", fix)
     return None
 
 

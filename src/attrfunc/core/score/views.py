@@ -29,7 +29,6 @@ class View:
         place: Where the point stands: at the input or at layers.
         tensors: Parameters and buffers in place of the model's own.
         output: The layer and selector of the neuron that is explained; None for the model's output.
-        method: The public method that opens the view, for its messages.
         differentiated: Whether that method takes gradients.
         folds: Convolutions and batch norms that may be computed as one.
     """
@@ -38,7 +37,6 @@ class View:
     place: AtInput | AtLayers
     tensors: Mapping[str, Tensor] | None = None
     output: tuple[Site, Any] | None = None
-    method: str = ""
     differentiated: bool = True
     folds: tuple[Pair, ...] = ()
 
@@ -59,10 +57,10 @@ class View:
 Model = nn.Module | Callable[..., Any] | View
 
 
-def as_view(model: Model, method: str = "") -> View:
-    """The model as a view of itself, which a method of this name opens if no other has."""
+def as_view(model: Model) -> View:
+    """The model as a view of itself."""
     if isinstance(model, View):
-        return model if model.method or not method else replace(model, method=method)
+        return model
     if isinstance(model, type):
         raise ArgumentError(
             "model",
@@ -72,7 +70,7 @@ def as_view(model: Model, method: str = "") -> View:
         )
     if not callable(model):
         raise ArgumentError("model", describe(model), "an nn.Module, a callable or a view", "Pass the model first.")
-    return View(model, AT_INPUT, method=method)
+    return View(model, AT_INPUT)
 
 
 def bind(model: Model, tensors: Mapping[str, Tensor]) -> View:

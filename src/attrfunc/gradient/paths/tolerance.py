@@ -12,7 +12,6 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, describe, positive, warn
 from attrfunc.core.loops.quadrature import nested, new_nodes
 from attrfunc.core.model.engines import numbers, worst
-from attrfunc.core.score.views import View
 
 __all__ = ["level_count", "refine"]
 
@@ -21,7 +20,6 @@ Estimate = Callable[[Tensor, int, Any], tuple[list[Tensor], Tensor]]
 
 
 def refine(
-    view: View,
     rows: int,
     evaluate: Evaluate,
     estimate: Estimate,
@@ -34,7 +32,6 @@ def refine(
     """Double the points of each example until its error is within the tolerance.
 
     Args:
-        view: The view, for messages.
         rows: Number of examples.
         evaluate: `(examples, level, nodes)` evaluates the nodes that are new at this level, and gives a structure of
             tensors with the examples in dimension 1.
@@ -71,7 +68,7 @@ def refine(
             break
     if len(active):
         remaining = [error for error in errors if not error <= tolerance]
-        _warn(view, numbers(active), remaining, tolerance, len(nested(levels - 1)[0]))
+        _warn(numbers(active), remaining, tolerance, len(nested(levels - 1)[0]))
     order = torch.argsort(torch.cat([places for places, _ in finished]))
     return [torch.cat(leaves)[order] for leaves in zip(*(result for _, result in finished), strict=True)]
 
@@ -109,11 +106,11 @@ def _check(tolerance: float, separable: bool) -> None:
         )
 
 
-def _warn(view: View, examples: list[int], errors: list[float], tolerance: float, steps: int) -> None:
+def _warn(examples: list[int], errors: list[float], tolerance: float, steps: int) -> None:
     shown = ", ".join(f"{number}: {error:.2g}" for number, error in list(zip(examples, errors, strict=True))[:10])
     more = f" and {len(examples) - 10} more" if len(examples) > 10 else ""
     warn(
-        f"{view.method}: the tolerance {tolerance:g} is not reached with {steps} points; remaining gaps by example are "
+        f"the tolerance {tolerance:g} is not reached with {steps} points; remaining gaps by example are "
         f"{{{shown}}}{more}. Raise max_steps or the tolerance. A network of ReLUs converges slowly, and in single "
         "precision rounding bounds what can be reached."
     )

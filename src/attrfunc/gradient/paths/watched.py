@@ -120,9 +120,9 @@ class Watched:
             weights = gradients[0].new_tensor(nested(level)[1])
             return keep(weights, gradients, changes), self._errors(units, before, self._score_change[rows])
 
-        view, rows = self.path.problem.view, self.path.problem.inputs.rows
+        rows = self.path.problem.inputs.rows
         options: dict[str, Any] = {"tolerance": tolerance, "max_steps": max_steps, "separable": self.separable}
-        return refine(view, rows, evaluate, estimate, appended, **options)
+        return refine(rows, evaluate, estimate, appended, **options)
 
     def gradient_sum(self, nodes: Sequence[float], weights: Sequence[float]) -> list[Tensor]:
         """The weighted sum of the score's gradients at the layers, at these nodes."""
