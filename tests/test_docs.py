@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -42,3 +43,11 @@ def test_readme():
     assert tests
     for test in tests:
         test()
+
+
+@pytest.mark.parametrize("space", [af, af.rules], ids=lambda space: space.__name__)
+def test_every_reference_has_a_link(space):
+    docs = {name: inspect.getdoc(getattr(space, name)) or "" for name in space.__all__}
+    references = {name: doc.split("Reference:")[1] for name, doc in docs.items() if "Reference:" in doc}
+    assert len(references) > 10
+    assert not [name for name, text in references.items() if "https://" not in text]

@@ -72,6 +72,7 @@ def guided_grad_cam(
 
     Reference:
         Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017.
+        https://arxiv.org/abs/1610.02391
     """
     options: dict[str, Any] = {"target": target, "args": args, "kwargs": kwargs, "chunk_size": chunk_size}
     heat = grad_cam(model, x, layer=layer, relu=True, reshape=reshape, side=side, call=call, **options)

@@ -10,15 +10,18 @@
 | `hires_cam` | `G` | `sum(A * G)`: the score less the bias, where the network behind the layer is affine |
 | `layer_cam` | `relu(G)` | |
 
-* `grad_cam`: Selvaraju et al., Grad-CAM, ICCV 2017.
-* `grad_cam_plus_plus`: Chattopadhay et al., Grad-CAM++, WACV 2018. The paper's `G^2 / (2 G^2 + sum(A) G^3) * relu(G)`,
-  with `G^2` cancelled, which leaves no 0/0. Its factor `exp(score)`, one positive number for each example, is left
-  out: it would overflow, and the map would not be in units of the score. It is meant for activations that are not
-  negative; where `2 + G * sum(A)` is zero, a position gets no weight, and near it the formula itself is large.
-* `xgrad_cam`: Fu et al., Axiom-based Grad-CAM, BMVC 2020. It is meant for activations that are not negative; where
-  those of a channel sum to zero, as in a dead channel, all positions count alike, as in `grad_cam`.
-* `hires_cam`: Draelos and Carin, Use HiResCAM instead of Grad-CAM, 2020.
-* `layer_cam`: Jiang et al., LayerCAM, IEEE Transactions on Image Processing 2021.
+* `grad_cam`: Selvaraju et al., Grad-CAM, ICCV 2017, https://arxiv.org/abs/1610.02391.
+* `grad_cam_plus_plus`: Chattopadhay et al., Grad-CAM++, WACV 2018, https://arxiv.org/abs/1710.11063. The paper's
+  `G^2 / (2 G^2 + sum(A) G^3) * relu(G)`, with `G^2` cancelled, which leaves no 0/0. Its factor `exp(score)`, one
+  positive number for each example, is left out: it would overflow, and the map would not be in units of the score. It
+  is meant for activations that are not negative; where `2 + G * sum(A)` is zero, a position gets no weight, and near it
+  the formula itself is large.
+* `xgrad_cam`: Fu et al., Axiom-based Grad-CAM, BMVC 2020, https://arxiv.org/abs/2008.02312. It is meant for activations
+  that are not negative; where those of a channel sum to zero, as in a dead channel, all positions count alike, as in
+  `grad_cam`.
+* `hires_cam`: Draelos and Carin, Use HiResCAM instead of Grad-CAM, 2020, https://arxiv.org/abs/2011.08891.
+* `layer_cam`: Jiang et al., LayerCAM, IEEE Transactions on Image Processing 2021,
+  https://doi.org/10.1109/TIP.2021.3089943.
 
 A weighting of your own is a callable `(activation, gradient) -> weights`, of as many dimensions as the activation and
 broadcastable to it: `(B, C, 1, 1)` for a weight for each channel.

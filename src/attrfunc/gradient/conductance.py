@@ -89,6 +89,7 @@ def conductance(
 
     Reference:
         Dhamdhere, Sundararajan, Yan: How Important Is a Neuron?, ICLR 2019.
+        https://arxiv.org/abs/1805.12233
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)

@@ -89,6 +89,7 @@ def grad_cam(
 
     Reference:
         Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, ICCV 2017.
+        https://arxiv.org/abs/1610.02391
     """
     weigh = weighting_function(weighting)
     view = _at(as_view(model), layer, side, call)

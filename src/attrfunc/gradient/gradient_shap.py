@@ -78,6 +78,7 @@ def gradient_shap(
     Reference:
         Erion, Janizek, Sturmfels, Lundberg, Lee: Improving Performance of Deep Learning Models with Axiomatic
         Attribution Priors and Expected Gradients, Nature Machine Intelligence 2021.
+        https://doi.org/10.1038/s42256-021-00343-w
     """
     problem = planned(open_problem(model, x, target, args, kwargs), chunk_size, share=False)
     samples = _Samples(problem, Draws(x, stdev, generator), distribution(baselines, x), n_samples)

@@ -55,6 +55,7 @@ def input_x_gradient(
 
     Reference:
         Shrikumar, Greenside, Shcherbina, Kundaje: Not Just a Black Box, 2016.
+        https://arxiv.org/abs/1605.01713
     """
 
     def attribute(part: Problem, rows: slice) -> Any:

@@ -77,6 +77,7 @@ def integrated_gradients(
 
     Reference:
         Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017.
+        https://arxiv.org/abs/1703.01365
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)

@@ -80,6 +80,7 @@ def internal_influence(
 
     Reference:
         Leino, Sen, Datta, Fredrikson, Li: Influence-Directed Explanations for Deep Convolutional Networks, ITC 2018.
+        https://arxiv.org/abs/1802.03788
     """
     nodes, weights = quadrature(method, n_steps, tolerance)
     problem = open_problem(model, x, target, args, kwargs)

@@ -88,6 +88,7 @@ def neuron_conductance(
 
     Reference:
         Dhamdhere, Sundararajan, Yan: How Important Is a Neuron?, ICLR 2019.
+        https://arxiv.org/abs/1805.12233
     """
     if not isinstance(layer, str | nn.Module):
         raise ArgumentError("layer", describe(layer), "one layer, by name or as a module", "Pass the neuron's layer.")

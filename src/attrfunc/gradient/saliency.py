@@ -56,6 +56,7 @@ def saliency(
 
     Reference:
         Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, ICLR workshop 2014.
+        https://arxiv.org/abs/1312.6034
     """
 
     def attribute(part: Problem, rows: slice) -> Any:

@@ -82,6 +82,8 @@ def smooth(
         Smilkov, Thorat, Kim, Viegas, Wattenberg: SmoothGrad: removing noise by adding noise, 2017; Adebayo et al.:
         Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values, ICLR workshop 2018
         (VarGrad).
+        https://arxiv.org/abs/1706.03825
+        https://arxiv.org/abs/1810.03307
     """
     if not callable(method):
         error = ArgumentError("method", describe(method), "a callable (model, x, **options)", "Pass af.ig, say.")

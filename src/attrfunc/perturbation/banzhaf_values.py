@@ -77,6 +77,7 @@ def banzhaf_values(
 
     Reference:
         Hammer, Holzman: Approximations of Pseudo-Boolean Functions; Applications to Game Theory, ZOR 1992.
+        https://doi.org/10.1007/BF01541028
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)

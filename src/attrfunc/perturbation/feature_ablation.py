@@ -65,6 +65,7 @@ def feature_ablation(
 
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
+        https://arxiv.org/abs/1311.2901
     """
     game = open_game(
         model,

@@ -82,6 +82,7 @@ def feature_permutation(
 
     Reference:
         Fisher, Rudin, Dominici: All Models are Wrong, but Many are Useful, JMLR 2019.
+        https://arxiv.org/abs/1801.01489
     """
     unmoved: Any = {"baseline": lambda x: x, "args": args, "kwargs": kwargs}
     game = open_game(model, x, target=target, feature_mask=feature_mask, alike=True, **unmoved, chunk_size=chunk_size)

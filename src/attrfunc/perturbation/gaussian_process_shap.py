@@ -85,6 +85,8 @@ def gaussian_process_shap(
     Reference:
         Rasmussen, Williams: Gaussian Processes for Machine Learning, 2006. Witter et al.: Regression-adjusted Monte
         Carlo Estimators for Shapley Values and Probabilistic Values, 2025 (Shapley values of surrogates).
+        https://gaussianprocess.org/gpml/
+        https://arxiv.org/abs/2506.11849
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)

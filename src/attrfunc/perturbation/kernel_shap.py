@@ -79,6 +79,7 @@ def kernel_shap(
     Reference:
         Lundberg, Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017. Covert, Lee: Improving
         KernelSHAP, AISTATS 2021.
+        https://arxiv.org/abs/1705.07874
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)

@@ -88,6 +88,7 @@ def lime(
 
     Reference:
         Ribeiro, Singh, Guestrin: "Why Should I Trust You?" Explaining the Predictions of Any Classifier, KDD 2016.
+        https://arxiv.org/abs/1602.04938
     """
     game = open_game(
         model,

@@ -81,6 +81,7 @@ def local_surrogate(
 
     Reference:
         Ribeiro, Singh, Guestrin: "Why Should I Trust You?" Explaining the Predictions of Any Classifier, KDD 2016.
+        https://arxiv.org/abs/1602.04938
     """
     if as_view(model).sites:
         fix = "Perturb the layer's activation with af.lime."

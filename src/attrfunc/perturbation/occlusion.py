@@ -68,6 +68,7 @@ def occlusion(
 
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
+        https://arxiv.org/abs/1311.2901
     """
     game = open_game(model, x, baseline=baseline, target=target, args=args, kwargs=kwargs, chunk_size=chunk_size)
     if not game.examples_first:

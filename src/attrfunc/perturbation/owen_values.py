@@ -72,6 +72,7 @@ def owen_values(
 
     Reference:
         Owen: Values of Games with a Priori Unions, Essays in Mathematical Economics and Game Theory, 1977.
+        https://doi.org/10.1007/978-3-642-45494-3_7
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)

@@ -81,6 +81,9 @@ def shapley_interactions(
         Bord, von Luxburg: From Shapley Values to Generalized Additive Models and back, AISTATS 2023. Sundararajan,
         Dhamdhere, Agarwal: The Shapley Taylor Interaction Index, ICML 2020. Tsai, Yeh, Ravikumar: Faith-Shap: The
         Faithful Shapley Interaction Index, JMLR 2023.
+        https://arxiv.org/abs/2209.04012
+        https://arxiv.org/abs/1902.05622
+        https://arxiv.org/abs/2203.00870
     """
     if index not in INDICES:
         raise ArgumentError("index", describe(index), f"one of {', '.join(INDICES)}", "k-SII is the default.")

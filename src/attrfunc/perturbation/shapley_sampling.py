@@ -83,6 +83,8 @@ def shapley_sampling(
     Reference:
         Castro, Gomez, Tejada: Polynomial Calculation of the Shapley Value Based on Sampling, Computers & OR 2009.
         Mitchell, Cooper, Frank, Holmes: Sampling Permutations for Shapley Value Estimation, JMLR 2022.
+        https://doi.org/10.1016/j.cor.2008.04.004
+        https://arxiv.org/abs/2104.12199
     """
     score: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     score["chunk_size"] = chunk_size

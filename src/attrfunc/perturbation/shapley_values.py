@@ -66,6 +66,7 @@ def shapley_values(
 
     Reference:
         Shapley: A Value for n-Person Games, Contributions to the Theory of Games II, 1953.
+        https://doi.org/10.1515/9781400881970-018
     """
     options: dict[str, Any] = {"target": target, "feature_mask": feature_mask, "args": args, "kwargs": kwargs}
     game = open_games(model, x, baseline=baseline, baselines=baselines, chunk_size=chunk_size, **options)

@@ -63,6 +63,7 @@ def deconvolution(
 
     Reference:
         Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
+        https://arxiv.org/abs/1311.2901
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(DECONVOLUTION, rules, layer_names(problem))

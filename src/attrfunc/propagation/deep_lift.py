@@ -73,6 +73,7 @@ def deep_lift(
 
     Reference:
         Shrikumar, Greenside, Kundaje: Learning Important Features Through Propagating Activation Differences, 2017.
+        https://arxiv.org/abs/1704.02685
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))

@@ -81,6 +81,7 @@ def deep_lift_shap(
 
     Reference:
         Lundberg, Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017.
+        https://arxiv.org/abs/1705.07874
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(RESCALE, rules, layer_names(problem))

@@ -64,6 +64,7 @@ def guided_backprop(
 
     Reference:
         Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for Simplicity, ICLR workshop 2015.
+        https://arxiv.org/abs/1412.6806
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(GUIDED, rules, layer_names(problem))

@@ -74,6 +74,7 @@ def lrp(
     Reference:
         Bach et al.: On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation,
         2015.
+        https://doi.org/10.1371/journal.pone.0130140
     """
     problem = open_problem(model, x, target, args, kwargs)
     book = laid_over(DEFAULT, rules, layer_names(problem))

@@ -108,6 +108,10 @@ def attn_lrp(epsilon: float = 1e-6, *, bias: bool = True) -> RuleBook:
 
     Returns:
         A rule book.
+
+    Reference:
+        Achtibat et al.: AttnLRP, ICML 2024.
+        https://arxiv.org/abs/2402.05602
     """
     return _book(epsilon, epsilon, bias)
 
@@ -123,6 +127,10 @@ def cp_lrp(epsilon: float = 1e-6, *, bias: bool = True) -> RuleBook:
 
     Returns:
         A rule book.
+
+    Reference:
+        Ali et al.: XAI for Transformers: Better Explanations through Conservative Propagation, ICML 2022.
+        https://arxiv.org/abs/2202.07304
     """
     book = _book(epsilon, epsilon, bias)
     matrices = ("matmul", "mm", "bmm", "einsum")

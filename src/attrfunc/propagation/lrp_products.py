@@ -31,6 +31,10 @@ def product(mixed: RuleFunction) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Achtibat et al.: AttnLRP, ICML 2024.
+        https://arxiv.org/abs/2402.05602
     """
 
     def rule(operation: Operation) -> Ruled:
@@ -51,7 +55,12 @@ def _normalises(operation: Operation) -> bool:
 
 
 def gate(operation: Operation) -> Ruled:
-    """A gate and the signal that it lets through: the signal takes all (Arras et al. 2017)."""
+    """A gate and the signal that it lets through: the signal takes all (Arras et al. 2017).
+
+    Reference:
+        Arras, Montavon, Mueller, Samek: Explaining Recurrent Neural Network Predictions, 2017.
+        https://arxiv.org/abs/1706.07206
+    """
     return _one_takes_all(operation, 1) if len(operation.places) == 2 else identity(operation)
 
 
@@ -80,6 +89,10 @@ def last_takes_all(rule: RuleFunction) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Ali et al.: XAI for Transformers: Better Explanations through Conservative Propagation, ICML 2022.
+        https://arxiv.org/abs/2202.07304
     """
 
     def chosen(operation: Operation) -> Ruled:
@@ -93,7 +106,12 @@ def last_takes_all(rule: RuleFunction) -> RuleFunction:
 
 
 def softmax(operation: Operation) -> Ruled:
-    """Softmax to first order, `x (R - p sum R)`; the rest is a bias's share (Achtibat et al. 2024, proposition 3.1)."""
+    """Softmax to first order, `x (R - p sum R)`; the rest is a bias's share (Achtibat et al. 2024, proposition 3.1).
+
+    Reference:
+        Achtibat et al.: AttnLRP, ICML 2024.
+        https://arxiv.org/abs/2402.05602
+    """
     dim = operation.argument(1, "dim")
     dim = implicit_dim(operation.inputs[0]) if dim is None else dim
 
@@ -132,6 +150,10 @@ def normalization(size: float, bias: bool) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Ali et al.: XAI for Transformers: Better Explanations through Conservative Propagation, ICML 2022.
+        https://arxiv.org/abs/2202.07304
     """
 
     def rule(operation: Operation) -> Ruled:

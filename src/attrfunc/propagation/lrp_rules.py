@@ -63,6 +63,10 @@ def epsilon(epsilon: float = 1e-6, *, bias: bool = True) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Bach, Binder, Montavon, Klauschen, Mueller, Samek: On Pixel-Wise Explanations, PLoS ONE 2015.
+        https://doi.org/10.1371/journal.pone.0130140
     """
     _require_size("epsilon", epsilon)
     _require_flag("bias", bias)
@@ -97,6 +101,10 @@ def gamma(gamma: float = 0.25, *, epsilon: float = 1e-6, bias: bool = True) -> R
 
     Returns:
         A rule.
+
+    Reference:
+        Montavon, Binder, Lapuschkin, Samek, Mueller: Layer-Wise Relevance Propagation: An Overview, 2019.
+        https://doi.org/10.1007/978-3-030-28954-6_10
     """
     _require_size("gamma", gamma)
 
@@ -136,6 +144,10 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, epsilon: float = 1e-6, 
 
     Raises:
         ArgumentError: If `alpha - beta` is not 1, or one of them is negative.
+
+    Reference:
+        Bach, Binder, Montavon, Klauschen, Mueller, Samek: On Pixel-Wise Explanations, PLoS ONE 2015.
+        https://doi.org/10.1371/journal.pone.0130140
     """
     _require_size("alpha", alpha)
     _require_size("beta", beta)
@@ -165,6 +177,10 @@ def z_plus(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
 
     Returns:
         A rule: `alpha_beta(1, 0)`.
+
+    Reference:
+        Montavon, Lapuschkin, Binder, Samek, Mueller: Deep Taylor Decomposition, Pattern Recognition 2017.
+        https://arxiv.org/abs/1512.02479
     """
     return alpha_beta(1.0, 0.0, epsilon=epsilon, bias=bias)
 
@@ -185,6 +201,10 @@ def z_box(
 
     Raises:
         ArgumentError: If a bound is missing, or cannot be one.
+
+    Reference:
+        Montavon, Lapuschkin, Binder, Samek, Mueller: Deep Taylor Decomposition, Pattern Recognition 2017.
+        https://arxiv.org/abs/1512.02479
     """
     for name, bound in (("low", low), ("high", high)):
         if bound is None:
@@ -217,6 +237,10 @@ def w_square(*, epsilon: float = 1e-6, bias: bool = True) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Montavon, Lapuschkin, Binder, Samek, Mueller: Deep Taylor Decomposition, Pattern Recognition 2017.
+        https://arxiv.org/abs/1512.02479
     """
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
@@ -235,6 +259,10 @@ def flat(*, epsilon: float = 1e-6) -> RuleFunction:
 
     Returns:
         A rule.
+
+    Reference:
+        Lapuschkin et al.: Unmasking Clever Hans Predictors, Nature Communications 2019.
+        https://arxiv.org/abs/1902.10178
     """
 
     def pulled(layer: Affine, relevance: Tensor) -> Tensor:
@@ -261,6 +289,10 @@ def reweighted(
 
     Returns:
         A rule.
+
+    Reference:
+        Montavon, Binder, Lapuschkin, Samek, Mueller: Layer-Wise Relevance Propagation: An Overview, 2019.
+        https://doi.org/10.1007/978-3-030-28954-6_10
     """
     for name, function in (("weight", weight), ("bias", bias)):
         if not callable(function):
