@@ -49,5 +49,5 @@ def test_readme():
 def test_every_reference_has_a_link(space):
     docs = {name: inspect.getdoc(getattr(space, name)) or "" for name in space.__all__}
     references = {name: doc.split("Reference:")[1] for name, doc in docs.items() if "Reference:" in doc}
-    assert len(references) > 10
+    assert len(references) >= 10
     assert not [name for name, text in references.items() if "https://" not in text]
