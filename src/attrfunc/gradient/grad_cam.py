@@ -70,8 +70,8 @@ def grad_cam(
     Returns:
         Maps `(B, 1, *S)`, or `(B, C, *S)` without `sum_channels`, in units of the score and of the layer's resolution
         (see `af.viz.interpolate`); a tuple where the layer gives one. *Completeness*: where global average pooling
-        and an affine head stand behind the layer, a map sums to the score less the bias; with `weighting="hires_cam"` or
-        `"xgrad_cam"` behind any affine head.
+        and an affine head stand behind the layer, a map sums to the score less the bias; with
+        `weighting="hires_cam"` or `"xgrad_cam"` behind any affine head.
 
     Raises:
         ArgumentError: If an argument cannot be right, or the activation is not `(B, C, *S)`.
