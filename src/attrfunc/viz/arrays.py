@@ -1,4 +1,4 @@
-"""What pictures take: tensors on any device, arrays and lists become arrays of float64, or an error that says why not."""
+"""What pictures take: tensors on any device, arrays and lists become arrays of float64, or an error says why not."""
 
 from __future__ import annotations
 

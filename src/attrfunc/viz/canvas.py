@@ -25,7 +25,21 @@ from attrfunc.viz.arrays import Array
 from attrfunc.viz.pages import write_page
 from attrfunc.viz.scales import Scale, Sign
 
-__all__ = ["AGAINST", "FAINT", "FOR", "INK", "MISSING", "Picture", "bar", "canvas", "checked_axes", "colour_map", "colours", "plain", "titled"]
+__all__ = [
+    "AGAINST",
+    "FAINT",
+    "FOR",
+    "INK",
+    "MISSING",
+    "Picture",
+    "bar",
+    "canvas",
+    "checked_axes",
+    "colour_map",
+    "colours",
+    "plain",
+    "titled",
+]
 
 # Red speaks for, blue against: their lightness differs from that of zero, and their hue from each other for all eyes.
 FOR, AGAINST = "#b2182b", "#2166ac"
@@ -35,7 +49,17 @@ MISSING = (0.0, 0.62, 0.45, 1.0)  # of values that are not finite: a bluish gree
 
 
 class Picture(Figure):
-    """A matplotlib figure that also writes itself as a web page, and shows itself in notebooks."""
+    """A matplotlib figure that also writes itself as a web page, and shows itself in notebooks.
+
+    Attributes:
+        tight: Whether files end where the drawing does, instead of where the figure does.
+    """
+
+    tight = False
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's; a figure that is `tight` is cut, or widened, to what is drawn."""
+        super().savefig(fname, **({"bbox_inches": "tight"} if self.tight else {}), **options)
 
     def save(self, path: str | Path, **options: Any) -> Path:
         """Write a file in the form that its name says: `.png`, `.svg`, `.pdf` and others of matplotlib's, or `.html`.

@@ -82,7 +82,7 @@ def image(
     for layer in layers(kind, shares, photo, lambda part: canvas.colours(part, colours, scale.signed)):
         axes.imshow(layer, interpolation="nearest")
     canvas.plain(axes)
-    axes.set_xlabel(missing_note(scale), fontsize=8)
+    axes.set_xlabel(missing_note(scale, kind), fontsize=8)
     if title:
         canvas.titled(axes, title)
     if bar:

@@ -125,10 +125,9 @@ def _with_channels(name: str, values: Array, given: Any, channels: Any) -> Array
     if ends == ((True, False) if last else (False, True)):
         other, order = ("first", "1, 2, 0") if last else ("last", "2, 0, 1")
         there = "(C, H, W)" if last else "(H, W, C)"
-        fix = (
-            f'It looks like {there}: pass channels="{other}" if all arguments are, or {_turned(given, name, order)}. If '
-            f"it is {form}, pass the sum over channels."
-        )
+        turned = _turned(given, name, order)
+        fix = f'It looks like {there}: pass channels="{other}" if all arguments are, or {turned}. '
+        fix += f"If it is {form}, pass the sum over channels."
         raise ArgumentError(name, described(given), expected, fix)
     return np.moveaxis(values, 2, 0) if last else values
 
@@ -137,7 +136,7 @@ def _turned(given: Any, name: str, order: str) -> str:
     return f"{name}.permute({order})" if isinstance(given, Tensor) else f"numpy.transpose({name}, ({order}))"
 
 
-def missing_note(scale: Scale) -> str:
+def missing_note(scale: Scale, style: str = "heat") -> str:
     """What is said of values that are not finite."""
     few = "1 value is" if scale.missing == 1 else f"{scale.missing} values are"
-    return f"{few} not finite: green" if scale.missing else ""
+    return f"{few} not finite: {'hidden' if style in ('masked', 'alpha') else 'green'}" if scale.missing else ""
