@@ -37,6 +37,7 @@ __all__ = [
     "checked_axes",
     "colour_map",
     "colours",
+    "inside",
     "plain",
     "titled",
 ]
@@ -107,6 +108,14 @@ def checked_axes(name: str, axes: Any) -> Axes:
         fix = "Pass one of figure.subplots(), or leave it out."
         raise ArgumentError(name, describe(axes), "axes of matplotlib", fix)
     return axes
+
+
+def inside(name: str, axes: Any) -> dict[str, Any]:
+    """Where a colour bar goes that fills axes: along their longer side."""
+    if isinstance(axes, str):
+        raise ArgumentError(name, repr(axes), "True, False, 'right', 'bottom' or axes of matplotlib", "Pass True.")
+    box = checked_axes(name, axes).get_window_extent()
+    return {"cax": axes, "orientation": "horizontal" if box.width > box.height else "vertical"}
 
 
 def titled(axes: Axes, title: str) -> None:

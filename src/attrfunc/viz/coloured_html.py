@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrfunc.viz.coloured import Passage, Row, colour, dark, signed
 from attrfunc.viz.scales import number
 
-__all__ = ["fragment"]
+__all__ = ["css", "fragment", "spans"]
 
 _TEXT = "font:16px/1.9 sans-serif;white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0 .8em;color:#222"
 _SMALL = "font:13px/1.4 sans-serif;color:#555;margin:.6em 0 .1em"
@@ -29,14 +29,15 @@ def fragment(passages: Sequence[Passage], legend: bool) -> str:
             told = [f"<b>{_safe(row.name)}</b>"] if row.name else []
             told += [_legend(row, passage.unit)] if legend else []
             parts.append(f'<p style="{_SMALL}">{" ".join(told)}</p>' if told else "")
-            parts.append(f'<p style="{_TEXT}">{_row(row, passage.unit)}</p>')
+            parts.append(f'<p style="{_TEXT}">{spans(row, passage.unit)}</p>')
     return f'<div style="background:#fff;padding:.2em .6em">{"".join(parts)}</div>'
 
 
-def _row(row: Row, unit: str) -> str:
+def spans(row: Row, unit: str) -> str:
+    """The pieces of a text; a value shows when the mouse is over its piece."""
     parts = []
     for piece, value, background in zip(row.pieces, row.values.tolist(), row.colours(), strict=True):
-        style = f"background:{_css(background)};color:{'#fff' if dark(background) else '#111'}"
+        style = f"background:{css(background)};color:{'#fff' if dark(background) else '#111'}"
         style += ";padding:.15em .1em;border-radius:.2em"
         told = f"{signed(value)} {unit}".strip()
         space = " " if piece.spaced else ""
@@ -48,7 +49,7 @@ def _row(row: Row, unit: str) -> str:
 
 def _legend(row: Row, unit: str) -> str:
     """The ends of the scale, beside its colours."""
-    shades = ",".join(_css(colour(share / 4)) for share in range(-4, 5))
+    shades = ",".join(css(colour(share / 4)) for share in range(-4, 5))
     strip = "display:inline-block;width:8em;height:.8em;vertical-align:middle;"
     strip += f"background:linear-gradient(90deg,{shades})"
     top, (low, high) = number(row.scale.top), _arrows(row)
@@ -63,7 +64,8 @@ def _arrows(row: Row) -> tuple[str, str]:
     return "≤ " if extend in ("min", "both") else "", " ≤" if extend in ("max", "both") else ""
 
 
-def _css(background: tuple[int, int, int]) -> str:
+def css(background: tuple[int, int, int]) -> str:
+    """A colour, as style sheets write it."""
     return "#{:02x}{:02x}{:02x}".format(*background)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.viz.arrays import drawing, require
 from attrfunc.viz.pixels import Channels, Style, layers, missing_note, photograph, require_fit, style_of, to_map
-from attrfunc.viz.scales import Sign, scale_of
+from attrfunc.viz.scales import Sign, fraction, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +25,9 @@ def image(
     outliers: float = 1.0,
     limit: float | None = None,
     channels: Channels = "first",
+    opacity: float | None = None,
     cmap: Any = None,
-    colorbar: bool | Axes = True,
+    colorbar: bool | Literal["right", "bottom"] | Axes = True,
     unit: str = "",
     title: str | None = None,
     ax: Axes | None = None,
@@ -47,8 +48,10 @@ def image(
             on the colour bar say that some do.
         limit: Where the scale ends instead, in units of the attributions: pictures with the same limit compare.
         channels: Where the channels of *both* stand: `"first"` as torch has them, or `"last"`, `(H, W, C)`.
+        opacity: How opaque the map lies over the photograph, from 0 to 1, the same everywhere; by default the more the
+            larger a value is.
         cmap: Another colour map of matplotlib's.
-        colorbar: Whether to draw a colour bar; axes to draw it in.
+        colorbar: Whether to draw a colour bar, or where: `"right"` or `"bottom"`, or axes to draw it in.
         unit: What stands beside the colour bar.
         title: What stands above.
         ax: Axes to draw in; a new figure by default.
@@ -76,24 +79,25 @@ def image(
         require_fit(values, photo)
     colours = canvas.colour_map({"masked": "gray", "alpha": "gray_r"}.get(kind, cmap), scale.sign)
     height, width = values.shape
-    bar = colorbar is True
-    figure, axes = canvas.canvas(ax, _size(height, width, bar, bool(title)))
+    side = "right" if colorbar is True else colorbar
+    figure, axes = canvas.canvas(ax, _size(height, width, side == "right", side == "bottom", bool(title)))
     shares = scale.shares(values)
-    for layer in layers(kind, shares, photo, lambda part: canvas.colours(part, colours, scale.signed)):
+    over = None if opacity is None else fraction("opacity", opacity)
+    for layer in layers(kind, shares, photo, lambda part: canvas.colours(part, colours, scale.signed), over):
         axes.imshow(layer, interpolation="nearest")
     canvas.plain(axes)
     axes.set_xlabel(missing_note(scale, kind), fontsize=8)
     if title:
         canvas.titled(axes, title)
-    if bar:
-        canvas.bar(figure, scale, colours, unit, ax=axes, shrink=0.9, pad=0.03)
-    elif colorbar:
-        canvas.bar(figure, scale, colours, unit, cax=canvas.checked_axes("colorbar", colorbar))
+    if side in ("right", "bottom"):
+        canvas.bar(figure, scale, colours, unit, ax=axes, location=side, shrink=0.9, pad=0.03, aspect=25)
+    elif side is not False:
+        canvas.bar(figure, scale, colours, unit, **canvas.inside("colorbar", side))
     return figure
 
 
-def _size(height: int, width: int, bar: bool, title: bool) -> tuple[float, float]:
+def _size(height: int, width: int, right: bool, bottom: bool, title: bool) -> tuple[float, float]:
     """Inches of a figure whose picture has the proportions of the map, within bounds."""
     ratio = min(max(height / width, 0.3), 3.0)
     across = 4.0 / max(ratio, 1.0)
-    return across + (1.1 if bar else 0.1), across * ratio + (0.5 if title else 0.2)
+    return across + (1.1 if right else 0.1), across * ratio + 0.2 + 0.3 * title + 0.6 * bottom

@@ -11,7 +11,7 @@ import numpy as np
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.viz.arrays import Array, choice
 
-__all__ = ["SIGNS", "Scale", "Sign", "number", "percent", "scale_of"]
+__all__ = ["SIGNS", "Scale", "Sign", "fraction", "number", "percent", "scale_of"]
 
 Sign = Literal["all", "positive", "negative", "absolute"]
 SIGNS: tuple[Sign, ...] = ("all", "positive", "negative", "absolute")
@@ -97,6 +97,13 @@ def percent(name: str, value: Any) -> float:
     """Check that a number is a percentage that leaves something."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 100:
         raise ArgumentError(name, describe(value), "percent, from 0 to below 100", "1 clips one value in a hundred.")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Check that a number is from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+        raise ArgumentError(name, describe(value), "a number from 0 to 1", "Leave it out for the default.")
     return float(value)
 
 

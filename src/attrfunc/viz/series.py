@@ -16,7 +16,7 @@ from attrfunc.viz.scales import Sign, scale_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["columns", "curve", "series"]
+__all__ = ["draw_panels", "series"]
 
 Layout = Literal["overlay", "combined", "line"]
 MANY = 16  # fewer channels are taken as meant, however short the series is
@@ -82,7 +82,7 @@ def series(
     data, values = _both(attributions, series, choice("channels", channels, ("first", "last")))
     kind = choice("style", style, LAYOUTS)
     places = _times(times, data.shape[1])
-    labels = named("names", names, len(data), "channel")
+    labels = named("names", names, len(data), "channel") if names is not None or len(data) > 1 else [""]
     if kind == "combined":
         with np.errstate(all="ignore"):
             values = values.sum(0, keepdims=True)
@@ -90,19 +90,36 @@ def series(
     colours = canvas.colour_map(cmap, scale.sign)
     figure = canvas.Picture(figsize=(7.0, min(1.2 + 1.3 * len(values), 12.0)), layout="constrained")
     panels = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
-    painted = canvas.colours(scale.shares(values), colours, scale.signed)
-    for panel, part, paint in zip(panels, data[: len(panels)], painted, strict=True):
-        if kind == "line":
-            curve(panel, places, part, paint)
-        else:
-            columns(panel, places, paint)
-    _curves(panels, places, data, labels, kind)
+    draw_panels(panels, places, data, canvas.colours(scale.shares(values), colours, scale.signed), labels, kind)
     panels[-1].set_xlabel("\n".join(filter(None, [xlabel, missing_note(scale)])), fontsize=9)
     if title:
         canvas.titled(panels[0], title)
     if colorbar:
         canvas.bar(figure, scale, colours, unit, ax=list(panels), pad=0.02)
     return figure
+
+
+def draw_panels(
+    panels: Any, times: Array, data: Array, paint: Array, labels: list[str], kind: str, **style: Any
+) -> None:
+    """Draw curves and their colours.
+
+    Args:
+        panels: Axes, one for each channel, or a single one where they are combined.
+        times: `(T,)`.
+        data: `(C, T)`.
+        paint: Colours `(C, T, 4)`, or `(1, T, 4)`.
+        labels: The channels' names; empty ones are not written.
+        kind: The style.
+        **style: Of the curves, in matplotlib's words; `alpha` is that of the colours behind them.
+    """
+    alpha = style.pop("alpha", 0.85)
+    for panel, part, shades in zip(panels, data[: len(panels)], paint, strict=True):
+        if kind == "line":
+            curve(panel, times, part, shades, **style)
+        else:
+            columns(panel, times, shades, alpha)
+    _curves(panels, times, data, labels, kind, style)
 
 
 def columns(axes: Any, times: Array, paint: Array, alpha: float = 0.85) -> None:
@@ -139,26 +156,26 @@ def curve(axes: Any, times: Array, part: Array, paint: Array, **style: Any) -> N
     before = np.concatenate([points[:1], middle])
     behind = np.concatenate([middle, points[-1:]])
     pieces = np.stack([before, points, behind], 1)
-    style = {"linewidths": 3.0, "capstyle": "round", **style}
-    axes.plot(times, part, color="#999999", linewidth=style["linewidths"] + 1.0, solid_capstyle="round", zorder=1)
-    axes.add_collection(LineCollection(list(pieces), colors=paint, zorder=2, **style), autolim=False)
+    style = {"linewidth": 3.0, "capstyle": "round", "zorder": 2, **style}
+    axes.plot(times, part, color="#999999", linewidth=style["linewidth"] + 1.0, solid_capstyle="round", zorder=1)
+    axes.add_collection(LineCollection(list(pieces), **{**style, "colors": paint}), autolim=False)
 
 
-def _curves(panels: Any, times: Array, data: Array, labels: list[str], kind: str) -> None:
+def _curves(panels: Any, times: Array, data: Array, labels: list[str], kind: str, style: dict[str, Any]) -> None:
     from matplotlib.patheffects import withStroke
 
     for number, (part, label) in enumerate(zip(data, labels, strict=True)):
         panel = panels[0] if kind == "combined" else panels[number]
         colour = CYCLE[number % len(CYCLE)] if kind == "combined" else CYCLE[0]
         if kind != "line":
-            dashes = "-" if number < len(CYCLE) else "--"
             halo = [withStroke(linewidth=2.8, foreground="white")]  # a dark curve shows on dark colours
-            panel.plot(times, part, dashes, color=colour, linewidth=1.2, label=label, zorder=2, path_effects=halo)
+            own = {"color": colour, "linewidth": 1.2, "linestyle": "-" if number < len(CYCLE) else "--"}
+            panel.plot(times, part, label=label, **{"zorder": 2, "path_effects": halo, **own, **style})
         if kind != "combined":
             panel.set_ylabel(label, fontsize=9, parse_math=False)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    if kind == "combined" and len(data) > 1:
+    if kind == "combined" and any(labels):
         handles = panels[0].get_lines()
         place = {"loc": "outside lower center", "ncols": 4, "frameon": False}
         legend = panels[0].figure.legend(handles=handles, fontsize=8, **place)
