@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,24 +72,20 @@ def _placed(passages: Sequence[Passage], told: Callable[[Row, str], str]) -> tup
     small: dict[str, Any] = {"fontsize": SIZE - 2, "color": FAINT}
     for passage in passages:
         if passage.title:
-            cells.append(_Cell(line, 0, _cut(passage.title, COLUMNS), None, heading))
-            line += 1.1
+            for part in textwrap.wrap(visible(passage.title), 85):
+                cells.append(_Cell(line, 0, part, None, heading))
+                line += 1.1
         for row in passage.rows:
             legend = ": ".join(filter(None, [row.name, told(row, passage.unit)]))
-            if legend:
-                cells.append(_Cell(line, 0, _cut(legend, int(COLUMNS * 1.2)), None, small))
+            for part in textwrap.wrap(visible(legend), 115):
+                cells.append(_Cell(line, 0, part, None, small))
                 line += 1.0
-            for part in wrapped(row, COLUMNS):
+            for cells_of_line in wrapped(row, COLUMNS):
                 column = 0
-                for text, background in part:
+                for text, background in cells_of_line:
                     cells.append(_Cell(line, column, text, background, {}))
                     column += width(text)
                 line += 1.0
             line += 0.25
         line += 0.4
     return cells, line - 0.4
-
-
-def _cut(text: str, columns: int) -> str:
-    text = visible(text)
-    return text if len(text) <= columns else text[: columns - 1] + "…"

@@ -55,7 +55,7 @@ def _legend(row: Row, unit: str) -> str:
     top, (low, high) = number(row.scale.top), _arrows(row)
     missing = f"; {row.scale.missing} not finite: green" if row.scale.missing else ""
     ends = (f"against {low}−{top}", f"{top}{high} {_safe(unit)}".rstrip() + " for")
-    return f'<span>{ends[0]} <span style="{strip}"></span> {ends[1]}{missing}</span>'
+    return f'{ends[0]} <i style="{strip}"></i> {ends[1]}{missing}'
 
 
 def _arrows(row: Row) -> tuple[str, str]:
