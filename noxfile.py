@@ -25,7 +25,7 @@ def install(session: nox.Session, *packages: str, alone: tuple[str, ...] = ()) -
 @nox.session
 def demo(session: nox.Session) -> None:
     """Explain a photograph (`-- all`: eight) of a real ImageNet classifier by every method; see demo-output/."""
-    install(session, "-e", ".[progress]", "matplotlib", "scikit-image", "scikit-learn", alone=CLASSIFIER)
+    install(session, "-e", ".[progress,viz]", "scikit-image", "scikit-learn", alone=CLASSIFIER)
     # After Ctrl-C the demo writes the page of what there is, for which nox would not wait by itself.
     session.run("python", "examples/demo.py", *session.posargs, interrupt_timeout=60)
 
@@ -33,7 +33,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
-    install(session, "-e", ".", "matplotlib", "scikit-learn", "tiktoken", alone=DETECTOR)
+    install(session, "-e", ".[viz]", "scikit-learn", "tiktoken", alone=DETECTOR)
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/shapley_tabular.py")
@@ -43,9 +43,10 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
-    peers = ("captum", "tangermeme", "shap", "shapiq")
-    packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image", "tiktoken")
-    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
+    peers = ("captum", "tangermeme")
+    packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
+    extras = ".[progress,shap,shapiq,testing,viz]"
+    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
     # Two processes on two cores: more threads only wait for each other.
     one_thread = {"OMP_NUM_THREADS": "1"}
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=one_thread)

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import attrfunc as af
 from case import Finding
 from classifier import SIZE
 from methods import Method
@@ -99,25 +98,19 @@ def captions(panel: Panel, found: Map) -> tuple[list[str], str]:
     return lines, f"too few points: off by {finding.gap:.0%} in sum"
 
 
-def overlay(axes: Axes, panel: Panel, photo: Image.Image) -> Map:
+def overlay(axes: Axes, panel: Panel, photo: Image.Image, bar: Axes | bool = False) -> Map:
     """Draw a heat map over the pale grey photograph, opaque where the values are large."""
-    found = heat_map(panel)
-    share = np.clip(np.abs(found.heat) / found.top, 0, 1)
-    axes.imshow(0.6 + 0.4 * np.asarray(photo.convert("L")) / 255, cmap="gray", vmin=0, vmax=1)
-    axes.imshow(found.heat, cmap=colours(panel), norm=scale(panel, found), alpha=0.9 * share**0.8)
+    found, method = heat_map(panel), panel.method
+    sign, colours = ("all", SIGNED) if method.signed else ("positive", SIZES)
+    meaning = "for (red) and against (blue)" if method.signed else "size"
+    options = {"limit": found.top, "cmap": colours, "unit": ", ".join(filter(None, [meaning, method.unit]))}
+    picture = np.asarray(photo.convert("RGB"))
+    af.viz.image(found.heat, picture, style="overlay", sign=sign, channels="last", ax=axes, colorbar=bar, **options)
     if panel.finding.cell:
         row, column = panel.finding.cell
         side = SIZE / 7
         axes.add_patch(Rectangle((column * side, row * side), side, side, fill=False, edgecolor="black", linewidth=1.2))
     return found
-
-
-def colours(panel: Panel) -> str:
-    return SIGNED if panel.method.signed else SIZES
-
-
-def scale(panel: Panel, found: Map) -> Normalize:
-    return Normalize(-found.top if panel.method.signed else 0, found.top)
 
 
 def draw_picture(panel: Panel, photo: Image.Image, heading: str, path: Path) -> None:
@@ -126,18 +119,7 @@ def draw_picture(panel: Panel, photo: Image.Image, heading: str, path: Path) -> 
     figure.text(0.5, 0.965, panel.method.title, fontsize=14, weight="bold", ha="center", va="center")
     figure.text(0.5, 0.93, heading, fontsize=9.5, color=FAINT, ha="center", va="center")
     axes = figure.add_axes((0.08, 0.23, 0.84, 0.84 * 5.6 / 6.9))
-    axes.axis("off")
-    found = overlay(axes, panel, photo)
-    bar = figure.colorbar(
-        ScalarMappable(scale(panel, found), colours(panel)),  # not from the image, whose opacity varies
-        cax=figure.add_axes((0.08, 0.19, 0.84, 0.022)),
-        orientation="horizontal",
-        extend="neither" if not found.clipped else "both" if panel.method.signed else "max",
-        format=lambda value, _: f"{value:.2g}",
-    )
-    bar.ax.tick_params(labelsize=8)
-    meaning = "for (red) and against (blue)" if panel.method.signed else "size"
-    bar.set_label(", ".join(filter(None, [meaning, panel.method.unit])), fontsize=9)
+    found = overlay(axes, panel, photo, figure.add_axes((0.08, 0.19, 0.84, 0.022)))
     (_, effort), caution = captions(panel, found)
     clipped = f"The scale is clipped; the peak is {found.peak:.2g}." if found.clipped else ""
     smoothed = f"smoothed, sigma {SIGMA} pixels" if panel.smoothed else ""

@@ -11,8 +11,8 @@ Two pictures:
 
 * `shapley_convergence.png`: how far each estimate is from the exact values after how many evaluations of the network,
   and the standard errors that the permutations themselves report.
-* `shapley_interactions.png`: for one tumour, what each property adds by itself and what pairs add together (k-SII): the
-  bars and the numbers below the diagonal sum to the change of the log-odds.
+* `shapley_interactions.png`: for one tumour, what each property adds by itself (on the diagonal) and what pairs add together
+  (below it; k-SII): all the numbers sum to the change of the log-odds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 
@@ -110,73 +109,23 @@ def convergence(model: nn.Module, x: Tensor, seeds: int) -> tuple[dict[str, Tens
     return found, torch.stack(reported)
 
 
-COLORS = {
-    "permutations, random": "#8a8a8a",
-    "permutations, antithetic": "#0072b2",
-    "permutations, orthogonal": "#cc79a7",
-    "kernel SHAP": "#d55e00",
-    "Gaussian process": "#009e73",
-}
-
-
 def draw_convergence(found: dict[str, Tensor], reported: Tensor, size: float, path: Path) -> None:
     """Errors over evaluations: medians of the seeds, and the middle half of them."""
-    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
-    axes = figure.subplots()
-    for name, errors in found.items():
-        low, middle, high = (errors / size).quantile(torch.tensor([0.25, 0.5, 0.75]), 1)
-        axes.fill_between(BUDGETS, low.tolist(), high.tolist(), color=COLORS[name], alpha=0.15, linewidth=0)
-        axes.plot(BUDGETS, middle.tolist(), color=COLORS[name], marker="o", markersize=3.5, label=name)
-    reported = reported / size
-    axes.plot(
-        BUDGETS[1:], reported, color=COLORS["permutations, antithetic"], ls=":", label="antithetic: reported error"
+    figure = af.viz.convergence(
+        BUDGETS,
+        {name: errors / size for name, errors in found.items()},
+        reported={"permutations, antithetic": torch.cat([torch.tensor([torch.nan]), reported / size])},
+        xlabel="evaluations of the network per tumour (all coalitions: 1024)",
+        ylabel="error relative to the size of the values",
+        title="Shapley values of ten groups: how estimates converge to the exact values",
     )
-    axes.set(xscale="log", yscale="log", xlabel="evaluations of the network per tumour (all coalitions: 1024)")
-    axes.set_ylabel("error relative to the size of the values")
-    axes.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS])
-    axes.minorticks_off()
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("Shapley values of ten groups: how estimates converge to the exact values", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def draw_interactions(single: Tensor, pairs: Tensor, change: float, names: list[str], path: Path) -> None:
-    """What properties add alone, as bars, and the matrix of what pairs add."""
-    figure = Figure(figsize=(11, 6.2), layout="constrained")
-    bars, axes = figure.subplots(1, 2, width_ratios=(1, 1.9), sharey=True)
-    colors = ["#b2182b" if value > 0 else "#2166ac" for value in single]
-    bars.barh(range(GROUPS), single.tolist(), color=colors, height=0.7)
-    for i, value in enumerate(single.tolist()):
-        # Beside the bar, on the side where there is room.
-        bars.annotate(
-            f"{value:+.2f}", (max(value, 0), i), (4, 0), textcoords="offset points", va="center", fontsize=8.5
-        )
-    bars.axvline(0, color="#333333", linewidth=0.8)
-    bars.set_xlim(min(0.0, float(single.min())) - 0.4, float(single.max()) * 1.25)
-    bars.set_yticks(range(GROUPS), names, fontsize=9)
-    bars.set(title="alone", xlabel="log-odds")
-    bars.spines[["top", "right", "left"]].set_visible(False)
-    bars.tick_params(left=False)
-
-    largest = float(pairs.abs().max())
-    shown = pairs.masked_fill(torch.ones(GROUPS, GROUPS).triu().bool(), torch.nan)
-    image = axes.imshow(shown.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-    for i in range(GROUPS):
-        for j in range(i):
-            color = "white" if abs(pairs[i, j]) > 0.6 * largest else "#333333"
-            axes.text(j, i, f"{float(pairs[i, j]):+.2f}", ha="center", va="center", fontsize=8.5, color=color)
-    axes.set_xticks(range(GROUPS - 1), names[:-1], rotation=40, ha="right", fontsize=9)
-    axes.set_xlim(-0.5, GROUPS - 1.5)
-    axes.tick_params(left=False, bottom=False)
-    axes.spines[:].set_visible(False)
-    axes.set_title("together, in pairs")
-    figure.colorbar(image, shrink=0.8, label="log-odds")
-    figure.suptitle(
-        f"One tumour: where its log-odds of malignancy, {change:+.2f} against the average, come from (k-SII)"
-    )
-    figure.savefig(path, dpi=150)
+    """What properties add alone, on the diagonal, and what pairs add, below it."""
+    title = f"One tumour: where its log-odds of malignancy, {change:+.2f} against the average, come from (k-SII)"
+    af.viz.interactions(pairs, single, names=names, unit="log-odds", title=title).savefig(path, dpi=150)
 
 
 class Result(NamedTuple):

@@ -220,7 +220,7 @@ class TestTokens:
     def test_the_map_of_a_vision_transformer(self, case, weighting):
         model, x = case.make(torch.float64), case.inputs.double()
         layer = "model.vit.embeddings"
-        heat = af.grad_cam(model, x, layer=layer, target=1, weighting=weighting, reshape=af.tokens_to_grid())
+        heat = af.grad_cam(model, x, layer=layer, target=1, weighting=weighting, reshape=af.viz.tokens_to_grid())
         assert heat.shape == (3, 1, 2, 2)
         kept = []
         handle = model.get_submodule(layer).register_forward_hook(
@@ -238,7 +238,7 @@ class TestTokens:
     def test_transforms(self, case):
         model = case.make()
         layer = "model.vit.embeddings"
-        function = lambda x, t: af.grad_cam(model, x, layer=layer, target=t, reshape=af.tokens_to_grid(size=(4, 1)))
+        function = lambda x, t: af.grad_cam(model, x, layer=layer, target=t, reshape=af.viz.tokens_to_grid(size=(4, 1)))
         mapped = vmap(lambda t: function(case.inputs, t))(torch.arange(4))
         for target in range(4):
             torch.testing.assert_close(mapped[target], function(case.inputs, target))
@@ -247,7 +247,7 @@ class TestTokens:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Flatten(), nn.Linear(28, 3))
         x = torch.randn(2, 7, 5)
-        function = lambda x: af.grad_cam(model, x, layer="1", target=1, reshape=af.tokens_to_grid(size=(3, 2)))
+        function = lambda x: af.grad_cam(model, x, layer="1", target=1, reshape=af.viz.tokens_to_grid(size=(3, 2)))
         torch.compiler.reset()
         compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), function(x))

@@ -191,7 +191,7 @@ class TestTokensToGrid:
             (1, [2, 3, 2], (2, 3, 2)),
             (5, (8,), (8,)),
         ]:
-            image = af.tokens_to_grid(skip=skip, size=size)(tokens)
+            image = af.viz.tokens_to_grid(skip=skip, size=size)(tokens)
             assert image.shape == (2, 3, *expected)
             assert torch.equal(image.flatten(2), tokens[:, skip:].mT)
 
@@ -199,14 +199,14 @@ class TestTokensToGrid:
         with raises(
             "tokens_to_grid: argument `size`: got None for 12 tokens, the first 1 of 13", "square", "size=(H, W)"
         ):
-            af.tokens_to_grid()(torch.ones(2, 13, 3))
+            af.viz.tokens_to_grid()(torch.ones(2, 13, 3))
         with raises("tokens_to_grid: argument `size`: got (3, 5) for 12 tokens", "as many"):
-            af.tokens_to_grid(size=(3, 5))(torch.ones(2, 13, 3))
+            af.viz.tokens_to_grid(size=(3, 5))(torch.ones(2, 13, 3))
         for shape in [(2, 3, 4, 4), (2, 3), (2, 1, 3)]:
             with raises("tokens_to_grid: argument `tokens`", str(shape), "(B, 1 + H * W, C)"):
-                af.tokens_to_grid()(torch.ones(shape))
+                af.viz.tokens_to_grid()(torch.ones(shape))
         with raises("tokens_to_grid: argument `size`: got None for 3 tokens"):
-            af.grad_cam(net, x, layer="conv", target=0, reshape=af.tokens_to_grid())
+            af.grad_cam(net, x, layer="conv", target=0, reshape=af.viz.tokens_to_grid())
 
     @pytest.mark.parametrize(
         "options",
@@ -214,7 +214,7 @@ class TestTokensToGrid:
     )
     def test_arguments(self, options):
         with raises(f"tokens_to_grid: argument `{next(iter(options))}`: got ", "number"):
-            af.tokens_to_grid(**options)
+            af.viz.tokens_to_grid(**options)
 
 
 class TestInterpolate:
@@ -232,25 +232,25 @@ class TestInterpolate:
     )
     def test_one_map(self, positions, size, mode):
         maps = torch.randn(2, 3, *positions)
-        assert torch.equal(af.interpolate(maps, size, mode), F.interpolate(maps, size, mode=mode))
+        assert torch.equal(af.viz.interpolate(maps, size, mode), F.interpolate(maps, size, mode=mode))
 
     def test_structures_and_derivatives(self, net, x):
         maps = af.grad_cam(net, x, layer=["conv", "conv"], target=0)
-        first, second = af.interpolate({"a": maps}, 6)["a"]
+        first, second = af.viz.interpolate({"a": maps}, 6)["a"]
         assert torch.equal(first, second)
         assert first.shape == (5, 1, 6)
-        slope = torch.func.grad(lambda m: af.interpolate(m, 8).sum())(maps[0])
+        slope = torch.func.grad(lambda m: af.viz.interpolate(m, 8).sum())(maps[0])
         assert torch.equal(slope, torch.full_like(maps[0], 2))
 
     @pytest.mark.parametrize("size", [0, (4, -1), (4,), (4, 4, 4), 2.5, None, "44", (4, None), ()], ids=str)
     def test_size(self, size):
         with raises("interpolate: argument `size`: got ", "2 of them", "x.shape[2:]"):
-            af.interpolate(torch.ones(2, 3, 4, 4), size)
+            af.viz.interpolate(torch.ones(2, 3, 4, 4), size)
 
     def test_mode(self):
         for shape, mode in [((2, 3, 4), "bilinear"), ((2, 3, 4, 4), "linear"), ((2, 3, 4), "cubic"), ((2, 3, 4), None)]:
             with raises("interpolate: argument `mode`", repr(mode), str(shape), "one of 'nearest'", "dimension(s)"):
-                af.interpolate(torch.ones(shape), 8, mode)
+                af.viz.interpolate(torch.ones(shape), 8, mode)
 
     @pytest.mark.parametrize(
         "maps",
@@ -259,6 +259,6 @@ class TestInterpolate:
     )
     def test_maps(self, maps):
         with raises("interpolate: argument `attributions`", "(B, C, *S)", "maps[:, None]"):
-            af.interpolate([torch.ones(2, 3, 4), maps], 8)
+            af.viz.interpolate([torch.ones(2, 3, 4), maps], 8)
         with raises("interpolate: argument `attributions`", "at least one position"):
-            af.interpolate(torch.ones(2, 3, 0), 8)
+            af.viz.interpolate(torch.ones(2, 3, 0), 8)

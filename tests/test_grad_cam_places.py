@@ -161,7 +161,7 @@ class ClassToken(nn.Module):
 @pytest.mark.parametrize("weighting", ["grad_cam", "layer_cam", "hires_cam"])
 def test_a_map_of_tokens_that_the_score_does_not_read_is_an_error(weighting):
     model, x = ClassToken(), torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(1)).double()
-    options = {"target": 1, "weighting": weighting, "reshape": af.tokens_to_grid()}
+    options = {"target": 1, "weighting": weighting, "reshape": af.viz.tokens_to_grid()}
     with pytest.raises(af.ArgumentError, match=r"`layer`.*'last'.*class token.*norm in front of the last attention"):
         af.grad_cam(model, x, layer="last", **options)
     found = af.grad_cam(model, x, layer="norm", **options)  # as the message says

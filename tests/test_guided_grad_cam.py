@@ -74,7 +74,7 @@ def test_options(net, x):
     torch.testing.assert_close(found, detail * F.interpolate(heat, (8, 8), mode="bilinear"))
     straight = lambda operation: (operation.value(), lambda gradient: [gradient])
     found = af.guided_grad_cam(net, x, layer="conv2", target=1, rules={"relu": straight})
-    map_ = af.interpolate(af.grad_cam(net, x, layer="conv2", target=1, relu=True), 8)
+    map_ = af.viz.interpolate(af.grad_cam(net, x, layer="conv2", target=1, relu=True), 8)
     torch.testing.assert_close(found, map_ * af.guided_backprop(net, x, target=1, rules={"relu": straight}))
 
 
@@ -94,7 +94,7 @@ def test_a_vision_transformer():
 
     case = next(case for case in CASES if case.name == "vit")
     model, x = case.make(DOUBLE), case.inputs.double()
-    found = af.guided_grad_cam(model, x, layer="model.vit.embeddings", target=1, reshape=af.tokens_to_grid())
+    found = af.guided_grad_cam(model, x, layer="model.vit.embeddings", target=1, reshape=af.viz.tokens_to_grid())
     assert found.shape == x.shape
     assert found.any()
 

@@ -73,7 +73,7 @@ def test_the_class_activation_map(model, coffee):
     cup = torch.zeros(7, 7, dtype=torch.bool)
     cup[1:4, 1:6] = True
     assert heat[0, 0][cup].mean() > 3 * heat[0, 0][~cup].abs().mean()
-    assert af.interpolate(heat, 224, "bilinear").shape == (1, 1, 224, 224)
+    assert af.viz.interpolate(heat, 224, "bilinear").shape == (1, 1, 224, 224)
 
 
 def test_agreement_with_captum_in_float64(model, coffee):

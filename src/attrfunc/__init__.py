@@ -7,6 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc import viz
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -21,11 +22,9 @@ from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
 from attrfunc.gradient.internal_influence import internal_influence
-from attrfunc.gradient.interpolate import interpolate
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
-from attrfunc.gradient.tokens_to_grid import tokens_to_grid
 from attrfunc.perturbation import masks, surrogates
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.dataset_ablation import dataset_ablation
@@ -79,7 +78,6 @@ __all__ = [
     "input_x_gradient",
     "integrated_gradients",
     "internal_influence",
-    "interpolate",
     "kernel_shap",
     "layer",
     "lime",
@@ -101,5 +99,5 @@ __all__ = [
     "shapley_values",
     "smooth",
     "surrogates",
-    "tokens_to_grid",
+    "viz",
 ]

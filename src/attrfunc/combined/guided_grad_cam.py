@@ -14,9 +14,9 @@ from attrfunc.core.score.method import method
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
 from attrfunc.gradient.grad_cam import grad_cam
-from attrfunc.gradient.interpolate import interpolate
 from attrfunc.propagation.guided_backprop import guided_backprop
 from attrfunc.propagation.rule_book import RuleBook, Rules
+from attrfunc.viz.interpolate import interpolate
 
 __all__ = ["guided_grad_cam"]
 
@@ -46,7 +46,7 @@ def guided_grad_cam(
         x: The input, a tensor `(B, C, *S)` or a structure of them with equally many dimensions of positions as the map.
         layer: The layer of the map, as for `af.grad_cam`; a list gives the list of what each gives.
         target: Which output is attributed; see `attrfunc.core.score.target`.
-        interpolate_mode: How the map is resized, as for `af.interpolate`.
+        interpolate_mode: How the map is resized, as for `af.viz.interpolate`.
         reshape: Brings an activation that is not `(B, C, *S)` into this form; see `af.grad_cam`.
         side: The layer's `"output"` or `"input"`; see `af.layer`.
         call: Which call of a layer that runs several times; see `af.layer`.

@@ -57,7 +57,7 @@ def grad_cam(
         relu: Cut off what is negative, as the papers do for display.
         weighting: Another weight, by name or a callable; see `attrfunc.gradient.cam_weights`.
         reshape: Brings an activation that is not `(B, C, *S)` into this form, by rearranging and selecting alone; it
-            is applied to the gradient too. For vision transformers see `af.tokens_to_grid`; for channels that come
+            is applied to the gradient too. For vision transformers see `af.viz.tokens_to_grid`; for channels that come
             last it is `lambda a: a.movedim(-1, 1)`.
         sum_channels: `False` gives the channels by themselves.
         side: The layer's `"output"` or `"input"`; see `af.layer`.
@@ -69,9 +69,9 @@ def grad_cam(
 
     Returns:
         Maps `(B, 1, *S)`, or `(B, C, *S)` without `sum_channels`, in units of the score and of the layer's resolution
-        (see `af.interpolate`); a tuple where the layer gives one. *Completeness*: where global average pooling and an
-        affine head stand behind the layer, a map sums to the score less the bias; with `weighting="hires_cam"` or
-        `"xgrad_cam"` behind any affine head.
+        (see `af.viz.interpolate`); a tuple where the layer gives one. *Completeness*: where global average pooling
+        and an affine head stand behind the layer, a map sums to the score less the bias; with
+        `weighting="hires_cam"` or `"xgrad_cam"` behind any affine head.
 
     Raises:
         ArgumentError: If an argument cannot be right, or the activation is not `(B, C, *S)`.
@@ -129,7 +129,7 @@ def _require_callable(reshape: Any) -> None:
             "reshape",
             describe(reshape),
             "None or a callable that maps the activation to (B, C, *S)",
-            "For the tokens of a vision transformer pass af.tokens_to_grid(), with size=(H, W) if not square.",
+            "For the tokens of a vision transformer pass af.viz.tokens_to_grid(), with size=(H, W) if not square.",
         )
 
 

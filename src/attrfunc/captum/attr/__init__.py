@@ -61,6 +61,7 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   batch, as in Captum; one that returns several, not one for each example, raises.
 * `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
 * Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
+* `visualization` draws with colours for all eyes, and says what differs.
 * `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
@@ -72,6 +73,7 @@ Example:
     (torch.Size([5, 3]), torch.Size([5]))
 """
 
+from attrfunc.captum.attr import visualization
 from attrfunc.captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule as Alpha1_Beta0_Rule
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule as EpsilonRule
 from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
@@ -184,4 +186,5 @@ __all__ = [
     "Summarizer",
     "SummarizerSingleTensor",
     "Var",
+    "visualization",
 ]

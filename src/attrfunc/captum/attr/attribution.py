@@ -142,12 +142,12 @@ class LayerAttribution(InternalAttribution):
         Args:
             layer_attribution: The attributions, of 3 to 5 dimensions.
             interpolate_dims: The new spatial dimensions.
-            interpolate_mode: As for `attrfunc.interpolate`.
+            interpolate_mode: As for `attrfunc.viz.interpolate`.
 
         Returns:
             Attributions of shape `(B, C, *interpolate_dims)`.
         """
-        resized: Tensor = af.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
+        resized: Tensor = af.viz.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
         return resized
 
     def _view(self, attribute_to_layer_input: bool = False, joint: bool = False) -> af.View:

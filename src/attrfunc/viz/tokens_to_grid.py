@@ -33,7 +33,7 @@ def tokens_to_grid(*, skip: int = 1, size: Sequence[int] | None = None) -> Calla
 
     Example:
         >>> tokens = torch.arange(2 * 7 * 3).view(2, 7, 3)
-        >>> grid = af.tokens_to_grid(size=(2, 3))(tokens)
+        >>> grid = af.viz.tokens_to_grid(size=(2, 3))(tokens)
         >>> grid.shape
         torch.Size([2, 3, 2, 3])
         >>> torch.equal(grid[1, :, 1, 2], tokens[1, 6])

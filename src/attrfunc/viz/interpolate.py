@@ -43,7 +43,7 @@ def interpolate(attributions: Any, size: int | Sequence[int], mode: str = "neare
 
     Example:
         >>> heat = torch.rand(2, 1, 7, 7)
-        >>> af.interpolate(heat, (224, 224), mode="bilinear").shape
+        >>> af.viz.interpolate(heat, (224, 224), mode="bilinear").shape
         torch.Size([2, 1, 224, 224])
     """
     return pytree.tree_map(lambda leaf: _resized(leaf, size, mode), attributions)

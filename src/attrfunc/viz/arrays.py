@@ -1,0 +1,139 @@
+"""What pictures take: tensors on any device, arrays and lists become arrays of float64, or an error says why not."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, AttributionError, describe
+
+__all__ = ["Array", "choice", "described", "drawing", "named", "require", "require_shape", "to_array"]
+
+Array = np.ndarray[Any, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def drawing(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function a public one of `af.viz`: its errors name it.
+
+    Args:
+        function: What draws.
+
+    Returns:
+        The same, with its name in every error that comes out.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except AttributionError as error:
+            raise error.within(function.__name__)  # noqa: B904  # the same error, now with its name
+
+    return call
+
+
+def to_array(name: str, value: Any, *, empty: bool = False) -> Array:
+    """Real numbers of any form as an array of float64; the tensor's graph and device stay behind.
+
+    Args:
+        name: The argument's name, for errors.
+        value: A tensor, an array or nested lists of numbers.
+        empty: Whether there may be none.
+    """
+    found = _from_tensor(name, value) if isinstance(value, Tensor) else _from_array(name, value)
+    if not empty and found.size == 0:
+        raise ArgumentError(
+            name, f"{described(value)}, which is empty", "at least one number", "There is nothing to draw."
+        )
+    return found
+
+
+def _from_tensor(name: str, value: Tensor) -> Array:
+    if value.is_complex():
+        fix = "Pass its real part or its size: value.real or value.abs()."
+        raise ArgumentError(name, describe(value), "real numbers", fix)
+    if value.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(value):
+        fix = "Return the attributions from vmap, grad or jacrev, and draw them outside."
+        raise ArgumentError(name, f"{describe(value)} that holds no numbers yet", "a tensor outside transforms", fix)
+    dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
+    numbers: Array = dense.to("cpu", torch.float64).resolve_neg().numpy()
+    return numbers
+
+
+def _from_array(name: str, value: Any) -> Array:
+    expected = "a tensor, an array or a list of numbers"
+    try:
+        if isinstance(value, Sequence) and any(isinstance(part, Tensor) for part in value):
+            value = [to_array(name, part) for part in value]
+        found = np.asarray(value)
+        if found.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        fix = "Pass torch.Tensor, numpy.ndarray or a list of floats."
+        raise ArgumentError(name, describe(value), expected, fix) from None
+    return found.astype(np.float64)
+
+
+def described(value: Any) -> str:
+    """Shape and dtype of a tensor or an array, or what else it is."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return describe(value)
+
+
+def require_shape(name: str, found: Array, shape: tuple[int, ...], of: str, fix: str) -> None:
+    """Check that an argument has the shape of another one."""
+    if found.shape != shape:
+        raise ArgumentError(name, f"shape {found.shape}", f"{shape}, the shape of {of}", fix)
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Check that an argument is one of the names that are known."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        listed = ", ".join(map(repr, known))
+        raise ArgumentError(name, describe(value), f"one of {listed}", f"{known[0]!r} is the first of them.")
+    return value
+
+
+def named(name: str, names: Any, count: int, default: str) -> list[str]:
+    """As many names as there are things to be named.
+
+    Args:
+        name: The argument's name.
+        names: What the user passed; None numbers them.
+        count: How many are needed.
+        default: What stands before a number.
+    """
+    if names is None:
+        return [f"{default} {number}".strip() for number in range(count)]
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ArgumentError(name, describe(names), f"a list of {count} names", "Pass a list of strings.")
+    listed = [str(one) for one in names]
+    if len(listed) != count:
+        expected = f"{count}, as many as there are values"
+        raise ArgumentError(name, f"{len(listed)} names", expected, "Pass one name for each, in the same order.")
+    return listed
+
+
+def require(package: str, extra: str) -> Any:
+    """Import what an extra brings.
+
+    Args:
+        package: The name to import.
+        extra: The extra of attrfunc that installs it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        top = package.partition(".")[0]
+        fix = f"Install the extra: pip install 'attrfunc[{extra}]'."
+        raise AttributionError(f"{top} is not installed, which draws this picture. {fix}") from None
