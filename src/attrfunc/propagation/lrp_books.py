@@ -85,7 +85,7 @@ def for_layers(rule: Rule) -> dict[Any, Rule]:
         rule: The rule.
 
     Returns:
-        A dictionary of rules, for a whole model or inside `rules={"layer's name": ...}`.
+        A dictionary of rules, for a whole model, or under the name of a layer in another one.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))

@@ -1,4 +1,13 @@
-"""The inputs of a call: everything that has one entry per example."""
+"""The inputs of a call: everything that has one entry per example.
+
+This is where `args` and `kwargs` are documented; every method refers here.
+
+args, kwargs: The model's further arguments, by place and by name. Tensors with the batch dimension first follow the
+    examples; tensors without one, and any other object, are passed on as they are. Which tensors are batched is decided
+    once, from the whole batch. A tensor whose first dimension equals the batch size by chance is taken to have a batch
+    dimension; where that matters it is noticed, and the examples are then evaluated together. Objects that the model
+    writes into, a KV cache say, are copied for each evaluation.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +28,6 @@ __all__ = ["Inputs"]
 @dataclass(frozen=True)
 class Inputs:
     """What the model is called with, and the target: repeated and split together.
-
-    `args` and `kwargs` are documented here; every method refers to them. They hold the model's further arguments:
-    tensors with the batch dimension first follow the examples, tensors without one and any other object are passed on
-    as they are. Which tensors are batched is decided once, from the whole batch. (A tensor whose first dimension equals
-    the batch size by chance is taken to have a batch dimension; where that matters it is noticed, and the examples are
-    then evaluated together.) Objects that the model writes into, a KV cache say, are copied for each evaluation.
 
     Attributes:
         x: The input as the user gave it. A tuple is spread over the model's positional arguments, anything else is one
