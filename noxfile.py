@@ -38,7 +38,8 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
-    install(session, "-e", ".[viz]", "scikit-learn", "tiktoken", alone=DETECTOR)
+    install(session, "-e", ".[viz]", "scikit-learn", "scikit-image", "tiktoken", alone=(*CLASSIFIER, *DETECTOR))
+    session.run("python", "examples/photograph.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/shapley_tabular.py")

@@ -4,6 +4,7 @@ import pytest
 
 import attribution_prior
 import ensemble
+import photograph
 import shapley_tabular
 
 
@@ -49,3 +50,10 @@ def test_one_network_has_no_spread(example, option, capsys):
     with pytest.raises(SystemExit):
         example.main([option, "1"])
     assert "at least 2" in capsys.readouterr().err
+
+
+def test_four_photographs(tmp_path, capsys):
+    gaps = photograph.main(["--output", str(tmp_path), "--steps", "4"])
+    assert gaps["DeepLIFT"].abs().max() < 1e-3
+    assert "DeepLIFT misses" in capsys.readouterr().out
+    assert (tmp_path / "photograph.png").stat().st_size > 50_000
