@@ -48,17 +48,17 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into docs-output/; all code on its pages runs, and a warning is an error."""
+    """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("transformers", "scikit-learn", "scikit-image", "networkx")
     install(session, "-e", ".[viz,shap,testing]", *build, *packages, alone=(*CLASSIFIER, *ENCODER))
-    arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output")
+    arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
 def docs_check(session: nox.Session) -> None:
-    """Open every page of docs-output/ in Chromium, which has to be there: links, pictures, messages, narrow screens."""
+    """Open every page of the site in Chromium, which has to be there: links, pictures, messages, narrow screens."""
     session.install("playwright")
     session.run("python", "docs/check.py", *session.posargs)
 

@@ -1,6 +1,6 @@
 """Open every page of the built site in a browser: `nox -s docs_check`.
 
-    python docs/check.py [docs-output] [--pictures FOLDER]
+    python docs/check.py [docs-output/site] [--pictures FOLDER]
 
 A page must load without a message of the browser's, have no link or picture that leads nowhere, and be readable on a
 screen of 400 pixels: nothing reaches beyond its edge. Needs Chromium, as `chromium` on the path or in CHROMIUM.
@@ -102,7 +102,7 @@ def check(folder: Path, pictures: Path | None) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs-output"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs-output/site"))
     parser.add_argument("--pictures", type=Path, help="where to put a picture of each page")
     options = parser.parse_args()
     if options.pictures:

@@ -36,6 +36,7 @@ html_math_renderer = "mathml"
 
 # All code on the pages runs, and an error in it ends the build.
 nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "docs-output" / "cache")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True

@@ -32,17 +32,16 @@ def test_every_public_function_has_a_running_example(space):
     assert not [name for name in functions if ">>>" not in getattr(space, name).__doc__]
 
 
-def test_readme():
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert blocks
+def test_readme_prints_what_it_says(capsys):
+    text = README.read_text()
+    assert text.count("\n") <= 120
     torch.manual_seed(0)
     names: dict = {}
-    for block in blocks:
+    recipes = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert len(recipes) == text.count("```python") == 3
+    for block, printed in recipes:
         exec(compile(block, "README.md", "exec"), names)
-    tests = [value for name, value in names.items() if name.startswith("test_")]
-    assert tests
-    for test in tests:
-        test()
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("space", [af, af.rules], ids=lambda space: space.__name__)
