@@ -100,7 +100,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         listed = ", ".join(map(repr, known))
-        raise ArgumentError(name, describe(value), f"one of {listed}", f"{known[0]!r} is the first of them.")
+        raise ArgumentError(name, describe(value), f"one of {listed}", f"Pass {name}={known[0]!r}, say.")
     return value
 
 

@@ -91,7 +91,7 @@ def series(
     figure = canvas.Picture(figsize=(7.0, min(1.2 + 1.3 * len(values), 12.0)), layout="constrained")
     panels = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
     draw_panels(panels, places, data, canvas.colours(scale.shares(values), colours, scale.signed), labels, kind)
-    panels[-1].set_xlabel("\n".join(filter(None, [xlabel, missing_note(scale)])), fontsize=9)
+    panels[-1].set_xlabel("\n".join(filter(None, [xlabel, missing_note(scale)])), fontsize=9, parse_math=False)
     if title:
         canvas.titled(panels[0], title)
     if colorbar:
