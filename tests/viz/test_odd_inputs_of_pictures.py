@@ -1,8 +1,6 @@
 """What pictures take: any device, dtype and layout in memory; numbers of any kind; and what they leave behind."""
 
 import io
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -19,9 +17,12 @@ PHOTO = torch.arange(48.0).view(3, 4, 4) / 48
 SQUARE = torch.tensor([[0.0, 1.5, -2.0], [1.5, 0.0, 0.25], [-2.0, 0.25, 0.0]])
 
 
-def pixels(figure):
+def pixels(figure, layout=False):
+    """What is drawn; arranging all texts first takes most of the time."""
+    if not layout:
+        figure.set_layout_engine("none")
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=40)
+    figure.savefig(stream, format="png", dpi=25)
     return np.asarray(Image.open(stream))
 
 
@@ -40,11 +41,8 @@ DRAWN = {
 }
 GIVEN = {
     "bfloat16 with a graph": lambda one: one.bfloat16().requires_grad_() * 1,
-    "not contiguous": lambda one: torch.stack([one, one], -1)[..., 0],
-    "array": lambda one: one.numpy()[..., ::-1].copy()[..., ::-1],
+    "half precision array, written backwards": lambda one: np.flip(np.flip(one.half().numpy()).copy()),
     "lists": lambda one: one.tolist(),
-    "half precision array": lambda one: one.numpy().astype(np.float16),
-    "sparse": lambda one: one.to_sparse(),
     "expanded, under inference mode": lambda one: one[None].expand(2, *one.shape)[1],
 }
 
@@ -90,15 +88,14 @@ class TestOddNumbers:
     def values(self, kind):
         return torch.tensor(ODD[kind], dtype=torch.float64).repeat(3, 2)
 
-    @pytest.mark.parametrize("channels", [1, 3, 4])
-    def test_images(self, kind, channels):
-        values, photo = self.values(kind), torch.rand(channels, 6, 4)
-        for style in ("heat", "overlay", "masked", "alpha"):
-            for sign in ("all", "positive", "negative", "absolute"):
-                if style in ("heat", "overlay") or sign != "all":
-                    maps = values.expand(channels, 6, 4)
-                    pixels(af.viz.image(maps, photo, style=style, sign=sign, unit="u"))
-        pixels(af.viz.images({"a": values[None]}, photo[None]))
+    def test_images(self, kind):
+        values = self.values(kind)
+        pixels(af.viz.images({"a": values[None]}, torch.rand(1, 3, 6, 4)))
+        drawn = [("heat", "all"), ("heat", "absolute"), ("masked", "negative"), ("alpha", "positive")]
+        drawn += [("overlay", "all"), ("overlay", "positive")]
+        for channels, (style, sign) in zip([1, 3, 4] * 2, drawn, strict=True):
+            photo, maps = torch.rand(channels, 6, 4), values.expand(channels, 6, 4)
+            pixels(af.viz.image(maps, photo, style=style, sign=sign))
 
     def test_values_that_are_missing_are_counted(self, kind):
         missing = int((~self.values(kind).isfinite()).sum())
@@ -111,7 +108,8 @@ class TestOddNumbers:
             pixels(af.viz.series(values, torch.rand(2, 4), style=style))
         text = af.viz.tokens(list("abcd"), values[0])
         pixels(text.figure())
-        assert "abcd" in text._repr_html_().replace("</span> <span", "").replace("\n", "") or text.terminal()
+        assert text._repr_html_().count("<span") == 4
+        assert text.terminal(40).count("48;2") == 4
 
     def test_bars_and_interactions(self, kind):
         values = self.values(kind)
@@ -126,7 +124,11 @@ class TestOddNumbers:
 def test_images_of_odd_shapes(size):
     figure = af.viz.image(torch.randn(size), torch.rand(3, *size), style="overlay", title="a long title of it all")
     assert max(figure.get_size_inches()) < 15
-    pixels(figure)
+    pixels(figure, layout=True)
+
+
+def test_a_sparse_tensor():
+    assert np.array_equal(pixels(af.viz.image(MARKED.to_sparse())), pixels(af.viz.image(MARKED)))
 
 
 def test_one_value_of_each():
@@ -162,7 +164,7 @@ class TestWhatIsLeftBehind:
         torch.manual_seed(3)
         states = np.random.get_state()[1].copy(), torch.get_rng_state()
         interactive, settings = plt.isinteractive(), dict(plt.rcParams)
-        figure = PICTURES[name]()
+        PICTURES[name]()
         assert plt.get_fignums() == [before.number]
         assert plt.gcf() is before
         assert not before.axes
@@ -170,16 +172,6 @@ class TestWhatIsLeftBehind:
         assert (torch.get_rng_state() == states[1]).all()
         assert (plt.isinteractive(), dict(plt.rcParams)) == (interactive, settings)
         plt.close(before)
-        pixels(figure)
-
-    def test_pyplot_is_not_even_imported(self):
-        code = """if True:
-            import sys, torch, attrfunc as af
-            af.viz.image(torch.rand(3, 4, 4), torch.rand(3, 4, 4), style="overlay")
-            af.viz.bars([1.0]), af.viz.tokens(["a"], [1.0]).figure()
-            assert "matplotlib.pyplot" not in sys.modules
-        """
-        subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_values_are_not_changed(self):
         values, photo = GRID.clone(), PHOTO.clone()

@@ -136,4 +136,4 @@ def require(package: str, extra: str) -> Any:
     except ImportError:
         top = package.partition(".")[0]
         fix = f"Install the extra: pip install 'attrfunc[{extra}]'."
-        raise AttributionError(f"{top} is not installed, which draws this picture. {fix}") from None
+        raise AttributionError(f"{top} is not installed, which this needs. {fix}") from None
