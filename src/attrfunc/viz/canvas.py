@@ -46,7 +46,7 @@ __all__ = [
 FOR, AGAINST = "#b2182b", "#2166ac"
 INK, FAINT = "#222222", "#666666"
 TITLE = 13  # characters of a title to an inch
-MISSING = (0.0, 0.62, 0.45, 1.0)  # of values that are not finite: a bluish green, which is on no default scale
+MISSING = (0.25, 1.0, 0.0, 1.0)  # of values that are not finite: a green that is near no default scale, for no eye
 
 
 class Picture(Figure):
