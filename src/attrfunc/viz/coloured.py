@@ -27,7 +27,7 @@ STOPS = np.concatenate([STOPS, [[178, 24, 43]]])
 MISSING = (64, 255, 0)  # of values that are not finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A text under one method.
 
@@ -42,10 +42,6 @@ class Row:
     pieces: tuple[Piece, ...]
     values: Array
     scale: Scale
-
-    def __len__(self) -> int:
-        """How many pieces there are."""
-        return len(self.pieces)
 
     def colours(self) -> list[tuple[int, int, int]]:
         """The background of each piece: red, green, blue, from 0 to 255."""

@@ -19,7 +19,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,20 +105,19 @@ def visualize_image_attr(
         fix = "Pass the photograph, or method='heat_map'."
         raise ArgumentError("original_image", "None", f"an image, which {kind!r} shows", fix)
     photo = None if original_image is None else _photograph(original_image)
-    figure, axes = plt_fig_axis or _subplots(use_pyplot, fig_size)
     summed = to_array("attr", attr)
     summed = summed.sum(2) if summed.ndim == 3 else summed
-    options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
-    options["colorbar"] = "bottom" if show_colorbar else False
     limit = _threshold(summed, shown, outlier_perc)
-    if kind == "original_image":
-        _original(photo, summed, options)
-    else:
-        opacity = alpha_overlay if kind == "blended_heat_map" else None
-        style: Any = IMAGES[kind]
-        colours = cmap if style in ("heat", "overlay") else None  # the others have the photograph's own
-        image(summed, photo, style=style, sign=shown, limit=limit, cmap=colours, opacity=opacity, **options)
-    _show(use_pyplot)
+    with _subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
+        options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
+        options["colorbar"] = "bottom" if show_colorbar else False
+        if kind == "original_image":
+            _original(photo, summed, options)
+        else:
+            opacity = alpha_overlay if kind == "blended_heat_map" else None
+            style: Any = IMAGES[kind]
+            colours = cmap if style in ("heat", "overlay") else None  # the others have the photograph's own
+            image(summed, photo, style=style, sign=shown, limit=limit, cmap=colours, opacity=opacity, **options)
     return figure, axes
 
 
@@ -156,13 +156,12 @@ def visualize_image_attr_multiple(
     named("signs", signs, len(methods), "")
     if titles is not None:
         named("titles", titles, len(methods), "")
-    figure, found = _subplots(use_pyplot, fig_size, ncols=len(methods))
-    axes = [found] if len(methods) == 1 else found.tolist()
-    for number, (method, sign) in enumerate(zip(methods, signs, strict=True)):
-        own: dict[str, Any] = {"plt_fig_axis": (figure, axes[number]), "title": titles[number] if titles else None}
-        visualize_image_attr(attr, original_image, method, sign, use_pyplot=False, **own, **kwargs)
-    figure.tight_layout()
-    _show(use_pyplot)
+    with _subplots(None, use_pyplot, fig_size, ncols=len(methods)) as (figure, found):
+        axes = [found] if len(methods) == 1 else found.tolist()
+        for number, (method, sign) in enumerate(zip(methods, signs, strict=True)):
+            own: dict[str, Any] = {"plt_fig_axis": (figure, axes[number]), "title": titles[number] if titles else None}
+            visualize_image_attr(attr, original_image, method, sign, use_pyplot=False, **own, **kwargs)
+        figure.tight_layout()
     return figure, axes[0] if len(methods) == 1 else axes
 
 
@@ -220,23 +219,23 @@ def visualize_timeseries_attr(
     times = np.arange(curves.shape[1], dtype=np.float64) if x_values is None else to_array("x_values", x_values)
     require_shape("x_values", times, curves.shape[1:], "a channel", "Pass one time for each value.")
     labels = [""] * len(curves) if channel_labels is None else named("channel_labels", channel_labels, len(curves), "")
-    figure, axes = plt_fig_axis or _subplots(use_pyplot, fig_size, nrows=len(values), sharex=True)
-    panels = np.atleast_1d(np.asarray(axes, dtype=object))
-    if len(panels) != len(values):
-        fix = f"Make it by figure.subplots({len(values)}, sharex=True)."
-        raise ArgumentError("plt_fig_axis", f"{len(panels)} axes", f"{len(values)}, one for each panel", fix)
     scale = scale_of(values, shown, 0.0, _threshold(values, shown, outlier_perc))
     colours = canvas.colour_map(cmap, shown)
     paint = canvas.colours(scale.shares(values), colours, scale.signed)
-    draw_panels(panels, times, curves, paint, labels, kind, alpha=alpha_overlay, **pyplot_kwargs)
-    panels[-1].set_xlim(times[0], times[-1])
-    if plt_fig_axis is None:
-        figure.subplots_adjust(hspace=0)
-    if show_colorbar:
-        canvas.bar(figure, scale, colours, "", ax=list(panels), location="bottom", fraction=0.05, pad=0.1)
-    if title:
-        panels[0].set_title(title)
-    _show(use_pyplot)
+    with _subplots(plt_fig_axis, use_pyplot, fig_size, nrows=len(values), sharex=True) as (figure, axes):
+        panels = np.atleast_1d(np.asarray(axes, dtype=object))
+        if len(panels) != len(values):
+            fix = f"Make it by figure.subplots({len(values)}, sharex=True)."
+            raise ArgumentError("plt_fig_axis", f"{len(panels)} axes", f"{len(values)}, one for each panel", fix)
+        draw_panels(panels, times, curves, paint, labels, kind, alpha=alpha_overlay, **pyplot_kwargs)
+        if len(times) > 1:
+            panels[-1].set_xlim(times[0], times[-1])
+        if plt_fig_axis is None:
+            figure.subplots_adjust(hspace=0)
+        if show_colorbar:
+            canvas.bar(figure, scale, colours, "", ax=list(panels), location="bottom", fraction=0.05, pad=0.1)
+        if title:
+            panels[0].set_title(title, parse_math=False)
     return figure, axes
 
 
@@ -334,7 +333,8 @@ def _threshold(values: Array, sign: Sign, outlier_perc: Any) -> float | None:
     sums = np.cumsum(sizes)
     if not sizes.size or sums[-1] == 0:
         return None
-    return float(sizes[np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))]) or None
+    place = np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))
+    return float(sizes[min(place, len(sizes) - 1)]) or None  # all of the sum may round to more than it
 
 
 def _channels_first(attr: Any, data: Any, channels_last: bool) -> tuple[Array, Array]:
@@ -351,20 +351,25 @@ def _channels_first(attr: Any, data: Any, channels_last: bool) -> tuple[Array, A
     return values, curves
 
 
-def _subplots(use_pyplot: bool, fig_size: Sequence[float], **grid: Any) -> tuple[Any, Any]:
-    if use_pyplot:
-        from matplotlib import pyplot as plt
-
-        figure = plt.figure(figsize=fig_size)
-    else:
+@contextlib.contextmanager
+def _subplots(given: Any, use_pyplot: bool, fig_size: Sequence[float], **grid: Any) -> Iterator[tuple[Any, Any]]:
+    """The figure and axes to draw in; shown afterwards if `pyplot` is used, and closed where drawing fails."""
+    if not use_pyplot:
         from attrfunc.viz.canvas import Picture
 
-        figure = Picture(figsize=fig_size)
+        yield given or _with_axes(Picture(figsize=fig_size), grid)
+        return
+    from matplotlib import pyplot as plt
+
+    figure = None if given else plt.figure(figsize=fig_size)
+    try:
+        yield given or _with_axes(figure, grid)
+    except BaseException:
+        if figure is not None:
+            plt.close(figure)
+        raise
+    plt.show()
+
+
+def _with_axes(figure: Any, grid: dict[str, Any]) -> tuple[Any, Any]:
     return figure, figure.subplots(**grid)
-
-
-def _show(use_pyplot: bool) -> None:
-    if use_pyplot:
-        from matplotlib import pyplot as plt
-
-        plt.show()
