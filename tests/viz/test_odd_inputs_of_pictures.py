@@ -1,6 +1,7 @@
 """What pictures take: any device, dtype and layout in memory; numbers of any kind; and what they leave behind."""
 
 import io
+import pickle
 import threading
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_one_value_of_each():
     pixels(af.viz.bars([1.0]))
     pixels(af.viz.convergence([3], [0.1]))
     pixels(af.viz.tokens(["a"], [1.0]).figure())
+    pixels(af.viz.tokens(["", " ", "\n\n", "▁"], torch.ones(4), title="no letters").figure())
     pixels(af.viz.waterfall([1.0], base=0.0))
     pixels(af.viz.beeswarm([[1.0], [2.0]]))
 
@@ -205,6 +207,10 @@ class TestFiles:
         page = (tmp_path / "picture.html").read_text()
         assert 'src="data:image/png;base64,iVBOR' in page
         assert "<script" not in page
+
+    def test_pickles(self):
+        for figure in (af.viz.image(MARKED), af.viz.bars([1.0, 2.0])):
+            assert np.array_equal(pixels(pickle.loads(pickle.dumps(figure))), pixels(figure))
 
     def test_a_notebook_shows_it(self):
         html = af.viz.image(MARKED, title='"<b>" & co')._repr_html_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,11 +138,15 @@ def _draw(axes: Axes, shown: list[_Bar]) -> None:
     _limits(axes, lengths, errors)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_yticks(places, [_cut(one.name) for one in shown], fontsize=9, parse_math=False)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{float(share) * unit:.3g}".replace("-", "−"))
+    axes.xaxis.set_major_formatter(partial(_tick, unit))
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=5)
     axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _tick(unit: float, share: float, _: int) -> str:
+    return f"{float(share) * unit:.3g}".replace("-", "−")
 
 
 def _limits(axes: Axes, lengths: Array, errors: Array) -> None:

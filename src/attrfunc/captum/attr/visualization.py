@@ -19,14 +19,12 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from attrfunc.captum.attr.text_table import Page, table
+from attrfunc.captum.attr.figures import subplots
+from attrfunc.captum.attr.text_table import VisualizationDataRecord, visualize_text
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.viz.arrays import Array, choice, drawing, named, require, require_shape, to_array
 from attrfunc.viz.image import image
@@ -108,7 +106,7 @@ def visualize_image_attr(
     summed = to_array("attr", attr)
     summed = summed.sum(2) if summed.ndim == 3 else summed
     limit = _threshold(summed, shown, outlier_perc)
-    with _subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
+    with subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
         options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
         options["colorbar"] = "bottom" if show_colorbar else False
         if kind == "original_image":
@@ -156,7 +154,7 @@ def visualize_image_attr_multiple(
     named("signs", signs, len(methods), "")
     if titles is not None:
         named("titles", titles, len(methods), "")
-    with _subplots(None, use_pyplot, fig_size, ncols=len(methods)) as (figure, found):
+    with subplots(None, use_pyplot, fig_size, ncols=len(methods)) as (figure, found):
         axes = [found] if len(methods) == 1 else found.tolist()
         for number, (method, sign) in enumerate(zip(methods, signs, strict=True)):
             own: dict[str, Any] = {"plt_fig_axis": (figure, axes[number]), "title": titles[number] if titles else None}
@@ -222,7 +220,7 @@ def visualize_timeseries_attr(
     scale = scale_of(values, shown, 0.0, _threshold(values, shown, outlier_perc))
     colours = canvas.colour_map(cmap, shown)
     paint = canvas.colours(scale.shares(values), colours, scale.signed)
-    with _subplots(plt_fig_axis, use_pyplot, fig_size, nrows=len(values), sharex=True) as (figure, axes):
+    with subplots(plt_fig_axis, use_pyplot, fig_size, nrows=len(values), sharex=True) as (figure, axes):
         panels = np.atleast_1d(np.asarray(axes, dtype=object))
         if len(panels) != len(values):
             fix = f"Make it by figure.subplots({len(values)}, sharex=True)."
@@ -237,76 +235,6 @@ def visualize_timeseries_attr(
         if title:
             panels[0].set_title(title, parse_math=False)
     return figure, axes
-
-
-class VisualizationDataRecord:
-    """What `visualize_text` shows of one text.
-
-    Args:
-        word_attributions: One number for each token, from -1 to 1.
-        pred_prob: The probability of the predicted class.
-        pred_class: The predicted class.
-        true_class: The class that is right.
-        attr_class: The class that is explained.
-        attr_score: The sum of the attributions.
-        raw_input_ids: The tokens.
-        convergence_score: The convergence delta.
-    """
-
-    __slots__ = [
-        "attr_class",
-        "attr_score",
-        "convergence_score",
-        "pred_class",
-        "pred_prob",
-        "raw_input_ids",
-        "true_class",
-        "word_attributions",
-    ]
-
-    def __init__(
-        self,
-        word_attributions: Tensor,
-        pred_prob: float,
-        pred_class: int,
-        true_class: int,
-        attr_class: int,
-        attr_score: float,
-        raw_input_ids: list[str],
-        convergence_score: float,
-    ) -> None:
-        self.word_attributions = word_attributions
-        self.pred_prob = pred_prob
-        self.pred_class = pred_class
-        self.true_class = true_class
-        self.attr_class = attr_class
-        self.attr_score = attr_score
-        self.raw_input_ids = raw_input_ids
-        self.convergence_score = convergence_score
-
-
-@drawing
-def visualize_text(datarecords: Iterable[VisualizationDataRecord], legend: bool = True) -> Any:
-    """Show texts coloured by the attributions of their tokens, in a table.
-
-    Args:
-        datarecords: The texts.
-        legend: Whether to say what colours mean.
-
-    Returns:
-        IPython's `HTML`, which is displayed, too; without IPython an object with `data`, `_repr_html_` and `save`.
-
-    Raises:
-        ArgumentError: If a record has fewer attributions than tokens.
-    """
-    page = Page(table(datarecords, legend))
-    try:
-        from IPython.display import HTML, display
-    except ImportError:
-        return page
-    shown = HTML(page.data)
-    display(shown)
-    return shown
 
 
 def _photograph(given: Any) -> Array:
@@ -349,27 +277,3 @@ def _channels_first(attr: Any, data: Any, channels_last: bool) -> tuple[Array, A
     if len(curves) > curves.shape[1]:
         warn(f"{len(curves)} channels are more than the {curves.shape[1]} times of the series: is it {form}?")
     return values, curves
-
-
-@contextlib.contextmanager
-def _subplots(given: Any, use_pyplot: bool, fig_size: Sequence[float], **grid: Any) -> Iterator[tuple[Any, Any]]:
-    """The figure and axes to draw in; shown afterwards if `pyplot` is used, and closed where drawing fails."""
-    if not use_pyplot:
-        from attrfunc.viz.canvas import Picture
-
-        yield given or _with_axes(Picture(figsize=fig_size), grid)
-        return
-    from matplotlib import pyplot as plt
-
-    figure = None if given else plt.figure(figsize=fig_size)
-    try:
-        yield given or _with_axes(figure, grid)
-    except BaseException:
-        if figure is not None:
-            plt.close(figure)
-        raise
-    plt.show()
-
-
-def _with_axes(figure: Any, grid: dict[str, Any]) -> tuple[Any, Any]:
-    return figure, figure.subplots(**grid)
