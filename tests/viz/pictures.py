@@ -1,6 +1,7 @@
 """Every kind of picture once, of numbers that are written out here: what baselines are made of.
 
-Write the baselines anew, and look at each of them, by `python tests/viz/pictures.py`.
+Baselines are of the matplotlib and the shap that constraints.txt names: other versions set texts some pixels apart.
+Write them anew by `PYTHONPATH=src python tests/viz/pictures.py`, and look at each of them.
 """
 
 import functools
