@@ -11,8 +11,8 @@ Two pictures:
 
 * `shapley_convergence.png`: how far each estimate is from the exact values after how many evaluations of the network,
   and the standard errors that the permutations themselves report.
-* `shapley_interactions.png`: for one tumour, what each property adds by itself (on the diagonal) and pairs together
-  (below it; k-SII): all the numbers sum to the change of the log-odds.
+* `shapley_interactions.png`: for one tumour, what each property adds by itself (on the diagonal) and what pairs add
+  together (below it; k-SII): all the numbers sum to the change of the log-odds.
 """
 
 from __future__ import annotations

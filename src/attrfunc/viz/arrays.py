@@ -100,7 +100,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     known = tuple(known)
     if not isinstance(value, str) or value not in known:
         listed = ", ".join(map(repr, known))
-        raise ArgumentError(name, describe(value), f"one of {listed}", f"{known[0]!r} is the first of them.")
+        raise ArgumentError(name, describe(value), f"one of {listed}", f"Pass {name}={known[0]!r}, say.")
     return value
 
 
@@ -136,4 +136,4 @@ def require(package: str, extra: str) -> Any:
     except ImportError:
         top = package.partition(".")[0]
         fix = f"Install the extra: pip install 'attrfunc[{extra}]'."
-        raise AttributionError(f"{top} is not installed, which draws this picture. {fix}") from None
+        raise AttributionError(f"{top} is not installed, which this needs. {fix}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,39 +117,43 @@ def _chosen(values: Array, names: list[str], errors: Array, top: Any) -> list[_B
 def _draw(axes: Axes, shown: list[_Bar]) -> None:
     from attrfunc.viz import canvas
 
-    lengths = np.array([one.value for one in shown])
-    drawn = np.where(np.isfinite(lengths), lengths, 0.0)
-    errors = np.array([one.error for one in shown])
-    known = np.where(np.isfinite(errors), errors, 0.0)
-    # Matplotlib's own margins fail below the smallest normal number and near the largest.
-    unit = _decade(float(np.max(np.abs(drawn) + known)))
+    known = np.array([[one.value for one in shown], [one.error for one in shown]])
+    finite = np.where(np.isfinite(known), known, 0.0)
+    unit = _decade(float(np.abs(finite).max()))
+    lengths, errors = finite / unit  # matplotlib's own margins fail for subnormal numbers, and near the largest
     places = list(range(len(shown)))
-    colours = [canvas.FOR if one.value > 0 else canvas.AGAINST for one in shown]
-    patches = axes.barh(places, drawn / unit, color=colours, height=0.7)
-    for patch, one in zip(patches, shown, strict=True):
+    colours = [canvas.FOR if length > 0 else canvas.AGAINST for length in lengths]
+    for patch, one in zip(axes.barh(places, lengths, color=colours, height=0.7), shown, strict=True):
         patch.set_alpha(0.45 if one.rest else 1.0)
-    for place in np.nonzero(np.isfinite(errors) & np.isfinite(lengths))[0].tolist():
-        reach = known[place] / unit
-        style = {"ecolor": canvas.INK, "elinewidth": 1, "capsize": 2.5}
-        axes.errorbar(drawn[place] / unit, place, xerr=reach, fmt="none", **style)
+    style: dict[str, Any] = {"ecolor": canvas.INK, "elinewidth": 1, "capsize": 2.5}
+    for place in np.nonzero(np.isfinite(known).all(0))[0].tolist():
+        axes.errorbar(lengths[place], place, xerr=errors[place], fmt="none", **style)
     for place, one in enumerate(shown):
         told = number(one.value) if np.isfinite(one.value) else "not finite"
-        end = (drawn[place] + np.sign(drawn[place]) * known[place]) / unit
-        side = -1 if drawn[place] < 0 else 1
+        side = -1 if lengths[place] < 0 else 1
+        end = (lengths[place] + side * errors[place], place)
         style = {"va": "center", "ha": "left" if side > 0 else "right", "fontsize": 8, "color": canvas.INK}
-        axes.annotate(told, (end, place), (4 * side, 0), textcoords="offset points", **style)
+        axes.annotate(told, end, (4 * side, 0), textcoords="offset points", **style)
     axes.axvline(0, color=canvas.INK, linewidth=0.8)
-    # Room for the numbers, on the sides where there are bars.
-    low, high = min(0.0, ((drawn - known) / unit).min()), max(0.0, ((drawn + known) / unit).max())
-    room = 0.2 * (high - low or 1.0)
-    axes.set_xlim(low - (room if low < 0 else 0.02), high + (room if high > 0 or low == 0 else 0.02))
+    _limits(axes, lengths, errors)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_yticks(places, [_cut(one.name) for one in shown], fontsize=9, parse_math=False)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share * unit:.3g}".replace("-", "−"))
+    axes.xaxis.set_major_formatter(partial(_tick, unit))
     axes.tick_params(axis="x", labelsize=8)
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=5)
     axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _tick(unit: float, share: float, _: int) -> str:
+    return f"{float(share) * unit:.3g}".replace("-", "−")
+
+
+def _limits(axes: Axes, lengths: Array, errors: Array) -> None:
+    """Room for the numbers, on the sides where there are bars."""
+    low, high = min(0.0, (lengths - errors).min()), max(0.0, (lengths + errors).max())
+    room = 0.2 * (high - low or 1.0)
+    axes.set_xlim(low - (room if low < 0 else 0.02), high + (room if high > 0 or low == 0 else 0.02))
 
 
 def _decade(largest: float) -> float:

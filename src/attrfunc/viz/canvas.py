@@ -9,6 +9,7 @@ import base64
 import html
 import io
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ __all__ = [
 FOR, AGAINST = "#b2182b", "#2166ac"
 INK, FAINT = "#222222", "#666666"
 TITLE = 13  # characters of a title to an inch
-MISSING = (0.0, 0.62, 0.45, 1.0)  # of values that are not finite: a bluish green, which is on no default scale
+MISSING = (0.25, 1.0, 0.0, 1.0)  # of values that are not finite: a green that is near no default scale, for no eye
 
 
 class Picture(Figure):
@@ -121,7 +122,7 @@ def inside(name: str, axes: Any) -> dict[str, Any]:
 def titled(axes: Axes, title: str) -> None:
     """A title, in as many lines as it needs."""
     width = axes.figure.get_size_inches()[0] * axes.get_position().width if axes.figure else 4.0
-    lines = textwrap.wrap(title, max(int(width * TITLE), 12)) or [""]
+    lines = textwrap.wrap(str(title), max(int(width * TITLE), 12)) or [""]
     axes.set_title("\n".join(lines), fontsize=10, color=INK, parse_math=False)
 
 
@@ -164,6 +165,10 @@ def colours(shares: Array, cmap: Colormap, signed: bool) -> Array:
     return found
 
 
+def _tick(scale: Scale, share: float, _: int) -> str:
+    return scale.label(share)
+
+
 def bar(figure: Figure, scale: Scale, cmap: Colormap, unit: str, **place: Any) -> Any:
     """A colour bar that says in values where the scale ends, with arrows where values lie beyond.
 
@@ -175,7 +180,7 @@ def bar(figure: Figure, scale: Scale, cmap: Colormap, unit: str, **place: Any) -
         **place: Where, in the words of `Figure.colorbar`.
     """
     mappable = ScalarMappable(Normalize(-1 if scale.signed else 0, 1), cmap)
-    form = FuncFormatter(lambda share, _: scale.label(share))
+    form = FuncFormatter(partial(_tick, scale))  # unlike a lambda it can be pickled, with the figure
     found = figure.colorbar(mappable, extend=scale.extend, ticks=scale.ticks, format=form, **place)
     found.ax.tick_params(labelsize=8)
     found.outline.set_linewidth(0.5)

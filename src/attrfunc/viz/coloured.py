@@ -24,11 +24,10 @@ __all__ = ["Passage", "Row", "Texts"]
 # blue, nearly white, pale red, red, dark red.
 STOPS = np.array([[33, 102, 172], [103, 169, 207], [209, 229, 240], [255, 255, 255], [253, 219, 199], [239, 138, 98]])
 STOPS = np.concatenate([STOPS, [[178, 24, 43]]])
-MISSING = (0, 158, 115)  # of values that are not finite
-DARK = 0.4  # a background that is darker takes white letters
+MISSING = (64, 255, 0)  # of values that are not finite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """A text under one method.
 
@@ -43,10 +42,6 @@ class Row:
     pieces: tuple[Piece, ...]
     values: Array
     scale: Scale
-
-    def __len__(self) -> int:
-        """How many pieces there are."""
-        return len(self.pieces)
 
     def colours(self) -> list[tuple[int, int, int]]:
         """The background of each piece: red, green, blue, from 0 to 255."""
@@ -179,8 +174,10 @@ def colour(share: float) -> tuple[int, int, int]:
 
 def dark(background: tuple[int, int, int]) -> bool:
     """Whether letters on it have to be white."""
-    red, green, blue = (part / 255 for part in background)
-    return 0.299 * red + 0.587 * green + 0.114 * blue < DARK
+    linear = [part / 3294.6 if part < 10.31 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in background]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # Where the contrasts with both are equal: 1.05 / (L + 0.05) = (L + 0.05) / 0.05, as WCAG 2 measures them.
+    return luminance < 0.179
 
 
 def signed(value: float) -> str:

@@ -53,7 +53,8 @@ def drawn(passages: Sequence[Passage], told: Callable[[Row, str], str]) -> Figur
             shade = tuple(part / 255 for part in cell.background)
             box = Rectangle((cell.column, cell.line - 0.46), width(cell.text), 0.92, color=shade, linewidth=0)
             axes.add_patch(box)
-            axes.add_patch(_letters(cell, "white" if dark(cell.background) else "black"))
+            if cell.text.strip():
+                axes.add_patch(_letters(cell, "white" if dark(cell.background) else "black"))
     return figure
 
 

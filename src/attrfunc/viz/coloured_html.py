@@ -37,7 +37,7 @@ def spans(row: Row, unit: str) -> str:
     """The pieces of a text; a value shows when the mouse is over its piece."""
     parts = []
     for piece, value, background in zip(row.pieces, row.values.tolist(), row.colours(), strict=True):
-        style = f"background:{css(background)};color:{'#fff' if dark(background) else '#111'}"
+        style = f"background:{css(background)};color:{'#fff' if dark(background) else '#000'}"
         style += ";padding:.15em .1em;border-radius:.2em"
         told = f"{signed(value)} {unit}".strip()
         space = " " if piece.spaced else ""

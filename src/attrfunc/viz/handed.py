@@ -48,7 +48,7 @@ def finish(figure: Any, title: str | None, y: float = 0.9) -> Any:
     """A title, and files that are cut where the drawing ends: the package places its texts by itself."""
     figure.tight = True
     if title:
-        figure.suptitle(title, fontsize=13, y=y, va="bottom", parse_math=False)
+        figure.suptitle(str(title), fontsize=13, y=y, va="bottom", parse_math=False)
     return figure
 
 

@@ -164,7 +164,7 @@ def _grid(
         low, high = ends.get(some.sign, ("little", "much"))
         bar.set_ticks([-1, 0, 1] if some.signed else [0, 1], labels=[low, "0", high] if some.signed else [low, high])
     if title:
-        figure.suptitle(title, fontsize=11, parse_math=False, wrap=True)
+        figure.suptitle(str(title), fontsize=11, parse_math=False, wrap=True)
     return figure
 
 

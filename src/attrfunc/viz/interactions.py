@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["interactions"]
 
+LEVEL = 14  # names around a network that still have room beside each other
 NUMBERED = 14  # features of a matrix that still has room for numbers
 
 
@@ -75,7 +76,7 @@ def interactions(
     off = matrix[~np.eye(count, dtype=bool)]
     scale = scale_of(off if alone is None else np.concatenate([off, alone]), "all", outliers)
     colours = canvas.colour_map(cmap, "all")
-    side = min(max(2.2 + 0.42 * count, 3.6), 11.0) if style == "matrix" else 4.6
+    side = min(max(2.2 + 0.42 * count, 3.6), 11.0) if style == "matrix" else 4.6 if count <= LEVEL else 6.5
     figure, axes = canvas.canvas(ax, (side + 1.2, side))
     paint = lambda shares: canvas.colours(shares, colours, True)  # noqa: E731
     if choice("style", style, ("matrix", "network")) == "matrix":
@@ -138,21 +139,34 @@ def _network(
     sizes = 120 + 500 * np.abs(np.nan_to_num(own)) if alone is not None else 120
     fill = paint(own) if alone is not None else "white"
     axes.scatter(*places.T, s=sizes, c=fill, edgecolors="#444444", linewidths=0.9, zorder=2)
-    for (across, up), label in zip(places, labels, strict=True):
-        ha = "center" if abs(across) < 0.3 else "left" if across > 0 else "right"
-        va = "center" if abs(across) >= 0.3 else "bottom" if up > 0 else "top"
+    _around(axes, angles, labels)
+    axes.set(aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _around(axes: Axes, angles: Array, labels: list[str]) -> None:
+    """Names around the circle; where they are many they point away from it, since they would lie over each other."""
+    radial = len(labels) > LEVEL
+    for angle, label in zip(angles, labels, strict=True):
+        across, up = np.cos(angle), np.sin(angle)
+        style: dict[str, Any] = {"ha": "center" if abs(across) < 0.3 else "left" if across > 0 else "right"}
+        style["va"] = "center" if abs(across) >= 0.3 else "bottom" if up > 0 else "top"
+        if radial:
+            turned = np.degrees(angle) + (180 if across < -1e-9 else 0)
+            style = {"ha": "right" if across < -1e-9 else "left", "va": "center", "rotation": turned}
+        away = (16 * across, 16 * up)
         axes.annotate(
             label,
             (across, up),
-            (16 * across, 16 * up),
+            away,
             textcoords="offset points",
-            ha=ha,
-            va=va,
-            fontsize=9,
+            fontsize=8 if radial else 9,
+            rotation_mode="anchor",
             parse_math=False,
+            **style,
         )
-    axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal", xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    reach = 1.3 + 0.035 * max(map(len, labels)) if radial else 1.25
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
 
 
 def _symmetric(pairs: Any) -> Array:

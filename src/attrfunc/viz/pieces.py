@@ -49,7 +49,7 @@ def pieces_of(tokens: Any) -> list[Piece]:
     elif not any(text[:1].isspace() for text in texts):
         texts = [f" {text}" for text in texts]
     return [
-        Piece(text[1:] if text[:1] == " " else text, text[:1].isspace() and bool(number), (number,))
+        Piece(text[1:] if text[:1] == " " else text, text[:1] == " " and bool(number), (number,))
         for number, text in enumerate(texts)
     ]
 

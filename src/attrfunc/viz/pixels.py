@@ -121,8 +121,9 @@ def _with_channels(name: str, values: Array, given: Any, channels: Any) -> Array
     if values.ndim != 3:
         fix = f"Pass one example: {name}[0]." if values.ndim == 4 else f"Bring it into the form {form}."
         raise ArgumentError(name, described(given), expected, fix)
-    ends = (values.shape[0] in COLOURS, values.shape[2] in COLOURS)
-    if ends == ((True, False) if last else (False, True)):
+    meant, looks = (values.shape[2], values.shape[0]) if last else (values.shape[0], values.shape[2])
+    # Few numbers where positions are said to be, and many where channels are. Small maps are taken as they are said.
+    if looks in COLOURS and meant > max(COLOURS) and values.shape[1] > max(COLOURS):
         other, order = ("first", "1, 2, 0") if last else ("last", "2, 0, 1")
         there = "(C, H, W)" if last else "(H, W, C)"
         turned = _turned(given, name, order)

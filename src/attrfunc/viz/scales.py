@@ -96,7 +96,9 @@ def scale_of(values: Array, sign: Any, outliers: Any = 0.0, limit: Any = None) -
 def percent(name: str, value: Any) -> float:
     """Check that a number is a percentage that leaves something."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 100:
-        raise ArgumentError(name, describe(value), "percent, from 0 to below 100", "1 clips one value in a hundred.")
+        raise ArgumentError(
+            name, describe(value), "percent, from 0 to below 100", "Pass 1 to clip one value in a hundred."
+        )
     return float(value)
 
 

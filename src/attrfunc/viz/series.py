@@ -88,10 +88,12 @@ def series(
             values = values.sum(0, keepdims=True)
     scale = scale_of(values, sign, outliers, limit)
     colours = canvas.colour_map(cmap, scale.sign)
-    figure = canvas.Picture(figsize=(7.0, min(1.2 + 1.3 * len(values), 12.0)), layout="constrained")
+    figure = canvas.Picture(
+        figsize=(7.0, 3.2 if kind == "combined" else min(1.2 + 1.3 * len(values), 12.0)), layout="constrained"
+    )
     panels = figure.subplots(len(values), sharex=True, squeeze=False)[:, 0]
     draw_panels(panels, places, data, canvas.colours(scale.shares(values), colours, scale.signed), labels, kind)
-    panels[-1].set_xlabel("\n".join(filter(None, [xlabel, missing_note(scale)])), fontsize=9)
+    panels[-1].set_xlabel("\n".join(filter(None, [xlabel, missing_note(scale)])), fontsize=9, parse_math=False)
     if title:
         canvas.titled(panels[0], title)
     if colorbar:

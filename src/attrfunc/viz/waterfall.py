@@ -40,7 +40,7 @@ def waterfall(
             more feature, "not attributed". Without it the plot ends at the sum.
         data: The example, `(F,)`: its numbers stand beside the names.
         names: The features' names.
-        top: How many rows are drawn; the last of them adds up the rest.
+        top: How many rows are drawn, two at least; the last of them adds up the rest.
         title: What stands above.
 
     Returns:

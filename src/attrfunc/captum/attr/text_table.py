@@ -1,4 +1,4 @@
-"""The table of `visualize_text`."""
+"""Texts in a table, coloured by the attributions of their tokens."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.viz.arrays import to_array
+from attrfunc.viz.arrays import drawing, to_array
 from attrfunc.viz.coloured import Row, colour
 from attrfunc.viz.coloured_html import css, spans
 from attrfunc.viz.pages import write_page
 from attrfunc.viz.pieces import Piece
 from attrfunc.viz.scales import Scale
 
-__all__ = ["Page", "table"]
+__all__ = ["Page", "VisualizationDataRecord", "visualize_text"]
 
 HEADINGS = ("True Label", "Predicted Label", "Attribution Label", "Attribution Score", "Word Importance")
 LEGEND = ((-1.0, "Negative"), (0.0, "Neutral"), (1.0, "Positive"))
@@ -42,7 +43,77 @@ class Page:
         return write_page(Path(path), self.data, "attributions of texts")
 
 
-def table(records: Iterable[Any], legend: bool) -> str:
+class VisualizationDataRecord:
+    """What `visualize_text` shows of one text.
+
+    Args:
+        word_attributions: One number for each token, from -1 to 1.
+        pred_prob: The probability of the predicted class.
+        pred_class: The predicted class.
+        true_class: The class that is right.
+        attr_class: The class that is explained.
+        attr_score: The sum of the attributions.
+        raw_input_ids: The tokens.
+        convergence_score: The convergence delta.
+    """
+
+    __slots__ = [
+        "attr_class",
+        "attr_score",
+        "convergence_score",
+        "pred_class",
+        "pred_prob",
+        "raw_input_ids",
+        "true_class",
+        "word_attributions",
+    ]
+
+    def __init__(
+        self,
+        word_attributions: Tensor,
+        pred_prob: float,
+        pred_class: int,
+        true_class: int,
+        attr_class: int,
+        attr_score: float,
+        raw_input_ids: list[str],
+        convergence_score: float,
+    ) -> None:
+        self.word_attributions = word_attributions
+        self.pred_prob = pred_prob
+        self.pred_class = pred_class
+        self.true_class = true_class
+        self.attr_class = attr_class
+        self.attr_score = attr_score
+        self.raw_input_ids = raw_input_ids
+        self.convergence_score = convergence_score
+
+
+@drawing
+def visualize_text(datarecords: Iterable[VisualizationDataRecord], legend: bool = True) -> Any:
+    """Show texts coloured by the attributions of their tokens, in a table.
+
+    Args:
+        datarecords: The texts.
+        legend: Whether to say what colours mean.
+
+    Returns:
+        IPython's `HTML`, which is displayed, too; without IPython an object with `data`, `_repr_html_` and `save`.
+
+    Raises:
+        ArgumentError: If a record has fewer attributions than tokens.
+    """
+    page = Page(_table(datarecords, legend))
+    try:
+        from IPython.display import HTML, display
+    except ImportError:
+        return page
+    shown = HTML(page.data)
+    display(shown)
+    return shown
+
+
+def _table(records: Iterable[Any], legend: bool) -> str:
     """The table, as HTML.
 
     Args:

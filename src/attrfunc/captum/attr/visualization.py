@@ -19,13 +19,12 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from attrfunc.captum.attr.text_table import Page, table
+from attrfunc.captum.attr.figures import subplots
+from attrfunc.captum.attr.text_table import VisualizationDataRecord, visualize_text
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.viz.arrays import Array, choice, drawing, named, require, require_shape, to_array
 from attrfunc.viz.image import image
@@ -104,20 +103,19 @@ def visualize_image_attr(
         fix = "Pass the photograph, or method='heat_map'."
         raise ArgumentError("original_image", "None", f"an image, which {kind!r} shows", fix)
     photo = None if original_image is None else _photograph(original_image)
-    figure, axes = plt_fig_axis or _subplots(use_pyplot, fig_size)
     summed = to_array("attr", attr)
     summed = summed.sum(2) if summed.ndim == 3 else summed
-    options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
-    options["colorbar"] = "bottom" if show_colorbar else False
     limit = _threshold(summed, shown, outlier_perc)
-    if kind == "original_image":
-        _original(photo, summed, options)
-    else:
-        opacity = alpha_overlay if kind == "blended_heat_map" else None
-        style: Any = IMAGES[kind]
-        colours = cmap if style in ("heat", "overlay") else None  # the others have the photograph's own
-        image(summed, photo, style=style, sign=shown, limit=limit, cmap=colours, opacity=opacity, **options)
-    _show(use_pyplot)
+    with subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
+        options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
+        options["colorbar"] = "bottom" if show_colorbar else False
+        if kind == "original_image":
+            _original(photo, summed, options)
+        else:
+            opacity = alpha_overlay if kind == "blended_heat_map" else None
+            style: Any = IMAGES[kind]
+            colours = cmap if style in ("heat", "overlay") else None  # the others have the photograph's own
+            image(summed, photo, style=style, sign=shown, limit=limit, cmap=colours, opacity=opacity, **options)
     return figure, axes
 
 
@@ -156,13 +154,12 @@ def visualize_image_attr_multiple(
     named("signs", signs, len(methods), "")
     if titles is not None:
         named("titles", titles, len(methods), "")
-    figure, found = _subplots(use_pyplot, fig_size, ncols=len(methods))
-    axes = [found] if len(methods) == 1 else found.tolist()
-    for number, (method, sign) in enumerate(zip(methods, signs, strict=True)):
-        own: dict[str, Any] = {"plt_fig_axis": (figure, axes[number]), "title": titles[number] if titles else None}
-        visualize_image_attr(attr, original_image, method, sign, use_pyplot=False, **own, **kwargs)
-    figure.tight_layout()
-    _show(use_pyplot)
+    with subplots(None, use_pyplot, fig_size, ncols=len(methods)) as (figure, found):
+        axes = [found] if len(methods) == 1 else found.tolist()
+        for number, (method, sign) in enumerate(zip(methods, signs, strict=True)):
+            own: dict[str, Any] = {"plt_fig_axis": (figure, axes[number]), "title": titles[number] if titles else None}
+            visualize_image_attr(attr, original_image, method, sign, use_pyplot=False, **own, **kwargs)
+        figure.tight_layout()
     return figure, axes[0] if len(methods) == 1 else axes
 
 
@@ -220,94 +217,24 @@ def visualize_timeseries_attr(
     times = np.arange(curves.shape[1], dtype=np.float64) if x_values is None else to_array("x_values", x_values)
     require_shape("x_values", times, curves.shape[1:], "a channel", "Pass one time for each value.")
     labels = [""] * len(curves) if channel_labels is None else named("channel_labels", channel_labels, len(curves), "")
-    figure, axes = plt_fig_axis or _subplots(use_pyplot, fig_size, nrows=len(values), sharex=True)
-    panels = np.atleast_1d(np.asarray(axes, dtype=object))
-    if len(panels) != len(values):
-        fix = f"Make it by figure.subplots({len(values)}, sharex=True)."
-        raise ArgumentError("plt_fig_axis", f"{len(panels)} axes", f"{len(values)}, one for each panel", fix)
     scale = scale_of(values, shown, 0.0, _threshold(values, shown, outlier_perc))
     colours = canvas.colour_map(cmap, shown)
     paint = canvas.colours(scale.shares(values), colours, scale.signed)
-    draw_panels(panels, times, curves, paint, labels, kind, alpha=alpha_overlay, **pyplot_kwargs)
-    panels[-1].set_xlim(times[0], times[-1])
-    if plt_fig_axis is None:
-        figure.subplots_adjust(hspace=0)
-    if show_colorbar:
-        canvas.bar(figure, scale, colours, "", ax=list(panels), location="bottom", fraction=0.05, pad=0.1)
-    if title:
-        panels[0].set_title(title)
-    _show(use_pyplot)
+    with subplots(plt_fig_axis, use_pyplot, fig_size, nrows=len(values), sharex=True) as (figure, axes):
+        panels = np.atleast_1d(np.asarray(axes, dtype=object))
+        if len(panels) != len(values):
+            fix = f"Make it by figure.subplots({len(values)}, sharex=True)."
+            raise ArgumentError("plt_fig_axis", f"{len(panels)} axes", f"{len(values)}, one for each panel", fix)
+        draw_panels(panels, times, curves, paint, labels, kind, alpha=alpha_overlay, **pyplot_kwargs)
+        if len(times) > 1:
+            panels[-1].set_xlim(times[0], times[-1])
+        if plt_fig_axis is None:
+            figure.subplots_adjust(hspace=0)
+        if show_colorbar:
+            canvas.bar(figure, scale, colours, "", ax=list(panels), location="bottom", fraction=0.05, pad=0.1)
+        if title:
+            panels[0].set_title(title, parse_math=False)
     return figure, axes
-
-
-class VisualizationDataRecord:
-    """What `visualize_text` shows of one text.
-
-    Args:
-        word_attributions: One number for each token, from -1 to 1.
-        pred_prob: The probability of the predicted class.
-        pred_class: The predicted class.
-        true_class: The class that is right.
-        attr_class: The class that is explained.
-        attr_score: The sum of the attributions.
-        raw_input_ids: The tokens.
-        convergence_score: The convergence delta.
-    """
-
-    __slots__ = [
-        "attr_class",
-        "attr_score",
-        "convergence_score",
-        "pred_class",
-        "pred_prob",
-        "raw_input_ids",
-        "true_class",
-        "word_attributions",
-    ]
-
-    def __init__(
-        self,
-        word_attributions: Tensor,
-        pred_prob: float,
-        pred_class: int,
-        true_class: int,
-        attr_class: int,
-        attr_score: float,
-        raw_input_ids: list[str],
-        convergence_score: float,
-    ) -> None:
-        self.word_attributions = word_attributions
-        self.pred_prob = pred_prob
-        self.pred_class = pred_class
-        self.true_class = true_class
-        self.attr_class = attr_class
-        self.attr_score = attr_score
-        self.raw_input_ids = raw_input_ids
-        self.convergence_score = convergence_score
-
-
-@drawing
-def visualize_text(datarecords: Iterable[VisualizationDataRecord], legend: bool = True) -> Any:
-    """Show texts coloured by the attributions of their tokens, in a table.
-
-    Args:
-        datarecords: The texts.
-        legend: Whether to say what colours mean.
-
-    Returns:
-        IPython's `HTML`, which is displayed, too; without IPython an object with `data`, `_repr_html_` and `save`.
-
-    Raises:
-        ArgumentError: If a record has fewer attributions than tokens.
-    """
-    page = Page(table(datarecords, legend))
-    try:
-        from IPython.display import HTML, display
-    except ImportError:
-        return page
-    shown = HTML(page.data)
-    display(shown)
-    return shown
 
 
 def _photograph(given: Any) -> Array:
@@ -334,7 +261,8 @@ def _threshold(values: Array, sign: Sign, outlier_perc: Any) -> float | None:
     sums = np.cumsum(sizes)
     if not sizes.size or sums[-1] == 0:
         return None
-    return float(sizes[np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))]) or None
+    place = np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))
+    return float(sizes[min(place, len(sizes) - 1)]) or None  # all of the sum may round to more than it
 
 
 def _channels_first(attr: Any, data: Any, channels_last: bool) -> tuple[Array, Array]:
@@ -349,22 +277,3 @@ def _channels_first(attr: Any, data: Any, channels_last: bool) -> tuple[Array, A
     if len(curves) > curves.shape[1]:
         warn(f"{len(curves)} channels are more than the {curves.shape[1]} times of the series: is it {form}?")
     return values, curves
-
-
-def _subplots(use_pyplot: bool, fig_size: Sequence[float], **grid: Any) -> tuple[Any, Any]:
-    if use_pyplot:
-        from matplotlib import pyplot as plt
-
-        figure = plt.figure(figsize=fig_size)
-    else:
-        from attrfunc.viz.canvas import Picture
-
-        figure = Picture(figsize=fig_size)
-    return figure, figure.subplots(**grid)
-
-
-def _show(use_pyplot: bool) -> None:
-    if use_pyplot:
-        from matplotlib import pyplot as plt
-
-        plt.show()
