@@ -163,6 +163,14 @@ class TestOddNumbers:
         for mine, other in zip(shown(tensors), shown(arrays), strict=True):
             np.testing.assert_array_equal(mine, other)
 
+    @pytest.mark.parametrize("method", ["overlay_individual", "overlay_combined", "colored_graph"])
+    def test_short_names_of_matplotlibs(self, method):
+        data = np.ones((9, 2))
+        _, axes = ours.visualize_timeseries_attr(data, data, method=method, use_pyplot=False, lw=5, ls=":")
+        drawn = np.ravel(axes)[0]
+        lines = drawn.collections if method == "colored_graph" else drawn.lines
+        assert np.ravel(lines[0].get_linewidth()).tolist() == [5]
+
     def test_more_channels_than_times(self):
         with pytest.warns(UserWarning, match="5 channels are more than the 3 times"):
             ours.visualize_timeseries_attr(np.ones((3, 5)), np.ones((3, 5)), use_pyplot=False)
@@ -175,7 +183,11 @@ class TestOddNumbers:
         (lambda a, p: ours.visualize_image_attr(a, sign="abs"), "`sign`.*'positive', 'absolute_value'"),
         (lambda a, p: ours.visualize_image_attr(a, None, "masked_image"), "`original_image`: got None"),
         (lambda a, p: ours.visualize_image_attr(a, p, "masked_image", "all"), "`sign`"),
-        (lambda a, p: ours.visualize_image_attr(a, p[:5], "blended_heat_map"), "`attributions`.*5 x 7"),
+        (
+            lambda a, p: ours.visualize_image_attr(a, p[:5], "blended_heat_map"),
+            r"`attr`: got positions \(9, 7\); expected \(5, 7\)",
+        ),
+        (lambda a, p: ours.visualize_image_attr(a[None]), "`attr`: got 4 dimensions"),
         (lambda a, p: ours.visualize_image_attr(a, outlier_perc=101), "`outlier_perc`"),
         (lambda a, p: ours.visualize_image_attr(a, cmap="nope"), "`cmap`.*viridis"),
         (lambda a, p: ours.visualize_image_attr(np.zeros((0, 3))), "`attr`.*empty"),

@@ -128,6 +128,13 @@ class TestImage:
         part = figure.subfigures()
         assert af.viz.image(MAP, ax=part.subplots()) is figure
 
+    def test_truth_values_are_black_and_white(self):
+        mask = torch.tensor([[True, False, True]])
+        for photo in (mask, mask.numpy(), [mask[0], mask[0]]):
+            shape = (*np.shape(photo)[:1], 3)
+            (found,) = layers(af.viz.image(np.ones(shape), photo, style="alpha", sign="positive"))
+            assert found[0, :, 0].tolist() == [1, 0, 1]
+
     @pytest.mark.parametrize("levels", [torch.uint8, torch.int64, torch.float32])
     def test_ranges_of_photographs(self, levels):
         whole = torch.arange(18).view(3, 2, 3) * 15

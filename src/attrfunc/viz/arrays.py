@@ -64,7 +64,7 @@ def _from_tensor(name: str, value: Tensor) -> Array:
         fix = "Return the attributions from vmap, grad or jacrev, and draw them outside."
         raise ArgumentError(name, f"{describe(value)} that holds no numbers yet", "a tensor outside transforms", fix)
     dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
-    numbers: Array = dense.to("cpu", torch.float64).resolve_neg().numpy()
+    numbers: Array = dense.cpu().to(torch.float64).resolve_neg().numpy()  # some devices have no float64
     return numbers
 
 

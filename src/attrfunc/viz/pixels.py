@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError
@@ -48,8 +49,7 @@ def photograph(image: Any, channels: Any, name: str = "image") -> Array:
     if values.shape[0] not in COLOURS:
         fix = "Choose the channels to be shown, image[[3, 2, 1]] say, or one of them."
         raise ArgumentError(name, f"{values.shape[0]} channels", "1 (grey), 3 (colours) or 4 (with opacity)", fix)
-    whole = not image.is_floating_point() if isinstance(image, Tensor) else np.asarray(image).dtype.kind in "iu"
-    top = 255.0 if whole else 1.0
+    top = 255.0 if _whole(image) else 1.0
     # Resized images go slightly beyond.
     if not np.isfinite(values).all() or values.min() < -1e-3 * top or values.max() > 1.001 * top:
         got = f"values from {values.min():.3g} to {values.max():.3g} of {described(image)}"
@@ -58,6 +58,15 @@ def photograph(image: Any, channels: Any, name: str = "image") -> Array:
     pixels = np.moveaxis(np.clip(values / top, 0, 1), 0, -1)
     pixels = np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
     return pixels if pixels.shape[2] == 4 else np.concatenate([pixels, np.ones_like(pixels[..., :1])], 2)
+
+
+def _whole(image: Any) -> bool:
+    """Whether its values are integers; truth values are not."""
+    if isinstance(image, Tensor):
+        return not image.is_floating_point() and image.dtype != torch.bool
+    if isinstance(image, list | tuple) and any(isinstance(part, Tensor) for part in image):
+        return all(_whole(part) for part in image)
+    return np.asarray(image).dtype.kind in "iu"
 
 
 def require_fit(values: Array, photo: Array, name: str = "attributions") -> None:

@@ -115,7 +115,11 @@ def draw_panels(
         kind: The style.
         **style: Of the curves, in matplotlib's words; `alpha` is that of the colours behind them.
     """
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
     alpha = style.pop("alpha", 0.85)
+    style = normalize_kwargs(style, Line2D)  # lw is linewidth
     for panel, part, shades in zip(panels, data[: len(panels)], paint, strict=True):
         if kind == "line":
             curve(panel, times, part, shades, **style)

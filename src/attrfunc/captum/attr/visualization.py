@@ -105,6 +105,7 @@ def visualize_image_attr(
     photo = None if original_image is None else _photograph(original_image)
     summed = to_array("attr", attr)
     summed = summed.sum(2) if summed.ndim == 3 else summed
+    _require_fit(summed, photo)
     limit = _threshold(summed, shown, outlier_perc)
     with subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
         options: dict[str, Any] = {"ax": axes, "title": title, "channels": "last"}
@@ -241,6 +242,15 @@ def _photograph(given: Any) -> Array:
     """A photograph `(H, W, C)` as floats from 0 to 1, whichever of its two ranges it has."""
     found = to_array("original_image", given)
     return found if found.max() <= 1 else np.clip(found, 0, 255) / 255
+
+
+def _require_fit(summed: Array, photo: Array | None) -> None:
+    if summed.ndim != 2:
+        fix = "Pass one example, attr[0].transpose(1, 2, 0)."
+        raise ArgumentError("attr", f"{summed.ndim} dimensions", "(H, W, C) or (H, W)", fix)
+    if photo is not None and photo.shape[:2] != summed.shape:
+        fix = "Resize a layer's attributions by LayerAttribution.interpolate; channels stand last in both."
+        raise ArgumentError("attr", f"positions {summed.shape}", f"{photo.shape[:2]}, those of original_image", fix)
 
 
 def _original(photo: Any, summed: Array, options: dict[str, Any]) -> None:
