@@ -7,6 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc import metrics
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -86,6 +87,7 @@ __all__ = [
     "local_surrogate",
     "lrp",
     "masks",
+    "metrics",
     "neuron",
     "neuron_conductance",
     "occlusion",
