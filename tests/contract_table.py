@@ -227,5 +227,6 @@ EXEMPT = {
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],
     "measures explanations; tests/metrics": ["metrics"],
+    "attacks models; tests/robust": ["robust"],
     "reshapes maps; test_grad_cam_places.py": ["interpolate", "tokens_to_grid"],
 }
