@@ -228,5 +228,6 @@ EXEMPT = {
     "makes masks; test_game.py": ["masks"],
     "measures explanations; tests/metrics": ["metrics"],
     "attacks models; tests/robust": ["robust"],
+    "draws gates; tests/gates": ["gates"],
     "reshapes maps; test_grad_cam_places.py": ["interpolate", "tokens_to_grid"],
 }
