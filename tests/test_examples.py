@@ -4,6 +4,7 @@ import pytest
 
 import attribution_prior
 import ensemble
+import feature_selection
 import shapley_tabular
 
 
@@ -49,3 +50,14 @@ def test_one_network_has_no_spread(example, option, capsys):
     with pytest.raises(SystemExit):
         example.main([option, "1"])
     assert "at least 2" in capsys.readouterr().err
+
+
+def test_gates_close_as_the_penalty_grows(tmp_path, capsys):
+    found = feature_selection.main(["--output", str(tmp_path)])
+    counts = (found.gates > 0).sum(1)
+    assert (counts[1:] <= counts[:-1] + 1).all()
+    assert counts[0] > 20
+    few = (counts >= 1) & (counts <= 6)
+    assert found.accuracy[few].max() > found.accuracy.max() - 0.04
+    assert "The last to close" in capsys.readouterr().out
+    assert (tmp_path / "feature_selection.png").stat().st_size > 10_000
