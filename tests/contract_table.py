@@ -229,5 +229,6 @@ EXEMPT = {
     "measures explanations; tests/metrics": ["metrics"],
     "attacks models; tests/robust": ["robust"],
     "draws gates; tests/gates": ["gates"],
+    "concepts; tests/concepts": ["concepts"],
     "reshapes maps; test_grad_cam_places.py": ["interpolate", "tokens_to_grid"],
 }

@@ -10,7 +10,7 @@ FLOORS = [
     ["core"],
     ["gradient", "perturbation", "propagation"],
     ["combined"],
-    ["gates", "metrics", "robust"],
+    ["concepts", "gates", "metrics", "robust"],
     ["testing", "captum"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

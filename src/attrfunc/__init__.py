@@ -7,7 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
-from attrfunc import gates, metrics, robust
+from attrfunc import concepts, gates, metrics, robust
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -63,6 +63,7 @@ __all__ = [
     "batch_score",
     "bind",
     "completeness_gap",
+    "concepts",
     "conductance",
     "dataset_ablation",
     "deconvolution",
