@@ -50,9 +50,14 @@ REFUSED = {
         r"infidelity: argument `perturb`.*\(4, 3\).*x - I is evaluated",
     ),
     "perturb gives a pair": (
-        lambda: M.infidelity(MODEL, X, A, target=1, perturb=lambda x, g: (x, x)),
+        lambda: M.infidelity(MODEL, X, A, target=1, perturb=lambda x, g: (x, x, x)),
         "`perturb`.*tuple",
     ),
+    "neighbours": (
+        lambda: M.max_sensitivity(af.ig, radius=1, perturb=lambda x, g: x[0])(MODEL, X, target=1),
+        "`perturb`.*one neighbour",
+    ),
+    "norm": (lambda: M.max_sensitivity(af.ig, radius=1, norm=0), "`norm`.*at least 1"),
     "samples": (lambda: M.infidelity(MODEL, X, A, target=1, n_samples=0), "`n_samples`.*at least 1"),
     "subset": (lambda: M.faithfulness_correlation(MODEL, X, A, target=1, subset_size=6), "`subset_size`.*fewer than"),
     "subsets": (lambda: M.faithfulness_correlation(MODEL, X, A, target=1, n_subsets=0), "`n_subsets`"),

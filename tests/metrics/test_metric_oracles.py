@@ -109,6 +109,20 @@ def test_sensitivities_of_linear_scores(x):
     assert (rate >= weights.abs().median()).all()
 
 
+def test_perturbations_and_norms_of_the_users(model, x):
+    other = inputs(4, 6, seed=6)
+    measure = M.max_sensitivity(af.saliency, radius=1.0, n_samples=1, perturb=lambda x, g: other, norm=1)
+    change = af.saliency(model, other, target=1) - af.saliency(model, x, target=1)
+    close(measure(model, x, target=1), change.abs().sum(1))
+    rate = M.local_lipschitz(af.saliency, radius=1.0, n_samples=1, perturb=lambda x, g: other, norm=torch.inf)
+    close(rate(model, x, target=1), change.abs().amax(1) / (other - x).abs().amax(1))
+    a, step = inputs(4, 6, seed=3), inputs(4, 6, seed=7)
+    pair = M.infidelity(
+        model, x, a, target=1, perturb=lambda x, g: (step, other), multiply_by_inputs=False, n_samples=1
+    )
+    close(pair, ((step * a).sum(1) - (model(x) - model(other))[:, 1]) ** 2)
+
+
 def test_targets_and_draws_of_the_method_follow(model, x):
     labels = torch.tensor([0, 1, 2, 0])
     found = M.max_sensitivity(af.saliency, radius=0.1, generator=generator(2))(model, x, target=labels)

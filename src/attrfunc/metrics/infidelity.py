@@ -63,7 +63,7 @@ def infidelity(
         kwargs: Keyword arguments of the model.
         stdev: Standard deviation of normal perturbations; see `attrfunc.core.loops.samples`.
         perturb: Draws others: `(point, generator) -> I`, with the structure and shapes of `x` (or of the activation),
-            one perturbation for each example.
+            one perturbation for each example. A pair `(I, x')` says what is evaluated in place of `x - I`.
         n_samples: How many are drawn for each example.
         multiply_by_inputs: Whether attributions are in units of the score; `False` says that they are slopes
             themselves, as those of `saliency(absolute=False)` and of `ig(multiply_by_inputs=False)`.
@@ -97,8 +97,10 @@ def infidelity(
 
     def evaluate(count: int) -> list[Tensor]:
         drawn = [_drawn(point, draws, perturb, generator) for _ in range(count)]
-        steps = [torch.stack(leaves) for leaves in zip(*drawn, strict=True)]
-        after = wide(problem.scores(point.like([leaf - step for leaf, step in zip(point.leaves, steps, strict=True)])))
+        steps, moved = (
+            [torch.stack(leaves) for leaves in zip(*side, strict=True)] for side in zip(*drawn, strict=True)
+        )
+        after = wide(problem.scores(point.like(moved)))
         require_finite(after)
         products = [(wide(step) * slope).flatten(2).sum(2) for step, slope in zip(steps, slopes, strict=True)]
         said, lost = torch.stack(products).sum(0), before - after
@@ -131,17 +133,35 @@ def _slopes(problem: Problem, attributions: Any, baseline: Baseline, multiplied:
     return end, [torch.where(way == 0, 0.0, slope) for slope, way in zip(slopes, ways, strict=True)]
 
 
-def _drawn(point: Point, draws: Draws, perturb: Perturb | None, generator: torch.Generator | None) -> list[Tensor]:
-    """One perturbation of each example."""
-    if perturb is None:
-        noisy = pytree.tree_leaves(draws.noisy())
-        return [one - leaf for one, leaf in zip(noisy, point.leaves, strict=True)]
-    given = perturb(point.restored(), generator)
-    steps, spec = pytree.tree_flatten(given)
+def _drawn(
+    point: Point, draws: Draws, perturb: Perturb | None, generator: torch.Generator | None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """One perturbation of each example, and the perturbed examples."""
     leaves = point.leaves
-    right = spec == pytree.tree_structure(point.restored()) and all(isinstance(step, Tensor) for step in steps)
-    if not right or [step.shape for step in steps] != [leaf.shape for leaf in leaves]:
+    if perturb is None:
+        moved = pytree.tree_leaves(draws.noisy())
+        return [leaf - one for one, leaf in zip(moved, leaves, strict=True)], moved
+    x = point.restored()
+    given = perturb(x, generator)
+    if isinstance(given, tuple) and len(given) == 2 and all(_is_like(one, x) for one in given):
+        step, moved = given
+        return [_like(a, b) for a, b in zip(pytree.tree_leaves(step), leaves, strict=True)], [
+            _like(a, b) for a, b in zip(pytree.tree_leaves(moved), leaves, strict=True)
+        ]
+    if not _is_like(given, x):
         expected = f"perturbations of the shapes that are explained, {[tuple(leaf.shape) for leaf in leaves]}"
         fix = "Let it return what is taken off x, one perturbation for each example: x - I is evaluated."
         raise ArgumentError("perturb", f"a callable that returns {describe(given)}", expected, fix)
-    return [step.to(leaf.device, leaf.dtype) for step, leaf in zip(steps, leaves, strict=True)]
+    steps = [_like(step, leaf) for step, leaf in zip(pytree.tree_leaves(given), leaves, strict=True)]
+    return steps, [leaf - step for step, leaf in zip(steps, leaves, strict=True)]
+
+
+def _is_like(given: Any, x: Any) -> bool:
+    found, spec = pytree.tree_flatten(given)
+    leaves, expected = pytree.tree_flatten(x)
+    right = spec == expected and all(isinstance(one, Tensor) for one in found)
+    return right and [one.shape for one in found] == [leaf.shape for leaf in leaves]
+
+
+def _like(given: Tensor, leaf: Tensor) -> Tensor:
+    return given.to(leaf.device, leaf.dtype)

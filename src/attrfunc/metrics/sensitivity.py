@@ -27,6 +27,7 @@ from attrfunc.perturbation.precision import wide
 
 __all__ = ["avg_sensitivity", "local_lipschitz", "max_sensitivity"]
 
+Perturb = Callable[[Any, torch.Generator | None], Any]
 Metric = Callable[..., Tensor]
 """A function `(model, x, **options)`, called as the method is."""
 
@@ -37,6 +38,8 @@ def max_sensitivity(
     radius: float,
     n_samples: int = 10,
     relative: bool = False,
+    perturb: Perturb | None = None,
+    norm: float = 2.0,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
     progress: Progress = False,
@@ -51,14 +54,17 @@ def max_sensitivity(
         radius: The largest change of an element of `x`.
         n_samples: How many neighbours of each example are explained.
         relative: Divide by `||a(x)||`.
+        perturb: Draws neighbours in another way: `(x, generator) -> x'`, nested and shaped as `x`, one neighbour of
+            each example.
+        norm: The order p of the norm, over all elements of an example; `inf` is the largest one.
         generator: The source of randomness; see `attrfunc.core.loops.samples`. One that the *method* is given is set
             back to where it was, so that both explanations have the same draws.
         chunk_size: Rows given to the method at once; see `attrfunc.core.loops.chunks`.
         progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
     Returns:
-        A metric `(model, x, **options)`, called as the method is, which gives Euclidean norms `(B,)` over all elements
-        of an example, in units of the attributions. 0 for a gradient of a linear score.
+        A metric `(model, x, **options)`, called as the method is, which gives norms `(B,)`, in units of the
+        attributions. 0 for a gradient of a linear score.
 
     Raises:
         ArgumentError: If an argument cannot be right.
@@ -72,7 +78,7 @@ def max_sensitivity(
         Yeh, Hsieh, Suggala, Inouye, Ravikumar: On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019,
         https://arxiv.org/abs/1901.09392.
     """
-    loop = _Neighbours(method, radius, n_samples, generator, chunk_size, progress)
+    loop = _Neighbours(method, radius, n_samples, perturb, norm, generator, chunk_size, progress)
 
     def measure(model: Model, x: Any, /, **options: Any) -> Tensor:
         largest, size = loop.walk(model, x, options, lambda change, way: change, torch.maximum)
@@ -87,6 +93,8 @@ def avg_sensitivity(
     radius: float,
     n_samples: int = 10,
     relative: bool = False,
+    perturb: Perturb | None = None,
+    norm: float = 2.0,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
     progress: Progress = False,
@@ -100,6 +108,8 @@ def avg_sensitivity(
         radius: As there.
         n_samples: As there.
         relative: As there.
+        perturb: As there.
+        norm: As there.
         generator: As there.
         chunk_size: As there.
         progress: As there.
@@ -119,7 +129,7 @@ def avg_sensitivity(
         Bhatt, Weller, Moura: Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020,
         https://arxiv.org/abs/2005.00631.
     """
-    loop = _Neighbours(method, radius, n_samples, generator, chunk_size, progress)
+    loop = _Neighbours(method, radius, n_samples, perturb, norm, generator, chunk_size, progress)
 
     def measure(model: Model, x: Any, /, **options: Any) -> Tensor:
         total, size = loop.walk(model, x, options, lambda change, way: change, torch.add)
@@ -134,6 +144,8 @@ def local_lipschitz(
     *,
     radius: float,
     n_samples: int = 10,
+    perturb: Perturb | None = None,
+    norm: float = 2.0,
     generator: torch.Generator | None = None,
     chunk_size: int | None = None,
     progress: Progress = False,
@@ -146,6 +158,8 @@ def local_lipschitz(
         method: As in `max_sensitivity`.
         radius: As there.
         n_samples: As there.
+        perturb: As there.
+        norm: As there.
         generator: As there.
         chunk_size: As there.
         progress: As there.
@@ -166,7 +180,7 @@ def local_lipschitz(
     Reference:
         Alvarez-Melis, Jaakkola: On the Robustness of Interpretability Methods, 2018, https://arxiv.org/abs/1806.08049.
     """
-    loop = _Neighbours(method, radius, n_samples, generator, chunk_size, progress)
+    loop = _Neighbours(method, radius, n_samples, perturb, norm, generator, chunk_size, progress)
 
     def measure(model: Model, x: Any, /, **options: Any) -> Tensor:
         return loop.walk(model, x, options, lambda change, way: change / way, torch.maximum)[0]
@@ -187,11 +201,14 @@ class _Neighbours:
         method: Callable[..., Any],
         radius: float,
         n_samples: int,
+        perturb: Perturb | None,
+        norm: float,
         generator: torch.Generator | None,
         chunk_size: int | None,
         progress: Progress,
     ) -> None:
         self._method, self._radius, self._n, self._generator = method, radius, n_samples, generator
+        self._perturb, self._order = perturb, norm
         self._size, self._progress = chunk_size, progress
 
     def check(self) -> None:
@@ -201,6 +218,9 @@ class _Neighbours:
         real = isinstance(self._radius, Real) and not isinstance(self._radius, bool)
         if not real or not 0 < float(self._radius) < math.inf:
             raise ArgumentError("radius", describe(self._radius), "a finite number above 0", "Pass radius=0.02, say.")
+
+        if isinstance(self._order, bool) or not isinstance(self._order, Real) or not float(self._order) >= 1:
+            raise ArgumentError("norm", describe(self._order), "a number of at least 1", "Pass norm=2.")
 
     def walk(
         self,
@@ -220,15 +240,14 @@ class _Neighbours:
         found: list[Tensor] = []
 
         def evaluate(count: int) -> list[Tensor]:
-            steps = [self._step(leaves, draws) for _ in range(count)]
-            moved = [[leaf + step for leaf, step in zip(leaves, one, strict=True)] for one in steps]
-            spec = pytree.tree_structure(x)
+            moved = [self._moved(x, draws) for _ in range(count)]
             if state is not None:
                 inner.set_state(state)
-            after = batches.attribute([pytree.tree_unflatten(one, spec) for one in moved], [None] * count)
+            after = batches.attribute(moved, [None] * count)
             changes = [wide(unfolded(new, count)) - old for new, old in zip(after, before, strict=True)]
-            ways = [torch.stack([wide(step) for step in one]) for one in zip(*steps, strict=True)]
-            return [measured(_norm(changes), _norm(ways))]
+            columns = zip(*map(pytree.tree_leaves, moved), strict=True)
+            ways = [wide(torch.stack(new) - old) for new, old in zip(columns, leaves, strict=True)]
+            return [measured(self._norm(changes), self._norm(ways))]
 
         def take(values: list[Tensor]) -> None:
             for value in values[0]:
@@ -241,24 +260,35 @@ class _Neighbours:
         batches.channels_last = plan.channels_last
         work = replace(Work(rows, leaves, canonical(options.get("target"), rows)), folds=plan.folds)
         sampled(evaluate, self._n, work, take, chunk_size=size, progress=self._progress)
-        return found[0], _norm([leaf[None] for leaf in before])[0]
+        return found[0], self._norm([leaf[None] for leaf in before])[0]
 
-    def _step(self, leaves: list[Tensor], draws: Draws) -> list[Tensor]:
+    def _moved(self, x: Any, draws: Draws) -> Any:
+        """A neighbour of each example."""
+        leaves, spec = pytree.tree_flatten(x)
+        if self._perturb is not None:
+            given = self._perturb(x, self._generator)
+            found, other = pytree.tree_flatten(given)
+            shapes = [tuple(leaf.shape) for leaf in found if isinstance(leaf, Tensor)]
+            if other != spec or shapes != [tuple(leaf.shape) for leaf in leaves]:
+                fix = "Let it return one neighbour of each example."
+                got = f"a callable that returns {describe(given)}"
+                raise ArgumentError("perturb", got, f"the structure and shapes of x, {describe(x)}", fix)
+            return given
         if not any(leaf.is_floating_point() for leaf in leaves):
             fix = "Make the embeddings the model's input."
             raise ArgumentError("x", "integers alone", "floating-point numbers, which have neighbours", fix)
-        return [
-            (2 * self._radius * (draws.uniforms(leaf) - 0.5)).to(leaf.dtype)
+        moved = [
+            leaf + (2 * self._radius * (draws.uniforms(leaf) - 0.5)).to(leaf.dtype)
             if leaf.is_floating_point()
-            else torch.zeros_like(leaf)
+            else leaf
             for leaf in leaves
         ]
+        return pytree.tree_unflatten(moved, spec)
 
-
-def _norm(parts: list[Tensor]) -> Tensor:
-    """Euclidean norms `(K, B)` over all elements of tensors `(K, B, ...)`."""
-    squares = [part.flatten(2).square().sum(2) if part.dim() > 2 else part.square() for part in parts]
-    return torch.stack(squares).sum(0).sqrt()
+    def _norm(self, parts: list[Tensor]) -> Tensor:
+        """Norms `(K, B)` over all elements of tensors `(K, B, ...)`."""
+        flat = [part.reshape(*part.shape[:2], part.shape[2:].numel()) for part in parts]
+        return torch.linalg.vector_norm(torch.cat(flat, dim=2), ord=float(self._order), dim=2)
 
 
 def _require_rows(parts: list[Tensor], rows: int) -> None:
