@@ -37,11 +37,12 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
+    """Photographs, training with a prior, tables, a text by its tokens; write pictures to examples-output/."""
     install(session, "-e", ".[viz]", "scikit-learn", "scikit-image", "tiktoken", alone=(*CLASSIFIER, *DETECTOR))
     session.run("python", "examples/photograph.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
+    session.run("python", "examples/feature_selection.py")
     session.run("python", "examples/shapley_tabular.py")
     session.run("python", "examples/text_classifier.py")
 

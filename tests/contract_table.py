@@ -227,4 +227,8 @@ EXEMPT = {
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],
     "draws, and reshapes maps; tests/viz": ["viz"],
+    "measures explanations; tests/metrics": ["metrics"],
+    "attacks models; tests/robust": ["robust"],
+    "draws gates; tests/gates": ["gates"],
+    "concepts; tests/concepts": ["concepts"],
 }

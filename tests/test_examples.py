@@ -4,6 +4,7 @@ import pytest
 
 import attribution_prior
 import ensemble
+import feature_selection
 import photograph
 import shapley_tabular
 
@@ -57,3 +58,14 @@ def test_four_photographs(tmp_path, capsys):
     assert gaps["DeepLIFT"].abs().max() < 1e-3
     assert "DeepLIFT misses" in capsys.readouterr().out
     assert (tmp_path / "photograph.png").stat().st_size > 50_000
+
+
+def test_gates_close_as_the_penalty_grows(tmp_path, capsys):
+    found = feature_selection.main(["--output", str(tmp_path)])
+    counts = (found.gates > 0).sum(1)
+    assert (counts[1:] <= counts[:-1] + 1).all()
+    assert counts[0] > 20
+    few = (counts >= 1) & (counts <= 6)
+    assert found.accuracy[few].max() > found.accuracy.max() - 0.04
+    assert "The last to close" in capsys.readouterr().out
+    assert (tmp_path / "feature_selection.png").stat().st_size > 10_000

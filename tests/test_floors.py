@@ -10,7 +10,13 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "attrfunc"
 
 # From the ground up; a package imports from itself and from lower floors. Packages of one row do not know each other.
-FLOORS = [["core"], ["gradient", "perturbation", "propagation", "viz"], ["combined"], ["testing", "captum"]]
+FLOORS = [
+    ["core"],
+    ["gradient", "perturbation", "propagation", "viz"],
+    ["combined"],
+    ["concepts", "gates", "metrics", "robust"],
+    ["testing", "captum"],
+]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 

@@ -7,7 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
-from attrfunc import viz
+from attrfunc import concepts, gates, metrics, robust, viz
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -61,6 +61,7 @@ __all__ = [
     "batch_score",
     "bind",
     "completeness_gap",
+    "concepts",
     "conductance",
     "dataset_ablation",
     "deconvolution",
@@ -68,6 +69,7 @@ __all__ = [
     "deep_lift_shap",
     "feature_ablation",
     "feature_permutation",
+    "gates",
     "gaussian_process_shap",
     "grad_cam",
     "gradient_shap",
@@ -84,12 +86,14 @@ __all__ = [
     "local_surrogate",
     "lrp",
     "masks",
+    "metrics",
     "neuron",
     "neuron_conductance",
     "occlusion",
     "operation",
     "owen_values",
     "relevance_gap",
+    "robust",
     "rules",
     "saliency",
     "score_change",

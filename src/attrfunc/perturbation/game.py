@@ -181,8 +181,8 @@ class Game:
         """Sums `(rows, n)` over the elements of each group of tensors with the shapes of the point's."""
         sums = torch.zeros(self.rows, self.players, dtype=parts[0].dtype, device=parts[0].device)
         for ids, part in zip(self.ids, parts, strict=True):
-            groups = ids.expand(part.shape).reshape(self.rows, -1)
-            sums = sums.scatter_add(1, groups, part.reshape(self.rows, -1))
+            shape = (self.rows, part.numel() // max(self.rows, 1))
+            sums = sums.scatter_add(1, ids.expand(part.shape).reshape(shape), part.reshape(shape))
         return sums
 
     def spread(self, per_group: Tensor) -> Any:

@@ -75,6 +75,10 @@ class Draws:
         like = pytree.tree_leaves(self._x)[0]
         return self._random(torch.rand, like.flatten(1)[:, :1].squeeze(1) if like.dim() > 1 else like, torch.float64)
 
+    def uniforms(self, like: Tensor) -> Tensor:
+        """A number from 0 on and below 1 for each element of a tensor."""
+        return self._random(torch.rand, like)
+
     def shared(self, draw: Callable[..., Tensor], *shape: int) -> Tensor:
         """Numbers that are the same for all examples, in double precision; `draw` is `torch.rand`, say."""
         return self._drawn(draw, shape, torch.float64, "cpu")
