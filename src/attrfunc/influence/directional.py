@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.model.attention import TraceableAttention
 from attrfunc.influence.network import Network, Values
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.terms import weighted
@@ -56,6 +55,6 @@ class Slopes:
         def value(parameters: dict[str, Tensor]) -> Tensor:
             return self._values(self._network.call(parameters, plain=True), batch)
 
-        with torch.no_grad(), TraceableAttention(True):
+        with torch.no_grad():
             _, slopes = torch.func.jvp(value, (self._network.values,), (self._direction,))  # type: ignore[misc]
         return slopes.to(self._network.dtype)

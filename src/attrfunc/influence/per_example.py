@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
-from attrfunc.core.model.attention import TraceableAttention
 from attrfunc.core.model.culprits import diagnose
+from attrfunc.core.trees import leaves_of
 from attrfunc.influence.batches import one_of, row_of, rows_of, zeroth
 from attrfunc.influence.network import Network, Values, plain
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term, dense
@@ -57,8 +57,7 @@ class PerExample:
 
     def _of_the_whole(self, batch: Any) -> Gradients:
         """The gradient of one number, as that of one example."""
-        with TraceableAttention(False):
-            value = self._values(self._call, batch)
+        value = self._values(self._call, batch)
         self._require_sound(value)
         slopes = torch.autograd.grad(value, list(self._leaves.values()), torch.ones_like(value), allow_unused=True)
         pairs = zip(self._leaves.items(), slopes, strict=True)
@@ -67,12 +66,12 @@ class PerExample:
 
     def _gradients(self, batch: Any, rows: int) -> Gradients:
         recording = Recording(self._leaves)
-        with recording, TraceableAttention(False):
+        with recording:
             values = self._values(self._call, batch)
         self._require_sound(values)
         uses = [use for use in recording.uses if use.intact()]
         spoiled = {name for use in recording.uses if not use.intact() for name in use.places} | recording.others
-        shapes = tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
+        shapes = tuple(leaf.shape for leaf in leaves_of(batch) if isinstance(leaf, Tensor))
         layouts = self._known.get(shapes)
         new = layouts is None
         expected = self._expected(values, batch, rows) if new else []
@@ -138,8 +137,7 @@ class PerExample:
                     "Look for the square root of zero, or overflow, in the model or the loss."
                 )
             if rows > 1:
-                with TraceableAttention(False):
-                    alone = self._values(self._call, row_of(batch, rows, number))[0]
+                alone = self._values(self._call, row_of(batch, rows, number))[0]
                 self._require_alike(float(values[number].detach()), float(alone.detach()), number, rows)
         reached = {name for _, slopes in found for name in slopes}
         if not reached:
@@ -244,8 +242,7 @@ def mapped(network: Network, values: Values, batch: Any, rows: int, names: Seque
     dims = zeroth(batch, rows)
 
     def value(chosen: Mapping[str, Tensor], example: Any) -> Tensor:
-        with TraceableAttention(True):
-            return values(network.call(chosen, plain=True), one_of(example, dims))[0]
+        return values(network.call(chosen, plain=True), one_of(example, dims))[0]
 
     chosen = {name: network.values[name] for name in names}
     return torch.vmap(torch.func.grad(value), (None, dims))(chosen, batch)
@@ -255,8 +252,7 @@ def loop(call: Any, values: Values, batch: Any, rows: int, leaves: Mapping[str, 
     """Gradients one by one, `(B, *shape)` by name."""
     found: dict[str, list[Tensor]] = {name: [] for name in leaves}
     for number in range(rows):
-        with TraceableAttention(False):
-            value = values(call, row_of(batch, rows, number))
+        value = values(call, row_of(batch, rows, number))
         slopes = torch.autograd.grad(value, list(leaves.values()), torch.ones_like(value), allow_unused=True)
         for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
             written = _dense(slope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.influence.terms import Dense, Outer, Term
 from attrfunc.propagation.names import Key, in_place, key_of
 from attrfunc.propagation.opened import OPENED
+from attrfunc.propagation.operation import Layout, flat
 from attrfunc.propagation.recurrent import RECURRENT
 from attrfunc.propagation.rule_book import Opened
 
@@ -35,8 +37,8 @@ class Use:
     Attributes:
         key: Which.
         func: What computes it.
-        args: Its positional arguments, without a graph.
-        kwargs: Those by name.
+        leaves: Its arguments, flat and without a graph.
+        layout: How they were laid out.
         places: Where among the flat arguments each parameter stands.
         versions: How often each argument that is a tensor had been written into.
         edge: Where the gradient of its result arrives.
@@ -44,8 +46,8 @@ class Use:
 
     key: Key
     func: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    leaves: list[Any]
+    layout: Layout
     places: dict[str, int]
     versions: list[tuple[Tensor, int]]
     edge: GradientEdge
@@ -66,14 +68,19 @@ class Use:
         found = make(self, gradient, rows, layout) if make is not None else None
         return found if found is not None else _by_rows(self, gradient, rows, layout)
 
+    @functools.cached_property
+    def filled(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Its positional arguments, and those by name."""
+        return self.layout.fill(self.leaves)
+
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """One of its arguments."""
-        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+        args, kwargs = self.filled
+        return args[place] if len(args) > place else kwargs.get(name, default)
 
     def holds(self, parameter: str, place: int, name: str) -> bool:
         """Whether a parameter is this argument."""
-        order = pytree.tree_leaves((self.args, self.kwargs))
-        return order[self.places[parameter]] is self.argument(place, name)
+        return self.leaves[self.places[parameter]] is self.argument(place, name)
 
 
 class Recording(TorchFunctionMode):
@@ -98,7 +105,8 @@ class Recording(TorchFunctionMode):
     ) -> Any:
         """Run the operation, and note it down if it takes any of the parameters."""
         kwargs = kwargs or {}
-        found = self._among(args, kwargs)
+        leaves, layout = flat(args, kwargs)
+        found = {self._names[id(leaf)]: place for place, leaf in enumerate(leaves) if id(leaf) in self._names}
         if not found:
             return func(*args, **kwargs)
         key = key_of(func, args, kwargs)
@@ -107,35 +115,23 @@ class Recording(TorchFunctionMode):
             assert isinstance(rule, Opened)
             with self:
                 return rule.function(*args, **kwargs)
-        versions = [(leaf, leaf._version) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        versions = [(leaf, leaf._version) for leaf in tensors if id(leaf) not in self._names]
         result = func(*args, **kwargs)
-        self._note(key, func, args, kwargs, found, versions, result)
+        outputs = [result] if isinstance(result, Tensor) else pytree.tree_leaves(result)
+        if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in outputs):
+            return result  # a shape, say
+        repeated = len(tensors) - len(versions) > len(found)
+        if not isinstance(result, Tensor) or in_place(func, kwargs) or repeated:
+            self.others |= set(found)
+            return result
+        held = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self.uses.append(Use(key, func, held, layout, found, versions, get_gradient_edge(result)))
         return result
-
-    def _among(self, args: Any, kwargs: dict[str, Any]) -> dict[str, int]:
-        flat = args
-        if kwargs or any(isinstance(leaf, tuple | list | dict) for leaf in args):
-            flat = pytree.tree_leaves((args, kwargs))
-        # None is a leaf, and so counts.
-        return {self._names[id(leaf)]: place for place, leaf in enumerate(flat) if id(leaf) in self._names}
 
     @staticmethod
     def _packed(key: Key, args: Any) -> bool:
         return key in RECURRENT and not str(key).endswith("_cell") and not isinstance(args[3], bool)
-
-    def _note(
-        self, key: Key, func: Any, args: Any, kwargs: dict[str, Any], found: dict[str, int], versions: Any, result: Any
-    ) -> None:
-        outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        if not outputs:
-            return  # a shape, say
-        repeated = sum(id(leaf) in self._names for leaf, _ in versions) > len(found)
-        if not isinstance(result, Tensor) or in_place(func, kwargs) or repeated:
-            self.others |= set(found)
-            return
-        held_args, held = pytree.tree_map_only(Tensor, Tensor.detach, (tuple(args), kwargs))
-        watched = [(leaf, version) for leaf, version in versions if id(leaf) not in self._names]
-        self.uses.append(Use(key, func, held_args, held, found, watched, get_gradient_edge(result)))
 
 
 def _laid_out(value: Tensor, rows: int, layout: int, kept: int) -> Tensor | None:
@@ -173,16 +169,17 @@ def _times(first: int) -> Callable[[Use, Tensor, int, int], dict[str, Term] | No
     """A product of `x`, the argument at `first`, and a matrix behind it; before it, what is added."""
 
     def terms(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str, Term] | None:
-        if use.kwargs or len(use.args) != first + 2 or use.args[-1].dim() != 2:
+        args, kwargs = use.filled
+        if kwargs or len(args) != first + 2 or args[-1].dim() != 2:
             return None
-        x, slope = (_laid_out(value, rows, layout, 1) for value in (use.args[first], gradient))
+        x, slope = (_laid_out(value, rows, layout, 1) for value in (args[first], gradient))
         if x is None or slope is None:
             return None
         places = {place: name for name, place in use.places.items()}
         found: dict[str, Term] = {}
         if first + 1 in places:
             found[places.pop(first + 1)] = Outer(x, slope, x.shape[2])
-        if first and 0 in places and use.args[0].dim() == 1:
+        if first and 0 in places and args[0].dim() == 1:
             found[places.pop(0)] = Dense(slope.sum(1))
         return None if places else found
 
@@ -248,7 +245,7 @@ _TERMS: dict[str, Callable[[Use, Tensor, int, int], dict[str, Term] | None]] = {
 
 def _by_rows(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str, Term] | None:
     """Any operation, whose own derivative is mapped over the examples."""
-    leaves, spec = pytree.tree_flatten((use.args, use.kwargs))
+    leaves = use.leaves
     at = set(use.places.values())
 
     def mapped(leaf: Any) -> bool:
@@ -267,7 +264,7 @@ def _by_rows(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str, Te
         def result(chosen: dict[str, Tensor]) -> Tensor:
             for name, place in use.places.items():
                 filled[place] = chosen[name]
-            args, kwargs = pytree.tree_unflatten(filled, spec)
+            args, kwargs = use.layout.fill(filled)
             return use.func(*args, **kwargs)
 
         _, pull = torch.func.vjp(result, {name: leaves[place] for name, place in use.places.items()})  # type: ignore[misc]
