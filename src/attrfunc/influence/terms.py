@@ -26,6 +26,8 @@ class Dense:
 class Outer:
     """Gradients of a matrix, for each example a sum of outer products: `sum_t left[b, t] right[b, t]^T`.
 
+    The weight of a convolution is a matrix of channels by all else.
+
     Attributes:
         left: `(B, T, O)`, or `(B, T)` integers that stand for rows of the identity.
         right: `(B, T, I)`.
@@ -54,7 +56,7 @@ def rows_in(gradients: Gradients) -> int:
 
 
 def dense(terms: Sequence[Term], dtype: torch.dtype) -> Tensor:
-    """Gradients of one parameter, written out, `(B, *shape)`."""
+    """Gradients of one parameter, written out, `(B, ...)`; of a convolution's weight as a matrix."""
     total = None
     for term in terms:
         value = term.value if isinstance(term, Dense) else _written_out(term)
@@ -65,7 +67,7 @@ def dense(terms: Sequence[Term], dtype: torch.dtype) -> Tensor:
 
 def _written_out(term: Outer) -> Tensor:
     if not term.indices:
-        return torch.einsum("bto,bti->boi", term.left, term.right)
+        return term.left.mT @ term.right
     rows, _, width = term.right.shape
     table = term.right.new_zeros(rows, term.count, width)
     return table.scatter_add_(1, term.left.unsqueeze(2).expand(term.right.shape), term.right)

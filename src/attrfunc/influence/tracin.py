@@ -18,7 +18,7 @@ from attrfunc.influence.directional import Slopes
 from attrfunc.influence.network import Checkpoints, Loss, Network, Values, checkpointed, losses, measured, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import reported, streaming
-from attrfunc.influence.terms import dense, inner, norms, rows_in
+from attrfunc.influence.terms import flat, inner, norms, rows_in
 
 __all__ = ["self_influence", "tracin"]
 
@@ -119,7 +119,7 @@ def _scorer(
     """What gives the inner products of the queries' gradients with those of a batch, `(Q, B)`."""
     queries, dtype = PerExample(network, explained)(x), network.dtype
     if rows_in(queries) == 1 and not cosine and sketch is None:
-        slopes = Slopes(network, values, {name: dense(terms, dtype)[0] for name, terms in queries.items()})
+        slopes = Slopes(network, values, network.split(flat(queries, dtype)[0]))
         return lambda batch: slopes(batch).unsqueeze(0)
     per_example = PerExample(network, values)
     sketcher = None if sketch is None else Sketcher(sketch, network)

@@ -224,7 +224,10 @@ def _convolution(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str
             stride, padding, dilation = map(tuple, pairs)
             patches = F.unfold(x, tuple(kernel), dilation, padding, stride).unflatten(1, (groups, -1))
             slope = gradient.flatten(2).unflatten(1, (groups, -1))
-            found[name] = Dense((slope @ patches.mT).reshape(rows, *weight.shape))
+            if groups == 1:
+                found[name] = Outer(slope[:, 0].mT, patches[:, 0].mT, len(weight))
+            else:
+                found[name] = Dense((slope @ patches.mT).reshape(rows, *weight.shape))
         elif use.holds(name, 2, "bias"):
             found[name] = Dense(gradient.flatten(2).sum(2))
         else:
