@@ -24,7 +24,7 @@ def test_docstrings(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("space", [af, af.masks, af.surrogates], ids=lambda space: space.__name__)
+@pytest.mark.parametrize("space", [af, af.influence, af.masks, af.surrogates], ids=lambda space: space.__name__)
 def test_every_public_function_has_a_running_example(space):
     functions = [name for name in space.__all__ if callable(getattr(space, name)) and name[0].islower()]
     assert functions

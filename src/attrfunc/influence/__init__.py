@@ -6,12 +6,14 @@ from attrfunc.influence.influence_function import influence_function
 from attrfunc.influence.kronecker import ekfac, kfac
 from attrfunc.influence.low_rank import datainf, lanczos
 from attrfunc.influence.matrices import fisher, ggn, hessian
+from attrfunc.influence.retraining import Lds, lds, leave_one_out, mislabel_auc, retrain, training_influence
 from attrfunc.influence.solvers import cg, lissa
 from attrfunc.influence.tracin import self_influence, tracin
 
 __all__ = [
     "CountSketch",
     "Curvature",
+    "Lds",
     "cg",
     "count_sketch",
     "datainf",
@@ -22,8 +24,13 @@ __all__ = [
     "influence_function",
     "kfac",
     "lanczos",
+    "lds",
+    "leave_one_out",
     "lissa",
     "load_curvature",
+    "mislabel_auc",
+    "retrain",
     "self_influence",
     "tracin",
+    "training_influence",
 ]

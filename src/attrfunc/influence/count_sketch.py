@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.influence.network import Network
+from attrfunc.influence.streams import public
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term
 
 __all__ = ["CountSketch", "Sketcher", "count_sketch"]
@@ -29,6 +30,7 @@ class CountSketch:
     seed: int
 
 
+@public
 def count_sketch(size: int, *, generator: torch.Generator | None = None) -> CountSketch:
     """A random projection of gradients to short vectors that keep inner products in expectation.
 
@@ -46,16 +48,20 @@ def count_sketch(size: int, *, generator: torch.Generator | None = None) -> Coun
     Raises:
         ArgumentError: If the size is no whole number of at least one.
 
+    Example:
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.randn(8, 3), torch.randn(8, 1))
+        >>> loss = lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1)
+        >>> sketch = af.influence.count_sketch(64, generator=torch.Generator().manual_seed(0))
+        >>> af.influence.tracin(model, batch, data=[batch], loss=loss, sketch=sketch).shape
+        torch.Size([8, 8])
+
     Reference:
         Charikar, Chen, Farach-Colton: Finding Frequent Items in Data Streams, ICALP 2002; Pham, Pagh: Fast and Scalable
         Polynomial Kernels via Explicit Feature Maps, KDD 2013 (of outer products), https://doi.org/10.1145/2487575.2487591
     """
-    try:
-        size = positive("size", size)
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise ArgumentError("generator", describe(generator), "a torch.Generator", "Pass torch.Generator().")
-    except ArgumentError as error:
-        raise error.within("count_sketch")  # noqa: B904  # the same error, now with its name
+    size = positive("size", size)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ArgumentError("generator", describe(generator), "a torch.Generator", "Pass torch.Generator().")
     device = "cpu" if generator is None else generator.device
     return CountSketch(size, int(torch.randint(2**62, (), generator=generator, device=device)))
 

@@ -115,6 +115,12 @@ def ekfac(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, para
         damping: What is added.
         parameters: As for `tracin`.
 
+    Example:
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.randn(8, 3), torch.randn(8, 1))
+        >>> loss = lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1)
+        >>> af.influence.ekfac(model, [batch], loss=loss, damping=0.1).rows
+        8
+
     Reference:
         George, Laurent, Bouthillier, Ballas, Vincent: Fast Approximate Natural Gradient Descent in a Kronecker-factored
         Eigenbasis, NeurIPS 2018, https://arxiv.org/abs/1806.03884; Grosse et al.: Studying Large Language Model

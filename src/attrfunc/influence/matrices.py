@@ -75,6 +75,12 @@ def ggn(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, parame
         damping: What is added.
         parameters: As for `tracin`.
 
+    Example:
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.randn(8, 3), torch.randn(8, 1))
+        >>> loss = lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1)
+        >>> af.influence.ggn(model, [batch], loss=loss, damping=0.1).rows
+        8
+
     Reference:
         Schraudolph: Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent, Neural Computation 2002,
         https://doi.org/10.1162/08997660260028683
@@ -104,6 +110,12 @@ def fisher(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, par
         loss: `loss(model, batch) -> (B,)`.
         damping: What is added.
         parameters: As for `tracin`.
+
+    Example:
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.randn(8, 3), torch.randn(8, 1))
+        >>> loss = lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1)
+        >>> af.influence.fisher(model, [batch], loss=loss, damping=0.1).rows
+        8
 
     Reference:
         Kunstner, Balles, Hennig: Limitations of the Empirical Fisher Approximation, NeurIPS 2019,

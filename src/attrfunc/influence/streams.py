@@ -1,17 +1,20 @@
-"""Methods that give their scores a batch of training data at a time."""
+"""What public functions share: names in errors, and scores a batch of training data at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from attrfunc.core.loops.progress import Progress, reporter
+from attrfunc.core.score.method import named
 
-__all__ = ["blocks_of", "reported", "streaming"]
+__all__ = ["blocks_of", "public", "reported", "streaming"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def streaming(blocks: Callable[..., Iterator[Tensor]]) -> Callable[[F], F]:
@@ -31,6 +34,11 @@ def streaming(blocks: Callable[..., Iterator[Tensor]]) -> Callable[[F], F]:
 def blocks_of(function: Callable[..., Tensor]) -> Callable[..., Iterable[Tensor]]:
     """The scores of a method block by block; of one that does not stream, all of them in one."""
     return getattr(function, "_blocks", None) or (lambda *args, **kwargs: [function(*args, **kwargs)])
+
+
+def public(function: Callable[P, R]) -> Callable[P, R]:
+    """Let errors name a function that takes no model."""
+    return named(function.__name__, function)
 
 
 def reported(batches: Iterator[Any], data: Iterable[Any], progress: Progress) -> Iterator[Any]:
