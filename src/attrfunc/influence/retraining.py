@@ -189,7 +189,7 @@ def _floats(name: str, values: Any, dims: int) -> Tensor:
 
 @public
 def lds(scores: Tensor, masks: Tensor, truth: Tensor) -> Lds:
-    """The linear datamodelling score: how scores, added up over subsets of the data, rank what training on them gives.
+    """The linear datamodelling score: how scores, added up over subsets of data, rank what training on these gives.
 
     Args:
         scores: Of each query and example, `(Q, N)`: positive for examples that help.
