@@ -66,8 +66,15 @@ def top(method: Callable[..., Tensor], *, k: int, largest: bool = True) -> Calla
     return named(name, found)
 
 
-def best(blocks: Iterable[Tensor], k: int, largest: bool = True) -> Top:
-    """The best of scores that come block by block, `(Q, B)` each."""
+def best(blocks: Iterable[Tensor], k: int, largest: bool = True, *, all_at_most: bool = False) -> Top:
+    """The best of scores that come block by block, `(Q, B)` each.
+
+    Args:
+        blocks: The scores.
+        k: How many to keep.
+        largest: Whether the highest.
+        all_at_most: Whether all are kept where there are fewer, which is an error otherwise.
+    """
     scores, indices, seen = None, torch.empty(0, 0, dtype=torch.long), 0
     for block in blocks:
         if not isinstance(block, Tensor) or block.dim() != 2:
@@ -78,6 +85,6 @@ def best(blocks: Iterable[Tensor], k: int, largest: bool = True) -> Top:
         where = numbers if scores is None else torch.cat([indices, numbers], 1)
         order = joined.argsort(dim=1, descending=largest, stable=True)[:, :k]
         scores, indices = joined.gather(1, order), where.gather(1, order)
-    if scores is None or scores.shape[1] < k:
+    if scores is None or (scores.shape[1] < k and not all_at_most):
         raise ArgumentError("k", str(k), f"at most the {seen} examples that there are", "Pass a smaller k.")
     return Top(scores, indices)
