@@ -171,7 +171,7 @@ def test_tracin_of_the_last_layer(case, reduction):
 
 
 def test_the_bias_of_the_last_layer_counts(case):
-    _, data, queries, path = case
+    _, data, queries, _ = case
     model = Net(bias=True).double()
     states = [model.state_dict()]
     loss_fn = nn.CrossEntropyLoss(reduction="sum")
@@ -267,7 +267,7 @@ def test_hessians_of_other_data_and_of_layers(case):
 
 
 def test_similarity(case, tmp_path):
-    model, data, queries, _ = case
+    _, data, queries, _ = case
     x = data.tensors[0][:8].float()
     x[5] = 0
     net = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 2)).requires_grad_(False)
@@ -277,7 +277,7 @@ def test_similarity(case, tmp_path):
         "similarity_metric": shim.similarity_influence.euclidean_distance,
     }
     theirs_metric = {**options, "similarity_metric": similarity_influence.euclidean_distance}
-    source = [row for row in x]
+    source = list(x)
     found = shim.SimilarityInfluence(net, ["0", "2"], source, str(tmp_path / "a"), "m", **options).influence(
         queries[0].float(), top_k=3
     )

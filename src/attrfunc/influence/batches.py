@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.trees import has_rows, map_rows, require_dense
@@ -15,24 +16,35 @@ from attrfunc.core.trees import has_rows, map_rows, require_dense
 __all__ = ["batches_of", "one_of", "row_of", "rows_of", "zeroth"]
 
 
-def batches_of(data: Iterable[Any], name: str = "data") -> Iterator[Any]:
+def batches_of(data: Iterable[Any], name: str = "data", *, ordered: bool = False) -> Iterator[Any]:
     """The batches of a data set.
+
+    Loaders draw from torch's global generator, to shuffle and to seed their workers. It is put back, and each pass
+    draws the same.
 
     Args:
         data: Any iterable that can be passed over several times: a `DataLoader`, or a list of batches.
         name: The argument's name.
+        ordered: Whether examples are told apart by their place in it.
 
     Raises:
-        ArgumentError: If it is no such iterable, or holds no batch.
+        ArgumentError: If it is no such iterable, holds no batch, or shuffles what is told apart by its place.
     """
     if isinstance(data, Tensor | dict | str):
         fix = f"Pass a DataLoader, or a list of batches: {name}=[(inputs, labels)]."
         raise ArgumentError(name, describe(data), "an iterable of batches", fix)
+    if ordered and _shuffles(data):
+        fix = "Pass a DataLoader with shuffle=False over the same data."
+        raise ArgumentError(name, "a DataLoader that shuffles", "the same order each time", fix)
+    mine, yours = torch.get_rng_state(), torch.get_rng_state()
     try:
         found = iter(data)
+        mine = torch.get_rng_state()
     except TypeError:
         fix = "Pass a DataLoader or a list of batches."
         raise ArgumentError(name, describe(data), "an iterable of batches", fix) from None
+    finally:
+        torch.set_rng_state(yours)
     if found is data:
         raise ArgumentError(
             name,
@@ -40,16 +52,33 @@ def batches_of(data: Iterable[Any], name: str = "data") -> Iterator[Any]:
             "batches that can be passed over several times",
             f"Pass a DataLoader or list({name}).",
         )
-    return _some(found, name)
+    return _drawn(found, name, mine)
 
 
-def _some(found: Iterator[Any], name: str) -> Iterator[Any]:
-    empty = True
-    for batch in found:
-        empty = False
+def _drawn(found: Iterator[Any], name: str, mine: Tensor) -> Iterator[Any]:
+    """Batches, which draw from a stream of their own."""
+    count = 0
+    while True:
+        yours = torch.get_rng_state()
+        torch.set_rng_state(mine)
+        try:
+            batch = next(found)
+            mine = torch.get_rng_state()
+        except StopIteration:
+            break
+        finally:
+            torch.set_rng_state(yours)
+        count += 1
         yield batch
-    if empty:
+    if not count:
         raise ArgumentError(name, "no batch", "at least one", "Look at what the data set holds.")
+
+
+def _shuffles(data: Any) -> bool:
+    """Whether a loader, or one that is wrapped to report, gives another order each time."""
+    inner = getattr(data, "batches", data)
+    samplers = [getattr(inner, "sampler", None), getattr(getattr(inner, "batch_sampler", None), "sampler", None)]
+    return any(isinstance(one, RandomSampler | SubsetRandomSampler | WeightedRandomSampler) for one in samplers)
 
 
 def rows_of(batch: Any, name: str = "data") -> int:

@@ -43,7 +43,7 @@ def _blocks(
     solved = curvature.solve(flat(PerExample(network, explained)(x), network.dtype))
     along = Slopes(network, values, network.split(solved[0])) if len(solved) == 1 else None
     gradients, directions = PerExample(network, values), network.split(solved)
-    for batch in reported(batches_of(data), data, progress):
+    for batch in reported(batches_of(data, ordered=True), data, progress):
         if along is not None:
             products = along(batch).unsqueeze(0)
         else:

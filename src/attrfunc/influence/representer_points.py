@@ -72,7 +72,7 @@ def representer_points(
     queries = _factors(PerExample(network, losses(loss, "x"))(x), layer)
     index = _index(target, len(queries.right), queries.count)
     gradients, parts, rows = PerExample(network, losses(loss)), [], 0
-    for batch in batches_of(data):
+    for batch in batches_of(data, ordered=True):
         examples = _factors(gradients(batch), layer)
         alike = queries.right[:, 0].to(network.dtype) @ examples.right[:, 0].to(network.dtype).T
         parts.append(-alike * examples.left[:, 0].to(network.dtype).T[index])

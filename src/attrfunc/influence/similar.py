@@ -52,7 +52,7 @@ def _blocks(
         expected = f"one of {', '.join(_METRICS)}, or a function (queries, others) -> (Q, B)"
         raise ArgumentError("metric", describe(metric), expected, "Cosine is the default.")
     queries = _flat(view, x)
-    for batch in reported(batches_of(data), data, progress):
+    for batch in reported(batches_of(data, ordered=True), data, progress):
         others = _flat(view, batch if inputs is None else inputs(batch))
         if others.shape[1] != queries.shape[1]:
             fix = "Give queries and data one shape, or choose a layer that pools."
@@ -145,7 +145,7 @@ def knn_shapley(x: Any, *, data: Iterable[Any], k: int, features: Callable[[Any]
     """
     k = positive("k", k)
     queries, wanted = _pair(x, features, "x")
-    pairs = [_pair(batch, features, "data") for batch in batches_of(data)]
+    pairs = [_pair(batch, features, "data") for batch in batches_of(data, ordered=True)]
     others, labels = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
     if others.shape[1] != queries.shape[1]:
         raise ArgumentError("data", describe(others), f"features of {queries.shape[1]} numbers", "Embed both alike.")

@@ -206,7 +206,7 @@ def embed(
         known, chain, done = manifest["batches"], "", 0
         with open(_numbers(folder), "ab") as file:
             file.truncate(manifest["rows"] * width * 4)  # what came behind the last whole batch
-            for batch in reported(batches_of(data), data, progress):
+            for batch in reported(batches_of(data, ordered=True), data, progress):
                 chain, done = _chained(chain, batch), done + 1
                 if done == known and chain != manifest["data"]:
                     raise _stale(folder, "other data, or batches in another order or of another size")

@@ -42,7 +42,7 @@ def _blocks(
     scorers = [
         (_scorer(at, x, values, explained, cosine, sketch), weight) for at, weight in checkpointed(network, checkpoints)
     ]
-    for batch in reported(batches_of(data), data, progress):
+    for batch in reported(batches_of(data, ordered=True), data, progress):
         total = torch.stack([-weight * score(batch) for score, weight in scorers]).sum(0)
         yield require_finite_scores(total)
 
@@ -186,7 +186,7 @@ def self_influence(
     network = open_network(model, parameters if curvature is None else curvature.names)
     stages = [(PerExample(at, values), weight) for at, weight in checkpointed(network, checkpoints)]
     found = []
-    for batch in reported(batches_of(data), data, progress):
+    for batch in reported(batches_of(data, ordered=True), data, progress):
         if curvature is None:
             parts = [weight * norms(gradients(batch), network.dtype) for gradients, weight in stages]
             found.append(torch.stack(parts).sum(0))

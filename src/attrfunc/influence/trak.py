@@ -45,7 +45,7 @@ def _blocks(
     stages = checkpointed(network, checkpoints)
     share = sum(weight for _, weight in stages)
     scorers = [(_scorer(at, x, data, loss, measure, sketch, ridge), weight / share) for at, weight in stages]
-    for batch in reported(batches_of(data), data, progress):
+    for batch in reported(batches_of(data, ordered=True), data, progress):
         yield require_finite_scores(torch.stack([-weight * score(batch) for score, weight in scorers]).sum(0))
 
 

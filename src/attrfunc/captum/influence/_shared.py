@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.trees import join_rows
+from attrfunc.influence.batches import batches_of
 from attrfunc.influence.network import Loss, Network, checkpointed, open_network
 
 __all__ = [
@@ -71,7 +72,7 @@ def loader(dataset: Any, batch_size: int | None, name: str = "train_dataset") ->
 
 def batches_in(inputs: Any) -> Iterable[Any]:
     """Inputs, which are one batch or a loader, as batches."""
-    return inputs if isinstance(inputs, DataLoader) else [inputs]
+    return batches_of(inputs, "inputs") if isinstance(inputs, DataLoader) else [inputs]
 
 
 def joined(inputs: Any) -> tuple[Any, ...]:
@@ -86,10 +87,10 @@ class _Reported:
     """Batches with a bar."""
 
     def __init__(self, batches: Iterable[Any], text: str) -> None:
-        self._batches, self._text = batches, text
+        self.batches, self._text = batches, text
 
     def __len__(self) -> int:
-        return len(self._batches)  # type: ignore[arg-type]
+        return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
         try:
@@ -97,7 +98,7 @@ class _Reported:
         except ImportError:
             fix = "Install the extra attrfunc[progress]."
             raise ArgumentError("show_progress", "True without tqdm installed", "tqdm, or False", fix) from None
-        return iter(tqdm(self._batches, desc=self._text))
+        return iter(tqdm(self.batches, desc=self._text))
 
 
 def reported(batches: Iterable[Any], show_progress: bool, text: str) -> Iterable[Any]:

@@ -24,6 +24,7 @@ from attrfunc.captum.influence._shared import (
     state_at,
 )
 from attrfunc.core.errors import ModelError
+from attrfunc.influence.batches import batches_of
 from attrfunc.influence.network import Network, losses
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Products
@@ -115,7 +116,8 @@ class IntermediateQuantitiesInfluenceFunction(InfluenceFunctionBase):
         queries = self.compute_intermediate_quantities(inputs, test=True)
         text = f"Using {self.get_name()} to compute influence scores. Processing batch"
         batches = reported(self.train_dataloader, show_progress, text)
-        blocks = (queries @ self.compute_intermediate_quantities(batch).T for batch in batches)
+        each = batches_of(batches, "train_dataset")
+        blocks = (queries @ self.compute_intermediate_quantities(batch).T for batch in each)
         if k is None:
             return torch.cat(list(blocks), 1)
         found = best(blocks, k, proponents, all_at_most=True)
@@ -134,18 +136,7 @@ class IntermediateQuantitiesInfluenceFunction(InfluenceFunctionBase):
         text = "processing `hessian_dataset` batch"
         data = reported(self.hessian_dataloader, show_progress, text)
         values = losses(per_example(self.loss_fn, self.reduction_type))
-        tuples = _Tuples(data)
-        return self._network, Products(self._network, tuples, values, "hessian")
-
-
-class _Tuples:
-    """Batches that are tuples: loaders give lists."""
-
-    def __init__(self, batches: Any) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Any:
-        return (tuple(batch) for batch in self._batches)
+        return self._network, Products(self._network, data, values, "hessian")
 
 
 def _projection(matrix: Tensor, count: int | None, damping: float, least: float) -> tuple[Tensor, Tensor]:

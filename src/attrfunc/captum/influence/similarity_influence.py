@@ -14,6 +14,7 @@ from attrfunc.captum.influence._shared import DataInfluence
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.activation import activation
 from attrfunc.core.score.views import layer
+from attrfunc.influence.batches import batches_of
 from attrfunc.influence.top import best
 
 __all__ = ["SimilarityInfluence", "cosine_similarity", "euclidean_distance"]
@@ -80,7 +81,7 @@ class SimilarityInfluence(DataInfluence):
             view = layer(self.module, name)
             with torch.no_grad():
                 queries = activation(view, inputs, args=args)
-                blocks = [self._similar(queries, view, batch) for batch in self.influence_src_dataloader]
+                blocks = [self._similar(queries, view, batch) for batch in batches_of(self.influence_src_dataloader)]
             top = best(blocks, top_k, self.similarity_direction == "max", all_at_most=True)
             found[name] = (top.indices, top.scores)
             self._warn_of_zeros(found, name, torch.cat(blocks, 1))

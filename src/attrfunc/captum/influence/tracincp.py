@@ -128,7 +128,8 @@ class _Scores(TracInCPBase):
         return KMostInfluentialResults(found.indices, found.scores)
 
     def _on_themselves(self, inputs: Any, show_progress: bool) -> Tensor:
-        batches = batches_in(self.train_dataloader if inputs is None else inputs)
+        data = self.train_dataloader if inputs is None else inputs
+        batches = data if isinstance(data, DataLoader) else [data]
         text = f"Using {self.get_name()} to compute self influence. Processing batch"
         return self_influence(
             bare(self.model),
