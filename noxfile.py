@@ -69,7 +69,7 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
-    extras = ".[progress,shap,shapiq,testing,viz]"
+    extras = ".[neighbours,progress,shap,shapiq,testing,viz]"
     install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
 

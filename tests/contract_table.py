@@ -231,4 +231,5 @@ EXEMPT = {
     "attacks models; tests/robust": ["robust"],
     "draws gates; tests/gates": ["gates"],
     "concepts; tests/concepts": ["concepts"],
+    "of training data, with a contract of its own; influence/test_influence_contract.py": ["influence"],
 }

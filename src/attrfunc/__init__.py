@@ -7,7 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
-from attrfunc import concepts, gates, metrics, robust, viz
+from attrfunc import concepts, gates, influence, metrics, robust, viz
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -77,6 +77,7 @@ __all__ = [
     "guided_backprop",
     "guided_grad_cam",
     "ig",
+    "influence",
     "input_x_gradient",
     "integrated_gradients",
     "internal_influence",

@@ -144,8 +144,9 @@ class Twin:
             self._clones_all = True
             self._build(False)
             return
-        # Scripted code does not run under every mode that looks below it.
-        self._trusted = self._copier.scripted or (self.simple and not self._replaced)
+        # Scripted code does not run under every mode that looks below it. Torch's own modules write nothing, and read
+        # no tensor but those that a copy reaches.
+        self._trusted = self._copier.scripted or self.simple
 
     def restore(self, *, shares: bool = False) -> None:
         """Put back the state that the model has, whatever an evaluation has left.
