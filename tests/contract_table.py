@@ -226,5 +226,6 @@ EXEMPT = {
     "for a data set, outside transforms; test_dataset_ablation.py": ["dataset_ablation"],
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],
+    "attributes language models; tests/text": ["text"],
     "reshapes maps; test_grad_cam_places.py": ["interpolate", "tokens_to_grid"],
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "attrfunc"
 
 # From the ground up; a package imports from itself and from lower floors. Packages of one row do not know each other.
-FLOORS = [["core"], ["gradient", "perturbation", "propagation"], ["combined"], ["testing", "captum"]]
+FLOORS = [["core"], ["gradient", "perturbation", "propagation"], ["combined"], ["text"], ["testing", "captum"]]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 

@@ -7,6 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
+from attrfunc import text
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -101,5 +102,6 @@ __all__ = [
     "shapley_values",
     "smooth",
     "surrogates",
+    "text",
     "tokens_to_grid",
 ]
