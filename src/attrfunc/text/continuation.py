@@ -1,0 +1,186 @@
+"""A language model as a function of its prompt: the log-probabilities of the tokens of one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.text.public import public
+from attrfunc.text.readings import Reading, log_probabilities
+from attrfunc.text.running import (
+    as_ids,
+    device_of,
+    is_encoder_decoder,
+    kept_logits,
+    limit,
+    padded,
+    positions,
+    takes,
+    to_left,
+)
+
+__all__ = ["Continuation", "continuation"]
+
+Prompts = Tensor | Sequence[Any] | Mapping[str, Tensor]
+
+
+class Continuation(nn.Module):
+    """The log-probabilities of an answer as a function of prompts; made by `continuation`.
+
+    It holds the model as a part, so that `attrfunc.layer` finds its layers, and is not trained itself.
+
+    Attributes:
+        model: The language model.
+        ids: The T tokens of the answer.
+        foil: Those of another answer, or None.
+        reading: What is read of the logits of each step.
+    """
+
+    def __init__(self, model: nn.Module, ids: Tensor, foil: Tensor | None, reading: Reading) -> None:
+        super().__init__()
+        self.model, self.reading = model, reading
+        self.ids, self.foil = ids, foil
+        self.training = False  # of this module alone: the model's own mode is the user's
+        self.encodes = is_encoder_decoder(model)
+        self._names = takes(model)
+
+    @property
+    def columns(self) -> int:
+        """How many numbers each prompt gets: T, or 1 for two answers of different lengths."""
+        return len(self.ids) if self.foil is None or len(self.foil) == len(self.ids) else 1
+
+    def forward(self, prompts: Prompts, attention_mask: Tensor | None = None) -> Tensor:
+        """Read one answer after some prompts, in one forward pass.
+
+        Args:
+            prompts: Tokens `(rows, L)`; a sequence with the tokens of each prompt, which are padded here; or what the
+                model takes for one prompt by name, its `input_ids` among it.
+            attention_mask: 0 at the padding of `prompts`, on either side.
+
+        Returns:
+            Numbers `(rows, T)`: log-probabilities in nats, or the reading's own.
+        """
+        if self.foil is None:
+            return self.reading(self.logits(prompts, self.ids, attention_mask), self.ids)
+        if torch.equal(self.ids[:-1], self.foil[:-1]):  # one forward pass reads both
+            logits = self.logits(prompts, self.ids, attention_mask)
+            return self.reading(logits, self.ids) - self.reading(logits, self.foil)
+        one, other = (self.reading(self.logits(prompts, ids, attention_mask), ids) for ids in (self.ids, self.foil))
+        return one - other if self.columns > 1 or one.shape == other.shape else one.sum(1, True) - other.sum(1, True)
+
+    def logits(self, prompts: Prompts, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """The logits `(rows, T, V)` of the steps at which the tokens of an answer are chosen."""
+        if isinstance(prompts, Mapping):
+            return self._called(len(ids), self._extended(prompts, ids))
+        place = device_of(self.model)
+        if not isinstance(prompts, Tensor):
+            rows = [as_ids(row, "prompts").tolist() for row in prompts]
+            if not rows:
+                raise ArgumentError("prompts", "no prompts", "at least one", "Pass [tokens].")
+            prompts, attention_mask = padded(rows, left=not self.encodes)
+        elif prompts.dim() != 2 or prompts.is_floating_point() or 0 in prompts.shape:
+            raise ArgumentError("prompts", describe(prompts), "tokens (rows, L)", "Give one prompt a batch: ids[None].")
+        prompts = prompts.to(place)
+        mask = torch.ones_like(prompts) if attention_mask is None else attention_mask.to(place).long()
+        _require_fit(self.model, prompts.shape[1] + (0 if self.encodes else len(ids) - 1))
+        given = self._encoded(prompts, mask, ids) if self.encodes else self._followed(prompts, mask, ids)
+        return self._called(len(ids), given)
+
+    def _followed(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        """The prompts, each with the answer right behind it; its last token is not read."""
+        if not bool(mask[:, -1].all()):  # the answer would stand behind the padding
+            prompts, mask = to_left(prompts, mask)
+        said = ids[:-1].to(prompts.device).expand(len(prompts), -1)
+        prompts = torch.cat([prompts, said], 1)
+        mask = torch.cat([mask, torch.ones_like(said)], 1)
+        given = {"input_ids": prompts, "attention_mask": mask, "position_ids": positions(mask)}
+        return {name: tensor for name, tensor in given.items() if name in self._names or name == "input_ids"}
+
+    def _encoded(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        config: Any = self.model.config
+        start = config.decoder_start_token_id
+        if start is None:
+            start = config.bos_token_id
+        first = torch.tensor([0 if start is None else start])
+        said = torch.cat([first, ids[:-1]]).to(prompts.device).expand(len(prompts), -1)
+        return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": said}
+
+    def _extended(self, inputs: Mapping[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
+        """What a model takes by name, with the answer behind its tokens."""
+        given = dict(inputs)
+        if "input_ids" not in given:
+            raise ArgumentError("prompts", f"names {sorted(given)}", "input_ids among them", "Pass the tokens, too.")
+        prompts = given["input_ids"]
+        if self.encodes:
+            mask = given.get("attention_mask")
+            mask = torch.ones_like(prompts) if mask is None else mask
+            return {**given, **self._encoded(prompts, mask, ids)}
+        said = ids[:-1].to(prompts.device).expand(len(prompts), -1)
+        for name, tensor in inputs.items():
+            if isinstance(tensor, Tensor) and tensor.shape == prompts.shape and name != "position_ids":
+                more = said if name == "input_ids" else torch.full_like(said, int(name == "attention_mask"))
+                given[name] = torch.cat([tensor, more.to(tensor.dtype)], 1)
+        given.pop("position_ids", None)
+        return given
+
+    def _called(self, count: int, given: dict[str, Any]) -> Tensor:
+        options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count)
+        if "use_cache" in self._names:
+            options["use_cache"] = False
+        output = self.model(**given, **options)
+        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] < count:
+            raise ModelError(
+                f"the model gives {describe(logits)} where logits (rows, L, V) of each place were expected. Pass a "
+                "language model with its head (AutoModelForCausalLM); for a classifier take af.text.outputs(model)."
+            )
+        return logits[:, -count:]
+
+
+def _require_fit(model: Any, length: int) -> None:
+    most = limit(model)
+    if most is not None and length > most:
+        raise ArgumentError(
+            "prompts",
+            f"{length} tokens with the answer",
+            f"at most {most}, which the model takes",
+            "Shorten the prompt or the answer.",
+        )
+
+
+@public
+def continuation(model: nn.Module, ids: Any, *, foil: Any = None, reading: Reading = log_probabilities) -> Continuation:
+    """Make of a language model a function of prompts: the log-probabilities of the tokens of one answer.
+
+    The answer stands behind the prompt, so one forward pass tells how probable each of its tokens is (on a causal model
+    this is exactly what one pass for each token gives). Padding on the left, attention masks and positions are made
+    here, and only the logits that are needed are asked for. Prompts of encoder-decoder models are padded on the right.
+
+    Args:
+        model: A causal or encoder-decoder language model of transformers, or one that is called alike.
+        ids: The T tokens of the answer.
+        foil: Those of another answer, whose log-probabilities are subtracted: of the same length token by token, of
+            another length as sums.
+        reading: What is read of the logits of each step; see `attrfunc.text.readings`.
+
+    Returns:
+        A function of prompts, a module: `(rows, L)` tokens to `(rows, T)` numbers in nats. Methods take it as a model:
+        `af.ig(af.layer(made, "model.model.embed_tokens"), prompt, target=t)` attributes token t to embeddings.
+
+    Raises:
+        ArgumentError: If the answer has no tokens, or tokens that the model does not know.
+
+    Example:
+        >>> says = af.text.continuation(model, tokenizer(" Paris").input_ids)  # doctest: +SKIP
+        >>> says(tokenizer("The capital of France is", return_tensors="pt").input_ids)  # doctest: +SKIP
+        tensor([[-0.2613]])
+    """
+    if not callable(model):
+        raise ArgumentError("model", describe(model), "a language model", "Pass AutoModelForCausalLM's.")
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    made = as_ids(ids, "ids", size=size)
+    return Continuation(model, made, None if foil is None else as_ids(foil, "foil", size=size), reading)
