@@ -1,18 +1,24 @@
 """`attrfunc.text`: which part of a prompt made a language model say what it said."""
 
 from attrfunc.text.continuation import Continuation, continuation
+from attrfunc.text.game import Game, game
+from attrfunc.text.outputs import Outputs, outputs
 from attrfunc.text.readings import contrast, entropy, log_probabilities, logits, odds, sequence, span, token
 from attrfunc.text.segments import Segments, segments
 
 __all__ = [
     "Continuation",
+    "Game",
+    "Outputs",
     "Segments",
     "continuation",
     "contrast",
     "entropy",
+    "game",
     "log_probabilities",
     "logits",
     "odds",
+    "outputs",
     "segments",
     "sequence",
     "span",

@@ -13,6 +13,7 @@ from attrfunc.text.public import public
 from attrfunc.text.readings import Reading, log_probabilities
 from attrfunc.text.running import (
     as_ids,
+    cached,
     device_of,
     is_encoder_decoder,
     kept_logits,
@@ -53,27 +54,48 @@ class Continuation(nn.Module):
         """How many numbers each prompt gets: T, or 1 for two answers of different lengths."""
         return len(self.ids) if self.foil is None or len(self.foil) == len(self.ids) else 1
 
-    def forward(self, prompts: Prompts, attention_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        prompts: Prompts,
+        attention_mask: Tensor | None = None,
+        *,
+        keeps_positions: bool = False,
+        cache: Any = None,
+    ) -> Tensor:
         """Read one answer after some prompts, in one forward pass.
 
         Args:
             prompts: Tokens `(rows, L)`; a sequence with the tokens of each prompt, which are padded here; or what the
                 model takes for one prompt by name, its `input_ids` among it.
-            attention_mask: 0 at the padding of `prompts`, on either side.
+            attention_mask: 0 at the padding of `prompts`, on either side, and at tokens that are as good as deleted.
+            keeps_positions: Whether the other tokens stay at their positions then.
+            cache: Keys and values of the beginning of a single prompt, which is not run again.
 
         Returns:
             Numbers `(rows, T)`: log-probabilities in nats, or the reading's own.
         """
-        if self.foil is None:
-            return self.reading(self.logits(prompts, self.ids, attention_mask), self.ids)
-        if torch.equal(self.ids[:-1], self.foil[:-1]):  # one forward pass reads both
-            logits = self.logits(prompts, self.ids, attention_mask)
-            return self.reading(logits, self.ids) - self.reading(logits, self.foil)
-        one, other = (self.reading(self.logits(prompts, ids, attention_mask), ids) for ids in (self.ids, self.foil))
-        return one - other if self.columns > 1 or one.shape == other.shape else one.sum(1, True) - other.sum(1, True)
 
-    def logits(self, prompts: Prompts, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The logits `(rows, T, V)` of the steps at which the tokens of an answer are chosen."""
+        def read(ids: Tensor) -> Tensor:
+            return self.logits(prompts, ids, attention_mask, keeps_positions=keeps_positions, cache=cache)
+
+        if self.foil is None:
+            return self.reading(read(self.ids), self.ids)
+        if torch.equal(self.ids[:-1], self.foil[:-1]):  # one forward pass reads both
+            logits = read(self.ids)
+            return self.reading(logits, self.ids) - self.reading(logits, self.foil)
+        one, other = (self.reading(read(ids), ids) for ids in (self.ids, self.foil))
+        return one - other if one.shape == other.shape else one.sum(1, True) - other.sum(1, True)
+
+    def logits(
+        self,
+        prompts: Prompts,
+        ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        keeps_positions: bool = False,
+        cache: Any = None,
+    ) -> Tensor:
+        """The logits `(rows, T, V)` of the steps at which the tokens of an answer are chosen; see `forward`."""
         if isinstance(prompts, Mapping):
             return self._called(len(ids), self._extended(prompts, ids))
         place = device_of(self.model)
@@ -87,17 +109,22 @@ class Continuation(nn.Module):
         prompts = prompts.to(place)
         mask = torch.ones_like(prompts) if attention_mask is None else attention_mask.to(place).long()
         _require_fit(self.model, prompts.shape[1] + (0 if self.encodes else len(ids) - 1))
-        given = self._encoded(prompts, mask, ids) if self.encodes else self._followed(prompts, mask, ids)
+        if self.encodes:
+            return self._called(len(ids), self._encoded(prompts, mask, ids))
+        given = self._followed(prompts, mask, ids, keeps_positions)
+        if cache is not None:
+            given = cached(given, cache, self._names)
         return self._called(len(ids), given)
 
-    def _followed(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    def _followed(self, prompts: Tensor, mask: Tensor, ids: Tensor, keeps_positions: bool) -> dict[str, Any]:
         """The prompts, each with the answer right behind it; its last token is not read."""
-        if not bool(mask[:, -1].all()):  # the answer would stand behind the padding
+        if not keeps_positions and not bool(mask[:, -1].all()):  # the answer would stand behind the padding
             prompts, mask = to_left(prompts, mask)
         said = ids[:-1].to(prompts.device).expand(len(prompts), -1)
         prompts = torch.cat([prompts, said], 1)
         mask = torch.cat([mask, torch.ones_like(said)], 1)
-        given = {"input_ids": prompts, "attention_mask": mask, "position_ids": positions(mask)}
+        counted = torch.ones_like(mask) if keeps_positions else mask
+        given = {"input_ids": prompts, "attention_mask": mask, "position_ids": positions(counted)}
         return {name: tensor for name, tensor in given.items() if name in self._names or name == "input_ids"}
 
     def _encoded(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
@@ -129,7 +156,7 @@ class Continuation(nn.Module):
 
     def _called(self, count: int, given: dict[str, Any]) -> Tensor:
         options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count)
-        if "use_cache" in self._names:
+        if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
         output = self.model(**given, **options)
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.guard import Written
+from attrfunc.core.model.twin import Twin
 
 __all__ = [
     "as_ids",
@@ -119,3 +121,38 @@ def kept_logits(names: frozenset[str], count: int) -> dict[str, int]:
         if name in names:
             return {name: count}
     return {}
+
+
+def cached(given: Mapping[str, Any], cache: Any, names: frozenset[str]) -> dict[str, Any]:
+    """What a model takes of one prompt when keys and values of its beginning are known.
+
+    Args:
+        given: What it takes of the whole prompt.
+        cache: Keys and values of its first tokens, which grows.
+        names: What the model's forward takes: later versions of transformers renamed the cache.
+    """
+    past = cache.get_seq_length()
+    rest = {name: given[name][:, past:] for name in ("input_ids", "position_ids") if name in given}
+    return {**given, **rest, "cache" if "cache" in names else "past_key_values": cache, "use_cache": True}
+
+
+def stateless(model: Any) -> Callable[..., Any]:
+    """A function that gives what a module gives, from the same state at every call, and never writes to it.
+
+    A model that is spread over devices, or quantised, runs as it is: what its libraries keep is theirs to handle.
+    """
+    inner = getattr(model, "model", model)
+    spread = any(getattr(one, "hf_device_map", None) or getattr(one, "is_quantized", False) for one in (model, inner))
+    if spread or not isinstance(model, nn.Module):
+        return model
+    twin = Twin(model)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        while True:
+            twin.restore()
+            try:
+                return twin.run(args, kwargs)
+            except Written:  # it starts anew, with a copy of what it was about to write into
+                continue
+
+    return call
