@@ -1,6 +1,8 @@
 """`attrfunc.text`: which part of a prompt made a language model say what it said."""
 
+from attrfunc.text.attribution import TextAttribution
 from attrfunc.text.continuation import Continuation, continuation
+from attrfunc.text.explaining import explain
 from attrfunc.text.game import Game, game
 from attrfunc.text.outputs import Outputs, outputs
 from attrfunc.text.readings import contrast, entropy, log_probabilities, logits, odds, sequence, span, token
@@ -11,9 +13,11 @@ __all__ = [
     "Game",
     "Outputs",
     "Segments",
+    "TextAttribution",
     "continuation",
     "contrast",
     "entropy",
+    "explain",
     "game",
     "log_probabilities",
     "logits",

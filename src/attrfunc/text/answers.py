@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.text.running import as_ids, device_of, is_encoder_decoder
 from attrfunc.text.segments import Segments
 
-__all__ = ["answer_ids", "generated"]
+__all__ = ["answer_ids", "generated", "token_texts"]
 
 
 def answer_ids(model: Any, segments: Segments, answer: Any, argument: str = "target") -> list[int]:
@@ -64,7 +64,8 @@ def generated(model: Any, segments: Segments, options: Mapping[str, Any] | None 
         raise ArgumentError("target", "None", "an answer, since the model cannot generate one", "Pass a text.")
     given = {"max_new_tokens": 25, "do_sample": False, **(options or {})}
     seed = given.pop("seed", 0)
-    config = copy.deepcopy(model.generation_config)
+    config = copy.deepcopy(model.generation_config)  # the model's own is left as it is
+    config.update(**given)
     if config.pad_token_id is None:
         config.pad_token_id = segments.tokenizer.pad_token_id or 0
     if not given["do_sample"]:  # which transformers would warn of
@@ -72,7 +73,7 @@ def generated(model: Any, segments: Segments, options: Mapping[str, Any] | None 
     ids = torch.tensor([segments.ids], device=device_of(model))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config, **given)
+        made = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
     start = 1 if is_encoder_decoder(model) else ids.shape[1]
     ends = config.eos_token_id
     ends = set(ends) if isinstance(ends, list | tuple) else {ends}
@@ -83,3 +84,17 @@ def generated(model: Any, segments: Segments, options: Mapping[str, Any] | None 
         got = f"a model that says nothing after {segments.text[-40:]!r}"
         raise ArgumentError("target", got, "an answer", f"Pass one. ({describe(given)})")
     return said
+
+
+def token_texts(segments: Segments, ids: Sequence[int]) -> tuple[str, ...]:
+    """The tokens of an answer as texts that together are the answer."""
+    decode, said = segments.tokenizer.decode, ""
+    made: list[str] = []
+    for count in range(1, len(ids) + 1):
+        whole = decode(list(ids[:count]))
+        # Of a sign that several tokens make up, the last one has it.
+        is_whole = count == len(ids) or not whole.endswith("\ufffd")
+        part = whole[len(said) :] if whole.startswith(said) and is_whole else ""
+        made.append(part)
+        said += part
+    return tuple(made)

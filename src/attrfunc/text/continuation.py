@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +30,13 @@ __all__ = ["Continuation", "continuation"]
 Prompts = Tensor | Sequence[Any] | Mapping[str, Tensor]
 
 
+@dataclass
+class Counter:
+    """How many prompts a model has read; the twins of a model count together."""
+
+    rows: int = 0
+
+
 class Continuation(nn.Module):
     """The log-probabilities of an answer as a function of prompts; made by `continuation`.
 
@@ -39,12 +47,16 @@ class Continuation(nn.Module):
         ids: The T tokens of the answer.
         foil: Those of another answer, or None.
         reading: What is read of the logits of each step.
+        fed: The tokens of the answer as the model reads them, if that is to be another thing than what is scored.
+        counter: Counts the prompts that are read.
     """
 
-    def __init__(self, model: nn.Module, ids: Tensor, foil: Tensor | None, reading: Reading) -> None:
+    def __init__(
+        self, model: nn.Module, ids: Tensor, foil: Tensor | None, reading: Reading, fed: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.model, self.reading = model, reading
-        self.ids, self.foil = ids, foil
+        self.ids, self.foil, self.fed, self.counter = ids, foil, fed, Counter()
         self.training = False  # of this module alone: the model's own mode is the user's
         self.encodes = is_encoder_decoder(model)
         self._names = takes(model)
@@ -120,12 +132,15 @@ class Continuation(nn.Module):
         """The prompts, each with the answer right behind it; its last token is not read."""
         if not keeps_positions and not bool(mask[:, -1].all()):  # the answer would stand behind the padding
             prompts, mask = to_left(prompts, mask)
-        said = ids[:-1].to(prompts.device).expand(len(prompts), -1)
+        said = self._fed(ids).to(prompts.device).expand(len(prompts), -1)
         prompts = torch.cat([prompts, said], 1)
         mask = torch.cat([mask, torch.ones_like(said)], 1)
         counted = torch.ones_like(mask) if keeps_positions else mask
         given = {"input_ids": prompts, "attention_mask": mask, "position_ids": positions(counted)}
         return {name: tensor for name, tensor in given.items() if name in self._names or name == "input_ids"}
+
+    def _fed(self, ids: Tensor) -> Tensor:
+        return (ids if self.fed is None else self.fed)[:-1]
 
     def _encoded(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
         config: Any = self.model.config
@@ -133,7 +148,7 @@ class Continuation(nn.Module):
         if start is None:
             start = config.bos_token_id
         first = torch.tensor([0 if start is None else start])
-        said = torch.cat([first, ids[:-1]]).to(prompts.device).expand(len(prompts), -1)
+        said = torch.cat([first, self._fed(ids)]).to(prompts.device).expand(len(prompts), -1)
         return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": said}
 
     def _extended(self, inputs: Mapping[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
@@ -146,7 +161,7 @@ class Continuation(nn.Module):
             mask = given.get("attention_mask")
             mask = torch.ones_like(prompts) if mask is None else mask
             return {**given, **self._encoded(prompts, mask, ids)}
-        said = ids[:-1].to(prompts.device).expand(len(prompts), -1)
+        said = self._fed(ids).to(prompts.device).expand(len(prompts), -1)
         for name, tensor in inputs.items():
             if isinstance(tensor, Tensor) and tensor.shape == prompts.shape and name != "position_ids":
                 more = said if name == "input_ids" else torch.full_like(said, int(name == "attention_mask"))
@@ -159,6 +174,7 @@ class Continuation(nn.Module):
         if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
         output = self.model(**given, **options)
+        self.counter.rows += len(given["input_ids"])
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] < count:
             raise ModelError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe, positive
-from attrfunc.text.answers import answer_ids
+from attrfunc.text.answers import answer_ids, token_texts
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.outputs import Outputs
 from attrfunc.text.public import public
@@ -30,6 +30,9 @@ class Game:
 
     Attributes:
         segments: The prompt.
+        labels: What the T numbers are of: the tokens of the answer, as far as these are known.
+        unit: Their unit.
+        absent: What stands for a segment that is absent.
         evaluations: How many prompts the model has read so far.
     """
 
@@ -38,7 +41,12 @@ class Game:
         segments: Segments,
         row: Callable[[Mask], Any],
         evaluate: Callable[[Sequence[Any]], Tensor],
+        *,
+        labels: Sequence[str] = (),
+        unit: str = "nats",
+        absent: Any = "delete",
     ) -> None:
+        self.labels, self.unit, self.absent = tuple(labels), unit, absent
         self.segments, self._row, self._evaluate = segments, row, evaluate
         self._known: dict[Any, Tensor] = {}
         self.evaluations = 0
@@ -154,7 +162,13 @@ def game(
     if batch_size is not None:
         positive("batch_size", batch_size)
     function = scored(model, segments, target, score)
-    return Game(segments, _rows(segments, absent), evaluator(function, batch_size, share))
+    labels: tuple[str, ...] = ()
+    unit = "logits"
+    if isinstance(function, Continuation):
+        labels, unit = token_texts(segments, function.ids.tolist()), function.reading.unit
+        labels = labels if len(labels) == function.columns else ("".join(labels),)
+    evaluate = evaluator(function, batch_size, share)
+    return Game(segments, _rows(segments, absent), evaluate, labels=labels, unit=unit, absent=absent)
 
 
 def _rows(segments: Segments, absent: Any) -> Callable[[Mask], Any]:
