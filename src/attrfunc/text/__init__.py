@@ -6,6 +6,7 @@ from attrfunc.text.explaining import explain
 from attrfunc.text.game import Game, game
 from attrfunc.text.outputs import Outputs, outputs
 from attrfunc.text.readings import contrast, entropy, log_probabilities, logits, odds, sequence, span, token
+from attrfunc.text.remote import completions, remote_game
 from attrfunc.text.segments import Segments, segments
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Outputs",
     "Segments",
     "TextAttribution",
+    "completions",
     "continuation",
     "contrast",
     "entropy",
@@ -23,6 +25,7 @@ __all__ = [
     "logits",
     "odds",
     "outputs",
+    "remote_game",
     "segments",
     "sequence",
     "span",

@@ -156,7 +156,7 @@ def _of_game(
             raise ArgumentError("target", describe(target), "None, since the game has its answer", "Drop it.")
         played, columns = model, model(model.full).shape[1]
         found = _played(method, played, columns, reducer, options)
-        labels = model.labels if len(found.values) == len(model.labels) else ("".join(model.labels),)
+        labels = model.names(len(found.values))
     return _attribution(method, segments, found, labels, played.absent, played.unit)
 
 

@@ -17,7 +17,7 @@ from attrfunc.text.readings import Contrast, Reading, log_probabilities
 from attrfunc.text.rows import Row, evaluator
 from attrfunc.text.segments import Segments
 
-__all__ = ["Game", "game", "scored"]
+__all__ = ["Game", "Mask", "game", "scored"]
 
 Mask = tuple[bool, ...]
 
@@ -55,6 +55,12 @@ class Game:
     def full(self) -> Tensor:
         """All segments present, `(1, n)`."""
         return self.segments.full
+
+    def names(self, count: int) -> tuple[str, ...]:
+        """What so many numbers are of, as far as that is known."""
+        if len(self.labels) == count:
+            return self.labels
+        return ("".join(self.labels),) if count == 1 else tuple(map(str, range(count)))
 
     def __call__(self, presence: Tensor) -> Tensor:
         """Numbers `(K, T)` of coalitions.
