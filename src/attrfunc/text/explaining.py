@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.text.answers import answer_ids, generated, token_texts
+from attrfunc.text.answers import answer_ids, token_texts
+from attrfunc.text.answers import generate as generated
 from attrfunc.text.attribution import TextAttribution
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.game import Game, game
@@ -87,7 +88,7 @@ def explain(
     reducer = reducer or (None if each_token else sequence)
     if isinstance(model, Game | Outputs):
         return _of_game(method, model, segments, target, reducer, absent, batch_size, options)
-    ids = generated(model, segments, generate) if target is None else answer_ids(model, segments, target)
+    ids = generated(model, segments, **(generate or {})) if target is None else answer_ids(model, segments, target)
     foil = answer_ids(model, segments, score.foil, "foil") if isinstance(score, Contrast) else None
     reading = score if isinstance(score, Reading) else log_probabilities
     labels = token_texts(segments, ids)
