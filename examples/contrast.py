@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import attrfunc as af
 import language
 
-PROMPT = "Yesterday the keys of my sister"
+PROMPT = "The doctors near the house"
 ANSWER, FOIL = " were", " was"
 
 
