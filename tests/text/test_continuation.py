@@ -3,10 +3,10 @@
 import copy
 
 import pytest
-import tiny
 import torch
 
 import attrfunc as af
+import language_models as tiny
 from attrfunc.text import continuation
 
 PROMPT = [5, 40, 17, 260, 99, 31]

@@ -5,11 +5,11 @@ import html.parser
 import json
 
 import pytest
-import tiny
 import torch
 from test_continuation import step_by_step
 
 import attrfunc as af
+import language_models as tiny
 from attrfunc.text import TextAttribution, explain, segments
 
 ANSWER = [21, 8, 130]

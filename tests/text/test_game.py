@@ -3,12 +3,12 @@
 import itertools
 
 import pytest
-import tiny
 import torch
 from test_continuation import step_by_step
 from transformers import MistralConfig, MistralForCausalLM
 
 import attrfunc as af
+import language_models as tiny
 from attrfunc.text import game, segments
 
 ANSWER = [21, 8, 130]

@@ -7,10 +7,10 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import tiny
 import torch
 
 import attrfunc as af
+import language_models as tiny
 from attrfunc.text import completions, explain, game, remote_game, segments
 
 TOKENIZER = tiny.byte_level()

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-import tiny
 import torch
 
 import attrfunc as af
+import language_models as tiny
 from attrfunc.text import segments
 
 TEXT = "The capital of  France is Rome.\nWhat's 🙂 there?"

@@ -218,9 +218,9 @@ def continuation(model: nn.Module, ids: Any, *, foil: Any = None, reading: Readi
         ArgumentError: If the answer has no tokens, or tokens that the model does not know.
 
     Example:
-        >>> says = af.text.continuation(model, tokenizer(" Paris").input_ids)  # doctest: +SKIP
-        >>> says(tokenizer("The capital of France is", return_tensors="pt").input_ids)  # doctest: +SKIP
-        tensor([[-0.2613]])
+        >>> says = af.text.continuation(model, tokenizer(" Paris. The").input_ids)
+        >>> says(tokenizer("The capital of France is", return_tensors="pt").input_ids).shape
+        torch.Size([1, 3])
     """
     if not callable(model):
         raise ArgumentError("model", describe(model), "a language model", "Pass AutoModelForCausalLM's.")

@@ -72,8 +72,12 @@ def explain(
         ArgumentError: If an argument cannot be right.
 
     Example:
-        >>> parts = af.text.segments(tokenizer, "Paris is in France. The capital is", by="word")  # doctest: +SKIP
-        >>> print(af.text.explain(af.shapley_values, model, parts, " Paris"))  # doctest: +SKIP
+        >>> parts = af.text.segments(tokenizer, "Paris is in France. The capital is", by="word")
+        >>> found = af.text.explain(af.shapley_values, model, parts, " Paris.")
+        >>> found.outputs, found.values.shape, found.evaluations
+        ((' Paris', '.'), torch.Size([2, 7]), 128)
+        >>> bool(found.gap.abs().max() < 1e-4)
+        True
     """
     if not isinstance(segments, Segments):
         raise ArgumentError("segments", describe(segments), "segments of a prompt", "Make them: af.text.segments(...).")

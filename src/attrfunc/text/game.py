@@ -155,13 +155,13 @@ def game(
         ArgumentError: If an argument cannot be right.
 
     Example:
-        >>> parts = af.text.segments(tokenizer, "Paris is in France. The capital is", by="word")  # doctest: +SKIP
-        >>> says = af.text.game(model, parts, " Paris.")  # doctest: +SKIP
-        >>> af.shapley_values(says, says.full, target=af.text.sequence).shape  # doctest: +SKIP
-        torch.Size([1, 6])
+        >>> parts = af.text.segments(tokenizer, "Paris is in France. The capital is", by="word")
+        >>> says = af.text.game(model, parts, " Paris.")
+        >>> af.shapley_values(says, says.full, target=af.text.sequence).shape
+        torch.Size([1, 7])
         >>> tokens = says.full.expand(2, -1)  # each token of the answer as an example, for the same passes
-        >>> af.shapley_values(says, tokens, target=torch.arange(2)).shape  # doctest: +SKIP
-        torch.Size([2, 6])
+        >>> af.shapley_values(says, tokens, target=torch.arange(2)).shape
+        torch.Size([2, 7])
     """
     if not isinstance(segments, Segments):
         raise ArgumentError("segments", describe(segments), "segments of a prompt", "Make them: af.text.segments(...).")

@@ -22,7 +22,7 @@ from attrfunc.text.game import Game, Mask
 from attrfunc.text.public import public
 from attrfunc.text.segments import Segments
 
-__all__ = ["ScoreMany", "completions", "remote_game"]
+__all__ = ["ScoreMany", "asked", "completions", "concurrently", "posted", "remote_game"]
 
 ScoreMany = Callable[[list[str], str], Sequence[Any]]
 """Prompts and an answer to what the answer scores after each prompt: a number, or one for each of its tokens."""
@@ -92,7 +92,7 @@ def remote_game(
         parts = [list(prompts[start : start + sizes[1]]) for start in range(0, len(prompts), sizes[1])]
         # A request is tried several times, and waits in between.
         most = (timeout + FIRST_PAUSE * 2**retries) * (retries + 1)
-        answers = _concurrently(request, parts, sizes[0], timeout, most)
+        answers = concurrently(request, parts, sizes[0], timeout, most)
         rows = [entry for answer in answers for entry in answer]
         _require_even(rows, prompts)
         return torch.tensor(rows, dtype=torch.float64)
@@ -139,7 +139,7 @@ def _tried(call: Callable[[], Any], retries: int) -> Any:
     raise AssertionError
 
 
-def _concurrently(
+def concurrently(
     function: Callable[[Any], Any], arguments: Sequence[Any], workers: int, timeout: float, most: float
 ) -> list[Any]:
     """What a function gives for each argument, by several threads; the first error ends all.
@@ -260,7 +260,7 @@ def completions(
     def score_many(prompts: list[str], target: str) -> list[Any]:
         body: dict[str, Any] = {"prompt": [prompt + target for prompt in prompts], "temperature": 0.0}
         body |= {"echo": True, "logprobs": 1, "max_tokens": 1, **({"model": model} if model else {})}
-        found = _posted(place, body, key, timeout)
+        found = posted(place, body, key, timeout)
         choices = found.get("choices") if isinstance(found, dict) else None
         if not isinstance(choices, list) or len(choices) != len(prompts):
             raise ModelError(
@@ -274,9 +274,20 @@ def completions(
     return score_many
 
 
-def _posted(place: str, body: dict[str, Any], key: str | None, timeout: float) -> Any:
+def posted(place: str, body: dict[str, Any], key: str | None, timeout: float) -> Any:
+    """What a server answers to a body of JSON.
+
+    Raises:
+        OSError: If it does not answer now; it may be asked again.
+        ModelError: If it refuses, or answers no JSON.
+    """
+    return asked(place, key, timeout, json.dumps(body).encode())
+
+
+def asked(place: str, key: str | None, timeout: float, body: bytes | None = None) -> Any:
+    """What a server answers; see `posted`."""
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-    request = urllib.request.Request(place, json.dumps(body).encode(), headers)
+    request = urllib.request.Request(place, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return json.loads(answer.read())

@@ -168,8 +168,8 @@ def segments(
         ArgumentError: If there is no text, no token is left to attribute to, or a span cuts a token.
 
     Example:
-        >>> parts = af.text.segments(tokenizer, "The sky is blue. What colour is it?", by="sentence")  # doctest: +SKIP
-        >>> parts.labels  # doctest: +SKIP
+        >>> parts = af.text.segments(tokenizer, "The sky is blue. What colour is it?", by="sentence")
+        >>> parts.labels
         ('The sky is blue.', 'What colour is it')
     """
     made = as_source(tokenizer, source)
