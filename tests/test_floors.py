@@ -14,7 +14,7 @@ FLOORS = [
     ["core"],
     ["gradient", "perturbation", "propagation", "viz"],
     ["combined"],
-    ["concepts", "gates", "influence", "metrics", "robust"],
+    ["concepts", "gates", "influence", "metrics", "robust", "text"],
     ["testing", "captum"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

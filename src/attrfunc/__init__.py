@@ -7,7 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
-from attrfunc import concepts, gates, influence, metrics, robust, viz
+from attrfunc import concepts, gates, influence, metrics, robust, text, viz
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
@@ -104,5 +104,6 @@ __all__ = [
     "shapley_values",
     "smooth",
     "surrogates",
+    "text",
     "viz",
 ]

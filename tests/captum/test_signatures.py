@@ -65,6 +65,9 @@ def test_what_an_object_says_of_itself(name):
         arguments = {
             "NoiseTunnel": lambda module: (module.IntegratedGradients(model),),
             "DataLoaderAttribution": lambda module: (module.FeatureAblation(model),),
+            "LLMAttribution": lambda module: (module.FeatureAblation(model), None),
+            "LLMGradientAttribution": lambda module: (module.LayerIntegratedGradients(model, model[0]), None),
+            "RemoteLLMAttribution": lambda module: (module.FeatureAblation(model), None, None),
             "LimeBase": lambda module: (model, None, None, None, True, print, None),
         }
         takes = inspect.signature(kind).parameters

@@ -62,6 +62,12 @@ Each class converts its arguments and calls a function of attrfunc. What differs
 * `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
 * Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
 * `visualization` draws with colours for all eyes, and says what differs.
+* Language models: an answer is read in one pass for all of its tokens, where Captum's default with a cache is wrong on
+  later transformers; a model for which that is not what token by token gives (it looks ahead) is run token by token.
+  Coalitions are run once, several at a time, and one set serves all tokens. Baselines of a template that are a function
+  are drawn once for each trial, so that coalitions are of one game. `seq_attr_dict` numbers segments that are alike.
+  Names of tokens are what each decodes to. `VLLMProvider` needs no package of OpenAI's, and finds the tokens of an
+  answer by their texts; providers are asked from several threads.
 * `attribute_future` evaluates in a thread, and several perturbations as one batch.
 
 Example:
@@ -99,6 +105,8 @@ from attrfunc.captum.attr.guided import (
     NeuronDeconvolution,
     NeuronGuidedBackprop,
 )
+from attrfunc.captum.attr.image_mask_input import ImageMaskInput
+from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
 from attrfunc.captum.attr.layer import (
     LayerActivation,
     LayerGradCam,
@@ -106,6 +114,10 @@ from attrfunc.captum.attr.layer import (
     LayerIntegratedGradients,
 )
 from attrfunc.captum.attr.lime import Lime, LimeBase
+from attrfunc.captum.attr.llm import BaseLLMAttribution as BaseLLMAttribution
+from attrfunc.captum.attr.llm import LLMAttribution, LLMGradientAttribution
+from attrfunc.captum.attr.llm_remote import RemoteLLMAttribution, RemoteLLMProvider, VLLMProvider
+from attrfunc.captum.attr.llm_result import LLMAttributionResult
 from attrfunc.captum.attr.lrp import LRP, LayerLRP
 from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
@@ -141,11 +153,16 @@ __all__ = [
     "GradientShap",
     "GuidedBackprop",
     "GuidedGradCam",
+    "ImageMaskInput",
     "InputRole",
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "InterpretableInput",
     "KernelShap",
+    "LLMAttribution",
+    "LLMAttributionResult",
+    "LLMGradientAttribution",
     "LayerActivation",
     "LayerAttribution",
     "LayerConductance",
@@ -177,6 +194,8 @@ __all__ = [
     "Occlusion",
     "PerturbationAttribution",
     "ProductBaselines",
+    "RemoteLLMAttribution",
+    "RemoteLLMProvider",
     "Saliency",
     "ShapleyValueSampling",
     "ShapleyValues",
@@ -185,6 +204,9 @@ __all__ = [
     "Sum",
     "Summarizer",
     "SummarizerSingleTensor",
+    "TextTemplateInput",
+    "TextTokenInput",
+    "VLLMProvider",
     "Var",
     "visualization",
 ]

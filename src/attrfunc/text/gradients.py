@@ -1,0 +1,190 @@
+"""Methods that take gradients, at the embeddings of a prompt's tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.score.baseline import activation_baseline
+from attrfunc.core.score.views import View, layer
+from attrfunc.gradient.completeness import score_change
+from attrfunc.text.continuation import Continuation
+from attrfunc.text.running import device_of, is_encoder_decoder
+from attrfunc.text.segments import Segments
+
+__all__ = ["Found", "at_embeddings", "embedding_name", "filler"]
+
+# Tokens of an answer whose gradients are taken at once: with more, what goes back does not fit the cache.
+AT_ONCE = 8
+
+
+class Found(NamedTuple):
+    """What a method gave.
+
+    Attributes:
+        values: To the segments, `(T, n)`.
+        elsewhere: To the other places, `(T,)`.
+        among: To the tokens of the answer, `(T, T)`.
+        scores: At the prompt, `(T,)`.
+        baseline_scores: At the baseline, `(T,)`, or None.
+        evaluations: Prompts that were read.
+    """
+
+    values: Tensor
+    elsewhere: Tensor
+    among: Tensor | None
+    scores: Tensor
+    baseline_scores: Tensor | None
+    evaluations: int
+
+
+def filler(tokenizer: Any) -> int:
+    """The token that stands for what is absent, unless another one is chosen."""
+    for name in ("pad_token_id", "mask_token_id", "eos_token_id", "unk_token_id"):
+        token = getattr(tokenizer, name, None)
+        if isinstance(token, int):
+            return token
+    return 0
+
+
+def embeddings(model: Any) -> Any:
+    """The layer that turns the tokens of a prompt into vectors; None if the model does not tell."""
+    reader = model.get_encoder() if is_encoder_decoder(model) else model
+    return reader.get_input_embeddings() if hasattr(reader, "get_input_embeddings") else None
+
+
+def embedding_name(model: Any) -> str:
+    """The name of the layer that turns tokens into vectors.
+
+    Raises:
+        ArgumentError: If the model does not tell.
+    """
+    found = embeddings(model)
+    for name, module in model.named_modules() if found is not None else ():
+        if module is found:
+            return str(name)
+    raise ArgumentError(
+        "model",
+        f"a {type(model).__name__} whose embeddings are not known",
+        "a model with get_input_embeddings()",
+        "Call the method itself at af.layer(af.text.continuation(model, ids), name of the embeddings).",
+    )
+
+
+def at_embeddings(
+    method: Callable[..., Any],
+    function: Continuation,
+    segments: Segments,
+    *,
+    target: Any,
+    absent: Any,
+    among: bool,
+    options: dict[str, Any],
+) -> Found:
+    """Attribute an answer to the embeddings of the prompt's tokens, summed over each segment.
+
+    Args:
+        method: The method.
+        function: The model with its answer.
+        segments: The prompt.
+        target: None for each token, or a function of the numbers `(rows, T)`.
+        absent: The token, or the embedding `(D,)`, that stands for what is absent.
+        among: Whether the answer's own tokens are absent at the baseline, too.
+        options: What the method takes besides.
+    """
+    name, takes = embedding_name(function.model), _parameters(method)
+    view = layer(function, f"model.{name}", call=0 if function.encodes else None)
+    ids = torch.tensor([segments.ids], device=device_of(function.model))
+    length, count = ids.shape[1], len(function.ids)
+    replaced, empty = _baseline(function, segments, ids, absent, among)
+    given = dict(options)
+    if "baseline" in takes:
+        given["baseline"] = activation_baseline(empty) if empty is not None else replaced
+    elif "baselines" in takes and "baselines" not in given:
+        given["baselines"] = replaced
+    compares = "baseline" in takes or "baselines" in takes
+    start = function.counter.rows
+    with torch.no_grad():
+        numbers = [_numbers(function, ids, target)]
+        if compares:
+            numbers.append(_baseline_numbers(function, view, ids, replaced, empty, target))
+    if target is not None:
+        raw = method(view, ids, target=target, **given)
+    elif count == 1:
+        raw = method(view, ids, target=0, **given)
+    else:
+        one = lambda number: method(view, ids, target=number, **given)[0]  # noqa: E731
+        raw = torch.vmap(one, chunk_size=AT_ONCE)(torch.arange(function.columns, device=ids.device))
+    each = raw.detach().double().sum(-1).cpu()  # (T, places), over the dimensions of embeddings
+    values, rest = _by_segment(each, segments)
+    inside = None
+    if among and not function.encodes and target is None:
+        inside = torch.zeros(len(each), count, dtype=each.dtype)
+        inside[:, :-1] = each[:, length : length + count - 1]
+    baseline_scores = numbers[1] if compares else None
+    return Found(values, rest, inside, numbers[0], baseline_scores, function.counter.rows - start)
+
+
+def _parameters(method: Callable[..., Any]) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(method).parameters)
+    except (TypeError, ValueError):
+        return frozenset({"baseline"})
+
+
+def _baseline(
+    function: Continuation, segments: Segments, ids: Tensor, absent: Any, among: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The prompt with all segments replaced, as tokens, and as embeddings where tokens cannot tell them."""
+    free = torch.tensor([[owner >= 0 for owner in segments.owners]], device=ids.device)
+    table = embeddings(function.model)
+    is_token = isinstance(absent, int) and not isinstance(absent, bool)
+    if not is_token and not (isinstance(absent, Tensor) and absent.dim() == 1):
+        raise ArgumentError(
+            "absent",
+            describe(absent),
+            "a token or an embedding (D,), for a method that takes gradients",
+            "Pass an integer, such as tokenizer.pad_token_id, or a method that perturbs.",
+        )
+    replaced = ids.masked_fill(free, absent) if is_token else ids
+    if is_token and not (among and len(function.ids) > 1 and not function.encodes):
+        return replaced, None
+    said = function.ids[:-1].to(ids.device)[None] if not function.encodes else ids[:, :0]
+    whole, mask = torch.cat([ids, said], 1), torch.cat([free, torch.full_like(said, among, dtype=torch.bool)], 1)
+    with torch.no_grad():
+        embedded = table(whole)
+        other = table(torch.tensor(absent, device=ids.device)) if is_token else absent.to(embedded)
+        return replaced, torch.where(mask[..., None], other, embedded)
+
+
+def _numbers(function: Continuation, ids: Tensor, target: Any) -> Tensor:
+    numbers = function(ids)
+    return (numbers[0] if target is None else target(numbers)).double().cpu()
+
+
+def _baseline_numbers(
+    function: Continuation, view: View, ids: Tensor, replaced: Tensor, empty: Tensor | None, target: Any
+) -> Tensor:
+    """The scores at the baseline, of tokens or of embeddings."""
+    if empty is None:
+        return _numbers(function, replaced, target)
+    baseline = activation_baseline(empty)
+    if target is not None:
+        change = score_change(view, ids, baseline=baseline, target=target)
+    else:
+        places = torch.arange(function.columns, device=ids.device)
+        change = torch.vmap(lambda t: score_change(view, ids, baseline=baseline, target=t)[0])(places)
+    return _numbers(function, ids, target) - change.double().cpu()
+
+
+def _by_segment(each: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+    """The values of places `(T, L)` as those of segments `(T, n)`, and the sum of all others `(T,)`."""
+    owners = torch.tensor(segments.owners)
+    owned = (owners >= 0).nonzero()[:, 0]
+    values = each.new_zeros(len(each), len(segments)).index_add(1, owners[owned], each[:, owned])
+    return values, each.sum(1) - values.sum(1)

@@ -1,0 +1,158 @@
+"""How a transformers model is called: padding, positions, masks, and what its forward takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.model.guard import Written
+from attrfunc.core.model.twin import Twin
+
+__all__ = [
+    "as_ids",
+    "device_of",
+    "is_encoder_decoder",
+    "kept_logits",
+    "limit",
+    "padded",
+    "positions",
+    "takes",
+    "to_left",
+]
+
+
+def takes(model: Callable[..., Any]) -> frozenset[str]:
+    """The names of what a model's forward takes."""
+    forward = model.forward if isinstance(model, nn.Module) else model
+    try:
+        return frozenset(inspect.signature(forward).parameters)
+    except (TypeError, ValueError):
+        return frozenset()
+
+
+def is_encoder_decoder(model: Any) -> bool:
+    """Whether the prompt is read by an encoder and the answer made by a decoder."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def device_of(model: Any) -> torch.device:
+    """Where a model takes its tokens: with a device map, where its embeddings are."""
+    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else model
+    for tensor in embeddings.parameters() if isinstance(embeddings, nn.Module) else ():
+        if tensor.device.type != "meta":
+            return tensor.device
+    return torch.device("cpu")
+
+
+def limit(model: Any) -> int | None:
+    """How many tokens a model takes at most; None if that is not known."""
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", config)
+    most = getattr(config, "max_position_embeddings", None)
+    return most if isinstance(most, int) and most > 0 else None
+
+
+def as_ids(ids: Any, argument: str, *, size: int | None = None) -> Tensor:
+    """Tokens as a tensor `(T,)`.
+
+    Args:
+        ids: Integers, in a tensor or a sequence; `(1, T)`, too.
+        argument: The argument's name, for errors.
+        size: How many tokens the model knows.
+
+    Raises:
+        ArgumentError: If they are no tokens, none, or unknown to the model.
+    """
+    expected = "at least one token, as a sequence of integers"
+    try:
+        made = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(argument, describe(ids), expected, "Pass tokenizer(text).input_ids.") from None
+    made = made[0] if made.dim() == 2 and len(made) == 1 else made
+    if made.numel() == 0:
+        raise ArgumentError(argument, "no tokens", expected, "Pass a text that is not empty.")
+    if made.dim() != 1 or made.is_floating_point() or made.is_complex() or made.dtype == torch.bool:
+        raise ArgumentError(argument, describe(ids), expected, "Pass tokenizer(text).input_ids.")
+    if size is not None and not 0 <= int(made.min()) <= int(made.max()) < size:
+        got = f"tokens from {int(made.min())} to {int(made.max())}"
+        raise ArgumentError(
+            argument, got, f"tokens from 0 to {size - 1}, which the model knows", "Take the model's own tokenizer."
+        )
+    return made.long().cpu()
+
+
+def padded(rows: Sequence[Sequence[int]], *, left: bool, filler: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows of several lengths as one batch `(rows, L)`, and the mask of what is not padding.
+
+    Args:
+        rows: The tokens of each row.
+        left: Whether the padding is on the left.
+        filler: The token in the padding; nothing reads it.
+    """
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), filler)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in enumerate(rows):
+        place = slice(length - len(row), length) if left else slice(0, len(row))
+        ids[number, place] = torch.as_tensor(row, dtype=torch.long)
+        mask[number, place] = 1
+    return ids, mask
+
+
+def to_left(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The same rows with all of their padding on the left: what is not padding keeps its order."""
+    order = mask.bool().long().argsort(dim=1, stable=True)
+    return ids.gather(1, order), mask.gather(1, order)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """The position of each token among those that are not padding."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def kept_logits(names: frozenset[str], count: int) -> dict[str, int]:
+    """What asks a model for the logits of its last places only, where it can be asked."""
+    for name in ("logits_to_keep", "num_logits_to_keep"):
+        if name in names:
+            return {name: count}
+    return {}
+
+
+def cached(given: Mapping[str, Any], cache: Any, names: frozenset[str]) -> dict[str, Any]:
+    """What a model takes of one prompt when keys and values of its beginning are known.
+
+    Args:
+        given: What it takes of the whole prompt.
+        cache: Keys and values of its first tokens, which grows.
+        names: What the model's forward takes: later versions of transformers renamed the cache.
+    """
+    past = cache.get_seq_length()
+    rest = {name: given[name][:, past:] for name in ("input_ids", "position_ids") if name in given}
+    return {**given, **rest, "cache" if "cache" in names else "past_key_values": cache, "use_cache": True}
+
+
+def stateless(model: Any) -> Callable[..., Any]:
+    """A function that gives what a module gives, from the same state at every call, and never writes to it.
+
+    A model that is spread over devices, or quantised, runs as it is: what its libraries keep is theirs to handle.
+    """
+    inner = getattr(model, "model", model)
+    spread = any(getattr(one, "hf_device_map", None) or getattr(one, "is_quantized", False) for one in (model, inner))
+    if spread or not isinstance(model, nn.Module):
+        return model
+    twin = Twin(model)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        while True:
+            twin.restore()
+            try:
+                return twin.run(args, kwargs)
+            except Written:  # it starts anew, with a copy of what it was about to write into
+                continue
+
+    return call

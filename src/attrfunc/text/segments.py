@@ -1,0 +1,357 @@
+"""Segments: the parts of a prompt that are attributed to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.text.cutting import LEVELS, Span, checked_spans, units
+from attrfunc.text.public import public
+from attrfunc.text.sources import Source, Template, as_source
+
+__all__ = ["Segments", "segments"]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A prompt and its n segments; made by `segments`.
+
+    Attributes:
+        text: The prompt as the model reads it.
+        ids: Its L tokens.
+        offsets: The characters of each token; `(a, a)` of one that stands for none.
+        owners: The segment that each token belongs to; -1 if it is held fixed.
+        spans: The characters of each segment, without white space around them.
+        labels: The same as text.
+        tree: The segments, nested in words, sentences and paragraphs as far as these are coarser: what
+            `attrfunc.owen_values` takes as `nesting`.
+        units: The coarser units of each segment, by name: the word that a token belongs to, as a number.
+        by: What the segments are.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    offsets: tuple[Span, ...]
+    owners: tuple[int, ...]
+    spans: tuple[Span, ...]
+    labels: tuple[str, ...]
+    tree: tuple[Any, ...]
+    units: dict[str, tuple[int, ...]]
+    by: str
+    source: Source = field(repr=False, compare=False)
+    tokenizer: Any = field(repr=False, compare=False)
+    extents: tuple[Span, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        """Number of segments, n."""
+        return len(self.spans)
+
+    @property
+    def full(self) -> Tensor:
+        """All segments present, `(1, n)`: the input of methods that attribute to them."""
+        return torch.ones(1, len(self), dtype=torch.bool)
+
+    @property
+    def fixed(self) -> tuple[int, ...]:
+        """The places of tokens that are in every coalition."""
+        return tuple(place for place, owner in enumerate(self.owners) if owner < 0)
+
+    def present(self, mask: Any) -> tuple[int, ...]:
+        """The tokens that are left with some segments present.
+
+        Args:
+            mask: Which are, n booleans.
+        """
+        kept = self.kept(mask)
+        return tuple(token for token, here in zip(self.ids, kept, strict=True) if here)
+
+    def kept(self, mask: Any) -> tuple[bool, ...]:
+        """Which of the L tokens are left with some segments present."""
+        here = [*self._mask(mask), True]  # of which the last is the owner -1
+        return tuple(here[owner] for owner in self.owners)
+
+    def render(self, mask: Any, texts: Sequence[str] | None = None) -> str:
+        """The prompt as a text with some segments present; a chat template is rendered again.
+
+        Args:
+            mask: Which are present, n booleans.
+            texts: What stands in place of each segment that is not; nothing by default.
+        """
+        here, contents = self._mask(mask), []
+        _, regions = self.source.assemble(self.source.contents)
+        for start, end in regions:
+            said, place = "", start
+            for number, (a, b) in enumerate(self.extents):
+                if here[number] or b <= start or a >= end:
+                    continue
+                a, b = max(a, start), min(b, end)
+                said, place = said + self.text[place:a] + (self._beside(number, texts) if texts else ""), b
+            contents.append(said + self.text[place:end])
+        return self.source.assemble(contents)[0]
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokens of a rendered prompt."""
+        return tuple(self.tokenizer(text, add_special_tokens=self.source.special)["input_ids"])
+
+    def merges(self) -> tuple[int, ...]:
+        """Segments without which the tokenizer reads other tokens than the ones that are left.
+
+        Deleting tokens and deleting text are then two different things: `absent="render"` does the latter.
+        """
+        alone = ~torch.eye(len(self), dtype=torch.bool)
+        return tuple(n for n, mask in enumerate(alone) if self.encode(self.render(mask)) != self.present(mask))
+
+    def members(self, level: str) -> list[list[int]]:
+        """The segments in each unit of a level.
+
+        Args:
+            level: `"word"`, `"sentence"`, `"paragraph"`, or what the segments are.
+
+        Raises:
+            ArgumentError: If the segments are not finer than that.
+        """
+        if level == self.by:
+            return [[number] for number in range(len(self))]
+        if level not in self.units:
+            known = ", ".join(repr(name) for name in (self.by, *self.units))
+            raise ArgumentError("level", describe(level), f"one of {known}", "Cut the prompt finer: segments(by=...).")
+        found: dict[int, list[int]] = {}
+        for number, unit in enumerate(self.units[level]):
+            found.setdefault(unit, []).append(number)
+        return list(found.values())
+
+    def _mask(self, mask: Any) -> list[bool]:
+        flat = mask.tolist() if isinstance(mask, Tensor) else list(mask)
+        if len(flat) != len(self) or not all(entry in (True, False) for entry in flat):
+            raise ArgumentError("mask", describe(mask), f"{len(self)} booleans", "Say for each segment if it is there.")
+        return [bool(entry) for entry in flat]
+
+    def _beside(self, number: int, texts: Sequence[str]) -> str:
+        """A replacement, behind the white space that stood before the segment."""
+        lead = self.text[self.extents[number][0] : self.spans[number][0]]
+        return lead + texts[number]
+
+
+@public
+def segments(
+    tokenizer: Any,
+    source: Any,
+    *,
+    by: Any = None,
+    fixed: Any = "special",
+) -> Segments:
+    """Cut a prompt into the segments that are attributed to.
+
+    A segment is whole tokens. Which characters these stand for is read from the tokenizer's own offsets, so that
+    subwords are joined, and a character that several tokens make up stays one.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        source: A text; a list of messages, which the chat template renders and of which only the contents are
+            segments; or a template `(text, values)` with fields `{}` or `{name}`, of which only the values are.
+        by: `"token"` (the default), `"word"`, `"sentence"`, `"paragraph"`, a regular expression whose matches are the
+            segments, or their spans `(start, end)` of characters of the text as it is rendered. `"value"` is for
+            templates, and their default: each value is a segment.
+        fixed: What is no segment and always present. `"special"`: special tokens, and the last token of the prompt,
+            whose place is the one that the answer is read from. (Of a word it is the whole word, of longer segments
+            the token alone.) `None`: nothing. Otherwise spans of characters, which are fixed besides these.
+
+    Returns:
+        The segments.
+
+    Raises:
+        ArgumentError: If there is no text, no token is left to attribute to, or a span cuts a token.
+
+    Example:
+        >>> parts = af.text.segments(tokenizer, "The sky is blue. What colour is it?", by="sentence")
+        >>> parts.labels
+        ('The sky is blue.', 'What colour is it')
+    """
+    made = as_source(tokenizer, source)
+    text, regions = made.assemble(made.contents)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ArgumentError(
+            "tokenizer",
+            f"{type(tokenizer).__name__}, which tells no offsets of tokens",
+            "a fast tokenizer of transformers",
+            "Load it with use_fast=True.",
+        )
+    by = by or ("value" if isinstance(made, Template) else "token")
+    read = tokenizer(
+        text, add_special_tokens=made.special, return_offsets_mapping=True, return_special_tokens_mask=True
+    )
+    ids, offsets = tuple(read["input_ids"]), [tuple(pair) for pair in read["offset_mapping"]]
+    # What the tokenizer does not know is said by the prompt all the same.
+    specials = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    special = [bool(mark) or one in specials for mark, one in zip(read["special_tokens_mask"], ids, strict=True)]
+    tokens = _Tokens(text, offsets, special)
+    free = tokens.inside(regions)
+    kinds: dict[str, Callable[[], list[Span]]] = {"token": tokens.units, "value": lambda: list(regions)}
+    if isinstance(by, str) and by in kinds:
+        wanted = kinds[by]()
+    elif isinstance(by, str) or hasattr(by, "finditer"):
+        wanted = [(a + start, b + start) for start, end in regions for a, b in units(text[start:end], by)]
+    else:
+        wanted = checked_spans(by, len(text), "by")
+    owners = tokens.owners(wanted, free, joins=isinstance(by, str) and by in LEVELS)
+    owners = tokens.without(owners, _fixed(fixed, len(text)), whole=by in ("token", "word"))
+    return _numbered(tokens, owners, ids, made, tokenizer, by if isinstance(by, str) and by in _NAMED else "span")
+
+
+_NAMED = ("token", "value", *LEVELS)
+
+
+def _fixed(fixed: Any, length: int) -> tuple[bool, list[Span]]:
+    """Whether the special tokens and the last one are fixed, and which spans."""
+    if fixed is None:
+        return False, []
+    if isinstance(fixed, str):
+        if fixed == "special":
+            return True, []
+        raise ArgumentError("fixed", describe(fixed), '"special", None, or spans', "Pass spans of characters.")
+    return True, checked_spans(fixed, length, "fixed")
+
+
+class _Tokens:
+    """Tokens and the characters that they stand for."""
+
+    def __init__(self, text: str, offsets: list[Any], special: list[bool]) -> None:
+        self.text, self.special = text, special
+        self.offsets = [self._trimmed(*pair) for pair in offsets]
+
+    def _trimmed(self, a: int, b: int) -> Span:
+        """A span without the white space around it; that of white space alone stays."""
+        part = self.text[a:b]
+        inner = part.strip()
+        start = a + len(part) - len(part.lstrip())
+        return (start, start + len(inner)) if inner else (a, b)
+
+    def inside(self, regions: Sequence[Span]) -> list[bool]:
+        """Which tokens stand for characters of these regions only, and are not special."""
+        pairs = zip(self.offsets, self.special, strict=True)
+        return [not odd and any(s <= a and b <= e for s, e in regions) for (a, b), odd in pairs]
+
+    def units(self) -> list[Span]:
+        """Each token; those that make up one character together are one."""
+        found: list[Span] = []
+        for (a, b), odd in zip(self.offsets, self.special, strict=True):
+            if odd or a == b:
+                continue
+            if found and a < found[-1][1]:
+                found[-1] = (found[-1][0], max(b, found[-1][1]))
+            else:
+                found.append((a, b))
+        return found
+
+    def owners(self, wanted: list[Span], free: list[bool], *, joins: bool) -> list[int]:
+        """The unit of each token, -1 for none.
+
+        Args:
+            wanted: Spans of characters.
+            free: Which tokens may belong to one.
+            joins: Whether units that share a token become one; otherwise that is an error.
+        """
+        parent = list(range(len(wanted)))
+        owners = []
+        for token, (a, b) in enumerate(self.offsets):
+            met = [n for n, (s, e) in enumerate(wanted) if s < b and a < e] if free[token] and a < b else []
+            if met and not joins and (len(met) > 1 or not (wanted[met[0]][0] <= a and b <= wanted[met[0]][1])):
+                self._refuse(wanted[met[0]], (a, b))
+            for other in met[1:]:
+                parent[other] = parent[met[0]]
+            owners.append(met[0] if met else -1)
+        for token in range(len(owners) - 2, -1, -1):  # a mark of no characters goes with what follows it
+            a, b = self.offsets[token]
+            if a == b and owners[token] < 0 and free[token]:
+                owners[token] = owners[token + 1]
+        return [parent[owner] if owner >= 0 else -1 for owner in owners]
+
+    def _refuse(self, span: Span, token: Span) -> None:
+        a, b = token
+        raise ArgumentError(
+            "by",
+            f"the span {span} ({self.text[slice(*span)]!r}), which cuts the token {self.text[a:b]!r} at {token}",
+            "spans of whole tokens",
+            f"Let it begin or end at {a} or {b}.",
+        )
+
+    def without(self, owners: list[int], fixed: tuple[bool, list[Span]], *, whole: bool) -> list[int]:
+        """The owners, without what is held fixed.
+
+        Args:
+            owners: The unit of each token.
+            fixed: Whether the last token is, and spans.
+            whole: Whether with the last token all of its unit is.
+        """
+        last, spans = fixed
+        owners = list(owners)
+        for token, (a, b) in enumerate(self.offsets):
+            if any(s < b and a < e for s, e in spans):
+                owners[token] = -1
+        if last and owners:
+            unit = owners[-1]
+            owners = [-1 if whole and unit >= 0 and owner == unit else owner for owner in owners]
+            owners[-1] = -1
+        return owners
+
+
+def _numbered(
+    tokens: _Tokens, owners: list[int], ids: tuple[int, ...], source: Source, tokenizer: Any, by: str
+) -> Segments:
+    """The segments, numbered in the order of the text."""
+    order = {unit: number for number, unit in enumerate(dict.fromkeys(unit for unit in owners if unit >= 0))}
+    if not order:
+        raise ArgumentError(
+            "source",
+            f"a prompt of {len(ids)} tokens, all of which are held fixed",
+            "tokens that are left to attribute to",
+            "Pass fixed=None, a longer prompt, or another `by`.",
+        )
+    numbers = tuple(order.get(unit, -1) for unit in owners)
+    text, offsets = tokens.text, tokens.offsets
+    spans = [_hull([pair for pair, own in zip(offsets, numbers, strict=True) if own == n]) for n in range(len(order))]
+    spans = [tokens._trimmed(*span) for span in spans]
+    extents, place = [(0, 0)] * len(order), 0
+    for (a, b), own, odd in zip(offsets, numbers, tokens.special, strict=True):
+        if own >= 0:
+            start = extents[own][0] if extents[own][1] else min(place, a)
+            extents[own] = (start, max(b, extents[own][1]))
+        place = place if odd and b == 0 else max(place, b)
+    coarser = [name for name in LEVELS if by == "token" or (by in LEVELS and list(LEVELS).index(by) < _rank(name))]
+    held = {name: _unit_of(spans, units(text, name)) for name in coarser}
+    tree = _nested(list(range(len(spans))), [held[name] for name in reversed(coarser)])
+    labels = tuple(text[a:b] for a, b in spans)
+    return Segments(
+        text, ids, tuple(offsets), numbers, tuple(spans), labels, tree, held, by, source, tokenizer, tuple(extents)
+    )
+
+
+def _rank(name: str) -> int:
+    return list(LEVELS).index(name)
+
+
+def _hull(pairs: list[Span]) -> Span:
+    solid = [pair for pair in pairs if pair[0] < pair[1]] or pairs
+    return min(a for a, _ in solid), max(b for _, b in solid)
+
+
+def _unit_of(spans: Sequence[Span], found: Sequence[Span]) -> tuple[int, ...]:
+    """The number of the unit that each span begins in; white space goes with the unit before it."""
+    return tuple(max((n for n, (start, _) in enumerate(found) if start <= a), default=0) for a, _ in spans)
+
+
+def _nested(members: list[int], levels: list[tuple[int, ...]]) -> tuple[Any, ...]:
+    """Segments in units in coarser units; a unit of one is not nested."""
+    if not levels:
+        return tuple(members)
+    groups: dict[int, list[int]] = {}
+    for member in members:
+        groups.setdefault(levels[0][member], []).append(member)
+    if len(groups) == 1:
+        return _nested(members, levels[1:])
+    return tuple(inner[0] if len(inner := _nested(group, levels[1:])) == 1 else inner for group in groups.values())
