@@ -1,5 +1,7 @@
 """Every task of the project: `nox -s demo`, `examples`, `docs`, `tests`, `lint`, `types`, `bench`."""
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.4.15"
@@ -56,10 +58,11 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
-    packages = ("transformers", "scikit-learn", "scikit-image", "networkx")
-    install(session, "-e", ".[viz,shap,testing]", *build, *packages, alone=(*CLASSIFIER, *ENCODER))
+    packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
+    install(session, "-e", ".[viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
-    session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD)
+    examples = {"PYTHONPATH": str(Path("examples").resolve())}
+    session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
 
 
 @nox.session

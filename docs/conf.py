@@ -50,6 +50,7 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_custom_sections = ["Reference"]
 default_role = "code"
 copybutton_exclude = ".linenos, .gp, .go"

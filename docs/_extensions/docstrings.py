@@ -15,8 +15,10 @@ from sphinx.pycode import ModuleAnalyzer
 
 import attrfunc
 
-SPACES = ("rules", "masks", "surrogates", "viz")
-REFERENCE = re.compile(r"see\s+`(attrfunc\.(?:core|perturbation|gradient|propagation)\.[\w.]+)`")
+SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates")
+REFERENCE = re.compile(
+    r"see\s+`(attrfunc\.(?:core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates)\.[\w.]+)`"
+)
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
 
 

@@ -19,7 +19,7 @@ __all__ = ["complexity", "sizes", "sparseness"]
 def sparseness(attributions: Any) -> Tensor:
     """The Gini index of the absolute attributions: 0 if all are equal, near 1 if few are much larger than the others.
 
-    `sum of (2 k - n - 1) |a|_(k) / (n sum |a|)`, with the k-th smallest |a| in place k.
+    `sum of (2 k - n - 1) |a|_(k) / (n sum |a|)`, with the k-th smallest `|a|` in place k.
 
     Args:
         attributions: A tensor `(B, *S)` or a structure of them.
