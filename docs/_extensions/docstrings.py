@@ -16,7 +16,8 @@ from sphinx.pycode import ModuleAnalyzer
 import attrfunc
 
 SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates")
-REFERENCE = re.compile(
+_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates"
+REFERENCE = re.compile(rf"see\s+`(attrfunc\.(?:{_FOLDERS})\.[\w.]+)`")
     r"see\s+`(attrfunc\.(?:core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates)\.[\w.]+)`"
 )
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
