@@ -18,8 +18,6 @@ import attrfunc
 SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates")
 _FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates"
 REFERENCE = re.compile(rf"see\s+`(attrfunc\.(?:{_FOLDERS})\.[\w.]+)`")
-    r"see\s+`(attrfunc\.(?:core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates)\.[\w.]+)`"
-)
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
 
 
