@@ -3,6 +3,6 @@
 The modules carry the names of Captum's modules. Nothing here imports Captum.
 """
 
-from attrfunc.captum import attr, models
+from attrfunc.captum import attr, concept, metrics, models, module, robust
 
-__all__ = ["attr", "models"]
+__all__ = ["attr", "concept", "metrics", "models", "module", "robust"]
