@@ -94,7 +94,7 @@ class Victim:
     def logits(self, x: Tensor) -> Tensor:
         """Logits `(B, C)` at other inputs."""
         found = [_logits(self.problem.output(self._inputs(x, rows))) for rows in self._blocks()]
-        logits = torch.cat(found)
+        logits = torch.cat(found) if len(found) > 1 else found[0]
         require_finite(logits)
         return logits
 
@@ -116,7 +116,9 @@ class Victim:
             point = problem.point()
             scores, slopes = problem.gradients(point.like([leaf[None] for leaf in point.leaves]))
             parts.append((seen[0], scores[0], slopes[0][0]))
-        found = [torch.cat(leaves).detach() for leaves in zip(*parts, strict=True)]
+        found = [leaf.detach() for leaf in parts[0]]
+        if len(parts) > 1:
+            found = [torch.cat(leaves).detach() for leaves in zip(*parts, strict=True)]
         return found[0], found[1], found[2]
 
     def fooled(self, logits: Tensor) -> Tensor:
