@@ -28,6 +28,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Concatenate, ParamSpec
 
 import torch
@@ -214,8 +215,8 @@ def open_victim(
 
 
 def _labels(label: Any, rows: int, device: torch.device) -> Tensor:
-    if isinstance(label, int) and not isinstance(label, bool):
-        return torch.full((rows,), label, device=device)
+    if isinstance(label, Integral) and not isinstance(label, bool):
+        return torch.full((rows,), int(label), device=device)
     if isinstance(label, list):
         label = torch.tensor(label) if all(isinstance(one, int) for one in label) else label
     whole = isinstance(label, Tensor) and not (label.is_floating_point() or label.is_complex())
