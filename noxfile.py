@@ -32,8 +32,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """A prior, an ensemble, gates, Shapley values, a text by its tokens; write pictures to examples-output/."""
-    install(session, "-e", ".", "matplotlib", "scikit-learn", "tiktoken", alone=DETECTOR)
+    """A prior, an ensemble, gates, concepts, Shapley values, a text; write pictures to examples-output/."""
+    packages = ("matplotlib", "scikit-image", "scikit-learn", "tiktoken")
+    install(session, "-e", ".", *packages, alone=(*CLASSIFIER, *DETECTOR))
+    session.run("python", "examples/concepts_textures.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/feature_selection.py")
