@@ -45,6 +45,7 @@ def examples(session: nox.Session) -> None:
     packages = ("scikit-learn", "scikit-image", "tiktoken", "gguf", "accelerate")
     install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE))
     session.run("python", "examples/photograph.py")
+    session.run("python", "examples/concepts_textures.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/feature_selection.py")

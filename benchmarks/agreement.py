@@ -121,6 +121,14 @@ def means(ways: Method, task: Task, rows: Rows) -> Agreement:
     return Agreement(f"means of {calls} calls: {apart:.2f} standard errors (up to {size:.0e})", 0.5 < apart < 1.5)
 
 
+def reached(ways: Method, task: Task, rows: Rows) -> Agreement:
+    """Ours are losses that attacks reached, no lower than the others' but for rounding."""
+    runs = runs_of(ways, task, rows)
+    ours, others = runs["ours"](), [run() for name, run in runs.items() if name != "ours"]
+    short = max(float(((other - ours) / other.abs().clamp(min=1e-6)).max()) for other in others)
+    return Agreement(f"losses short of the others' by {max(short, 0.0):.0e} at most", short <= 1e-3)
+
+
 CHECKS: dict[str, Callable[[Method, Task, Rows], Agreement]] = {
     "same": same,
     "single": single,
@@ -128,4 +136,5 @@ CHECKS: dict[str, Callable[[Method, Task, Rows], Agreement]] = {
     "noiseless": noiseless,
     "narrow": narrow,
     "means": means,
+    "reached": reached,
 }

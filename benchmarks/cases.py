@@ -21,13 +21,16 @@ from benchmarks.peers import (
     GUIDED_GRAD_CAM,
     HYPOTHETICAL,
     IG,
+    INFIDELITY,
     INTERNAL_INFLUENCE,
     LRP_ALPHA_BETA,
     LRP_BOX,
     LRP_EPSILON,
     LRP_PLUS,
     NEURON_CONDUCTANCE,
+    PGD,
     SALIENCY,
+    SENSITIVITY_MAX,
     SMOOTH_IG,
     SMOOTH_SALIENCY,
     ablation,
@@ -124,6 +127,18 @@ def perturbed(
 def propagated(name: str, network: str, method: Method, **options: Any) -> Case:
     """A case of a method with rules."""
     return Case(name, network, method, family="propagation", **options)
+
+
+def worth(name: str, network: str, method: Method, count: int) -> Case:
+    """A case of what an explanation is worth, or of an attack."""
+    return Case(
+        name,
+        network,
+        method,
+        count=count,
+        goals={"captum": 1.0, "tuned": 0.9, "bare": 0.8, "memory": 0.0},
+        family="worth",
+    )
 
 
 STAGES = ("stem", "stage2", "stage4")
@@ -224,4 +239,11 @@ CASES = [
     *perturbed("Transformer, 10 permutations of 16 steps", "transformer", permutation_shapley((2, 64)), count=10),
     *perturbed("MLP, 10 permutations of 28 groups", "mlp", permutation_shapley(28), count=10),
     *perturbed("MLP, exact, 6 groups", "mlp", exact_shapley(131), count=720),
+    worth("CNN, infidelity, 50 samples", "cnn", INFIDELITY, 50),
+    worth("MLP, infidelity, 50 samples", "mlp", INFIDELITY, 50),
+    worth("Transformer, infidelity, 50 samples", "transformer", INFIDELITY, 50),
+    worth("CNN, sensitivity_max of saliency, 10 samples", "cnn", SENSITIVITY_MAX, 10),
+    worth("MLP, sensitivity_max of saliency, 10 samples", "mlp", SENSITIVITY_MAX, 10),
+    worth("CNN, PGD, 10 steps", "cnn", PGD, 10),
+    worth("MLP, PGD, 40 steps", "mlp", PGD, 40),
 ]

@@ -3,6 +3,7 @@
 import pytest
 
 import attribution_prior
+import concepts_textures
 import ensemble
 import feature_selection
 import photograph
@@ -69,3 +70,12 @@ def test_gates_close_as_the_penalty_grows(tmp_path, capsys):
     assert found.accuracy[few].max() > found.accuracy.max() - 0.04
     assert "The last to close" in capsys.readouterr().out
     assert (tmp_path / "feature_selection.png").stat().st_size > 10_000
+
+
+@pytest.mark.real
+def test_stripes_speak_for_a_zebra(tmp_path, capsys):
+    tests = concepts_textures.main(["--output", str(tmp_path), "--sets", "4"])
+    stripes, dots, checks = tests["zebra"].mean
+    assert stripes > 2 * max(dots, checks, 0)
+    assert "| stripes |" in capsys.readouterr().out
+    assert (tmp_path / "concepts_textures.png").stat().st_size > 10_000

@@ -11,6 +11,7 @@ from benchmarks.peers.paths import CONDUCTANCE, INTERNAL_INFLUENCE, NEURON_CONDU
 from benchmarks.peers.perturbation import ablation, occlusion
 from benchmarks.peers.samples import GRADIENT_SHAP, SMOOTH_IG, SMOOTH_SALIENCY
 from benchmarks.peers.shapley import exact_shapley, permutation_shapley
+from benchmarks.peers.worth import INFIDELITY, PGD, SENSITIVITY_MAX
 
 __all__ = [
     "CONDUCTANCE",
@@ -23,13 +24,16 @@ __all__ = [
     "GUIDED_GRAD_CAM",
     "HYPOTHETICAL",
     "IG",
+    "INFIDELITY",
     "INTERNAL_INFLUENCE",
     "LRP_ALPHA_BETA",
     "LRP_BOX",
     "LRP_EPSILON",
     "LRP_PLUS",
     "NEURON_CONDUCTANCE",
+    "PGD",
     "SALIENCY",
+    "SENSITIVITY_MAX",
     "SMOOTH_IG",
     "SMOOTH_SALIENCY",
     "ablation",

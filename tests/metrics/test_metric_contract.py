@@ -125,6 +125,14 @@ def test_integers_are_replaced_as_they_are():
             point[place] = 0
 
 
+def test_one_number_for_each_example():
+    x, model = inputs(4), lambda x: x**3
+    assert torch.equal(M.perturbation_curve(model, x, x), torch.stack([x**3, x * 0], 1))
+    torch.testing.assert_close(
+        M.infidelity(model, x, x**3, perturb=lambda x, g: x, n_samples=1), torch.zeros(4).double()
+    )
+
+
 def test_a_batch_of_none():
     model, x = mlp(), inputs(0, 6)
     for name in ("curve", "monotonicity", "effective_complexity", "infidelity"):

@@ -105,6 +105,10 @@ REFUSED = {
         "`model`.*view of the input",
     ),
     "integers attributed": (lambda: M.sparseness(torch.ones(2, 3).long()), "sparseness: argument `attributions`"),
+    "an array attributed": (
+        lambda: M.sparseness(A.numpy()),
+        r"argument `attributions`.*torch.as_tensor\(attributions\)",
+    ),
     "nan attributed": (lambda: M.complexity(A / 0), "complexity: argument `attributions`.*finite"),
     "mask's shape": (lambda: M.pointing_game(A, MASK[0]), r"pointing_game: argument `mask`.*mask\[:, None\]"),
     "mask of numbers": (lambda: M.relevance_mass(A, MASK * 0.5), "relevance_mass: argument `mask`.*0 and 1"),

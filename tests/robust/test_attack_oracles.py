@@ -168,7 +168,7 @@ def test_apgd_reaches_the_largest_loss_of_a_linear_classifier():
 
 
 def test_apgd_is_at_least_as_good_as_pgd():
-    model, x = mlp(features=20, classes=5, seed=2), inputs(60, 20)
+    model, x = mlp(features=20, classes=5, seed=2), inputs(40, 20)
     labels = model(x).argmax(1)
     left = {}
     for norm, radius in (("linf", 0.3), ("l2", 0.9)):
@@ -177,7 +177,7 @@ def test_apgd_is_at_least_as_good_as_pgd():
             ("fgsm", {}),
             ("pgd", {"n_steps": 30}),
             ("apgd", {"n_steps": 30}),
-            ("square", {"n_queries": 400}),
+            ("square", {"n_queries": 200}),
         ):
             found = getattr(A, name)(model, x, generator=generator(), **options, **more)
             left[name] = (model(found).argmax(1) == labels).double().mean()

@@ -46,8 +46,8 @@ class TcavTest:
     def __str__(self) -> str:
         lines = ["| concept | TCAV | p |", "| --- | --- | --- |"]
         for name, mean, p in zip(self.names, self.mean, self.p, strict=True):
-            lines.append(f"| {name} | {mean:.2f} | {p:.2g} |")
-        lines.append(f"| random | {self.low:.2f} to {self.high:.2f} | |")
+            lines.append(f"| {name} | {mean:.3g} | {p:.2g} |")
+        lines.append(f"| random | {self.low:.3g} to {self.high:.3g} | |")
         return "\n".join(lines)
 
 

@@ -153,8 +153,8 @@ class Explanation:
         """Numbers `(B, n)` of groups at each element: tensors with the shapes of the point's."""
         found = []
         for ids, leaf in zip(self.game.ids, self.game.end, strict=True):
-            flat = ids.flatten(1).expand(len(leaf), -1)
-            found.append(per_group.gather(1, flat).unflatten(1, ids.shape[1:]).expand(leaf.shape))
+            flat = ids.reshape(ids.shape[0], ids.shape[1:].numel()).expand(len(leaf), -1)
+            found.append(per_group.gather(1, flat).view(len(leaf), *ids.shape[1:]).expand(leaf.shape))
         return found
 
     def scores(

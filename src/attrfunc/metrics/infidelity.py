@@ -97,12 +97,14 @@ def infidelity(
 
     def evaluate(count: int) -> list[Tensor]:
         drawn = [_drawn(point, draws, perturb, generator) for _ in range(count)]
-        steps, moved = (
-            [torch.stack(leaves) for leaves in zip(*side, strict=True)] for side in zip(*drawn, strict=True)
-        )
+        steps = [torch.stack(leaves) for leaves in zip(*(step for step, _ in drawn), strict=True)]
+        if drawn[0][1] is None:
+            moved = [leaf - step for leaf, step in zip(point.leaves, steps, strict=True)]
+        else:
+            moved = [torch.stack(leaves) for leaves in zip(*(new or [] for _, new in drawn), strict=True)]
         after = wide(problem.scores(point.like(moved)))
         require_finite(after)
-        products = [(wide(step) * slope).flatten(2).sum(2) for step, slope in zip(steps, slopes, strict=True)]
+        products = [_products(wide(step), slope) for step, slope in zip(steps, slopes, strict=True)]
         said, lost = torch.stack(products).sum(0), before - after
         return [(said - lost).square(), said * lost, said.square(), lost.square()]
 
@@ -135,12 +137,12 @@ def _slopes(problem: Problem, attributions: Any, baseline: Baseline, multiplied:
 
 def _drawn(
     point: Point, draws: Draws, perturb: Perturb | None, generator: torch.Generator | None
-) -> tuple[list[Tensor], list[Tensor]]:
-    """One perturbation of each example, and the perturbed examples."""
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """One perturbation of each example, and the perturbed examples, if these are given beside it."""
     leaves = point.leaves
     if perturb is None:
         moved = pytree.tree_leaves(draws.noisy())
-        return [leaf - one for one, leaf in zip(moved, leaves, strict=True)], moved
+        return [leaf - one for one, leaf in zip(moved, leaves, strict=True)], None
     x = point.restored()
     given = perturb(x, generator)
     if isinstance(given, tuple) and len(given) == 2 and all(_is_like(one, x) for one in given):
@@ -152,8 +154,14 @@ def _drawn(
         expected = f"perturbations of the shapes that are explained, {[tuple(leaf.shape) for leaf in leaves]}"
         fix = "Let it return what is taken off x, one perturbation for each example: x - I is evaluated."
         raise ArgumentError("perturb", f"a callable that returns {describe(given)}", expected, fix)
-    steps = [_like(step, leaf) for step, leaf in zip(pytree.tree_leaves(given), leaves, strict=True)]
-    return steps, [leaf - step for step, leaf in zip(steps, leaves, strict=True)]
+    return [_like(step, leaf) for step, leaf in zip(pytree.tree_leaves(given), leaves, strict=True)], None
+
+
+def _products(steps: Tensor, slope: Tensor) -> Tensor:
+    """Inner products `(K, B)` of perturbations `(K, B, *S)` with slopes `(B, *S)`."""
+    count, rows = steps.shape[:2]
+    width = slope.shape[1:].numel()
+    return torch.einsum("kbf,bf->kb", steps.reshape(count, rows, width), slope.reshape(rows, width))
 
 
 def _is_like(given: Any, x: Any) -> bool:

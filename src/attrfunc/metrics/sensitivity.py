@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -235,6 +234,11 @@ class _Neighbours:
         draws, batches = Draws(x, 0.0, self._generator), Batches(self._method, model, options, rows)
         inner: Any = options.get("generator")
         state = inner.get_state() if isinstance(inner, torch.Generator) else None
+        # Draws inside the method must not depend on how many neighbours it is given.
+        size = rows if inner is not None else self._size
+        several = self._n > 1 and (size is None or size > rows)
+        plan, folds = plan_of(model, x, options) if several else (Plan(), ())
+        batches.channels_last, batches.folds = plan.channels_last, folds  # for both explanations
         before = [wide(leaf) for leaf in batches.attribute([x], [None])]
         _require_rows(before, rows)
         found: list[Tensor] = []
@@ -253,12 +257,8 @@ class _Neighbours:
             for value in values[0]:
                 found[:] = [merge(found[0], value) if found else value]
 
-        # Draws inside the method must not depend on how many neighbours it is given.
-        size = rows if inner is not None else self._size
-        several = self._n > 1 and (size is None or size > rows)
-        plan = plan_of(model, x, options)[0] if several else Plan()
-        batches.channels_last = plan.channels_last
-        work = replace(Work(rows, leaves, canonical(options.get("target"), rows)), folds=plan.folds)
+        target = canonical(options.get("target"), rows)
+        work = Work(rows, leaves, target, folds=plan.folds, row_bytes=plan.row_bytes)
         sampled(evaluate, self._n, work, take, chunk_size=size, progress=self._progress)
         return found[0], self._norm([leaf[None] for leaf in before])[0]
 

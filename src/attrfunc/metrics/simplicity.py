@@ -69,7 +69,11 @@ def complexity(attributions: Any) -> Tensor:
 
 def sizes(attributions: Any) -> Tensor:
     """The absolute attributions of each example, `(B, n)`, in single precision at least."""
-    rows = batch_size(attributions)
+    try:
+        rows = batch_size(attributions)
+    except ArgumentError as error:
+        fix = error.fix.replace("(x)", "(attributions)")
+        raise ArgumentError("attributions", error.got, error.expected, fix) from None
     parts, _ = floats(attributions)
     parts = [wide(part).reshape(rows, part.shape[1:].numel()) for part in parts]
     if not parts or not sum(part.shape[1] for part in parts):

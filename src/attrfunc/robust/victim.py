@@ -28,6 +28,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Concatenate, ParamSpec
 
 import torch
@@ -94,7 +95,7 @@ class Victim:
     def logits(self, x: Tensor) -> Tensor:
         """Logits `(B, C)` at other inputs."""
         found = [_logits(self.problem.output(self._inputs(x, rows))) for rows in self._blocks()]
-        logits = torch.cat(found)
+        logits = torch.cat(found) if len(found) > 1 else found[0]
         require_finite(logits)
         return logits
 
@@ -116,7 +117,9 @@ class Victim:
             point = problem.point()
             scores, slopes = problem.gradients(point.like([leaf[None] for leaf in point.leaves]))
             parts.append((seen[0], scores[0], slopes[0][0]))
-        found = [torch.cat(leaves).detach() for leaves in zip(*parts, strict=True)]
+        found = [leaf.detach() for leaf in parts[0]]
+        if len(parts) > 1:
+            found = [torch.cat(leaves).detach() for leaves in zip(*parts, strict=True)]
         return found[0], found[1], found[2]
 
     def fooled(self, logits: Tensor) -> Tensor:
@@ -212,8 +215,8 @@ def open_victim(
 
 
 def _labels(label: Any, rows: int, device: torch.device) -> Tensor:
-    if isinstance(label, int) and not isinstance(label, bool):
-        return torch.full((rows,), label, device=device)
+    if isinstance(label, Integral) and not isinstance(label, bool):
+        return torch.full((rows,), int(label), device=device)
     if isinstance(label, list):
         label = torch.tensor(label) if all(isinstance(one, int) for one in label) else label
     whole = isinstance(label, Tensor) and not (label.is_floating_point() or label.is_complex())

@@ -1,0 +1,123 @@
+"""Infidelity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+import attrfunc as af
+from attrfunc.captum.attr.convert import as_args, as_baseline
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.score.baseline import resolve_baseline
+from attrfunc.core.score.target import Target
+
+__all__ = ["infidelity", "infidelity_perturb_func_decorator"]
+
+Perturbation = Callable[..., Any]
+
+
+def infidelity_perturb_func_decorator(multiply_by_inputs: bool = True) -> Callable[[Perturbation], Perturbation]:
+    """Make a function that gives perturbed inputs one that gives perturbations beside them.
+
+    Args:
+        multiply_by_inputs: Whether attributions have been multiplied by inputs, less baselines: perturbations are then
+            divided by these (by 1 where they are 0).
+
+    Returns:
+        The decorator.
+    """
+
+    def decorator(perturb_func: Perturbation) -> Perturbation:
+        def perturb(inputs: Any, baselines: Any = None) -> tuple[Any, Any]:
+            moved = perturb_func(inputs) if baselines is None else perturb_func(inputs, baselines)
+            moved = _like(moved, inputs)
+            start = resolve_baseline(as_baseline(baselines, inputs), inputs)
+
+            def change(leaf: Tensor, new: Tensor, low: Tensor) -> Tensor:
+                way = leaf - low
+                return (leaf - new) / torch.where(way == 0, 1.0, way) if multiply_by_inputs else leaf - new
+
+            return _mapped(change, inputs, moved, start), moved
+
+        return perturb
+
+    return decorator
+
+
+def infidelity(
+    forward_func: Callable[..., Tensor],
+    perturb_func: Perturbation,
+    inputs: Any,
+    attributions: Any,
+    baselines: Any = None,
+    additional_forward_args: Any = None,
+    target: Target = None,
+    n_perturb_samples: int = 10,
+    max_examples_per_batch: int | None = None,
+    normalize: bool = False,
+) -> Tensor:
+    """The mean squared error of what attributions say of perturbations; see `attrfunc.metrics.infidelity`.
+
+    Args:
+        forward_func: The model.
+        perturb_func: Gives perturbations and perturbed inputs of inputs, and of baselines if there are any.
+        inputs: The inputs.
+        attributions: What is measured.
+        baselines: What `perturb_func` gets.
+        additional_forward_args: Further arguments of the model.
+        target: The target.
+        n_perturb_samples: How many perturbations there are of each example.
+        max_examples_per_batch: Rows evaluated at once.
+        normalize: Scale attributions to the least error.
+
+    Returns:
+        One number for each example.
+    """
+
+    def perturb(x: Any, _: object) -> tuple[Any, Any]:
+        given = perturb_func(x) if baselines is None else perturb_func(x, baselines)
+        if not isinstance(given, tuple) or len(given) != 2:
+            fix = "Decorate one that gives perturbed inputs alone by infidelity_perturb_func_decorator()."
+            got = f"a callable that returns {describe(given)}"
+            raise ArgumentError("perturb_func", got, "perturbations and perturbed inputs", fix)
+        return _like(given[0], x), _like(given[1], x)
+
+    attributions = as_baseline(attributions, inputs)
+    try:
+        with torch.no_grad():
+            found: Tensor = af.metrics.infidelity(
+                forward_func,
+                inputs,
+                attributions,
+                args=as_args(additional_forward_args),
+                target=target,
+                perturb=perturb,
+                n_samples=n_perturb_samples,
+                multiply_by_inputs=False,
+                normalize=normalize,
+                chunk_size=max_examples_per_batch,
+            )
+    except ArgumentError as error:
+        names = {"perturb": "perturb_func", "n_samples": "n_perturb_samples", "chunk_size": "max_examples_per_batch"}
+        argument = {**names, "x": "inputs", "args": "additional_forward_args"}.get(error.argument, error.argument)
+        raise ArgumentError(argument, error.got, error.expected, error.fix).within("infidelity") from error
+    return found
+
+
+def _like(given: Any, inputs: Any) -> Any:
+    """A tuple of one as the tensor, where the inputs are a tensor, and the other way round."""
+    if isinstance(inputs, Tensor) and isinstance(given, tuple | list) and len(given) == 1:
+        return given[0]
+    if isinstance(inputs, tuple) and isinstance(given, Tensor):
+        return (given,)
+    return tuple(given) if isinstance(given, list) else given
+
+
+def _mapped(function: Callable[..., Tensor], *trees: Any) -> Any:
+    leaves = [pytree.tree_leaves(tree) for tree in trees]
+    spec = pytree.tree_structure(trees[0])
+    return pytree.tree_unflatten([function(*parts) for parts in zip(*leaves, strict=True)], spec)

@@ -1,0 +1,72 @@
+"""The fast gradient sign method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.captum.robust.perturbation import Loss, Perturbation, as_masks, as_tuple, losses_and_gradients
+from attrfunc.core.errors import AttributionError
+
+__all__ = ["FGSM"]
+
+
+class FGSM(Perturbation):
+    """One step along the sign of the loss's gradient; see `attrfunc.robust.fgsm`.
+
+    Args:
+        forward_func: The model.
+        loss_func: `(outputs, target)` gives a loss, of each example or of the batch.
+        lower_bound: The least value of an element.
+        upper_bound: The largest.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        loss_func: Loss | None = None,
+        lower_bound: float = float("-inf"),
+        upper_bound: float = float("inf"),
+    ) -> None:
+        super().__init__()
+        self.forward_func = forward_func
+        self.loss_func = loss_func
+        self.bound: Callable[[Tensor], Tensor] = lambda x: torch.clamp(x, min=lower_bound, max=upper_bound)
+
+    def perturb(
+        self,
+        inputs: Any,
+        epsilon: float,
+        target: Any,
+        additional_forward_args: Any = None,
+        targeted: bool = False,
+        mask: Any = None,
+    ) -> Any:
+        """Perturb inputs.
+
+        Args:
+            inputs: A tensor, or a tuple of them.
+            epsilon: Length of the step.
+            target: The right class, or that to reach; what `loss_func` takes.
+            additional_forward_args: Further arguments of the model.
+            targeted: Whether the loss is to fall.
+            mask: 1 where inputs may be changed, 0 elsewhere.
+
+        Returns:
+            Perturbed inputs, as the inputs.
+        """
+        try:
+            tensors = as_tuple(inputs)
+            masks = as_masks(mask, tensors)
+            _, slopes, _ = losses_and_gradients(
+                self.forward_func, tensors, target, additional_forward_args, self.loss_func
+            )
+        except AttributionError as error:
+            raise error.within("FGSM.perturb")  # noqa: B904  # the same error, now with its name
+        sign = -1 if targeted else 1
+        parts = zip(tensors, slopes, masks, strict=True)
+        moved: list[Tensor] = [self.bound(x.detach() + sign * epsilon * slope.sign() * m) for x, slope, m in parts]
+        return tuple(moved) if isinstance(inputs, tuple) else moved[0]

@@ -1,0 +1,74 @@
+"""The base of attacks, and gradients of their losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.captum.attr.convert import as_args
+from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.score.method import method, open_problem
+from attrfunc.core.score.target import canonical, select
+from attrfunc.core.score.views import Model
+from attrfunc.core.trees import batch_size
+
+__all__ = ["Perturbation", "as_masks", "as_tuple", "losses_and_gradients"]
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Perturbation:
+    """Base of all attacks; calling one calls `perturb`."""
+
+    perturb: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Perturb inputs."""
+        return self.perturb(*args, **kwargs)
+
+
+def as_tuple(inputs: Any) -> tuple[Tensor, ...]:
+    """Inputs as a tuple."""
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def as_masks(mask: Any, inputs: tuple[Tensor, ...]) -> list[Any]:
+    """The masks of inputs; 1 where there is none."""
+    if mask is None:
+        return [1] * len(inputs)
+    masks = list(mask) if isinstance(mask, tuple | list) else [mask]
+    if [part.shape for part in masks] != [leaf.shape for leaf in inputs]:
+        fix = "Pass one mask for each input, of its shape."
+        raise ArgumentError("mask", describe(mask), f"shapes {[tuple(leaf.shape) for leaf in inputs]}", fix)
+    return masks
+
+
+@method
+def losses_and_gradients(
+    model: Model, inputs: tuple[Tensor, ...], target: Any, additional_forward_args: Any, loss_func: Loss | None
+) -> tuple[Tensor, list[Tensor], bool]:
+    """Losses `(B,)`, their gradients, and whether each example has a loss of its own."""
+    rows, own = batch_size(inputs), []
+
+    def loss(output: Any) -> Tensor:
+        values = _default(output, target, rows) if loss_func is None else loss_func(output, target)
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            got = f"a callable that returns {describe(values)}"
+            raise ArgumentError("loss_func", got, "a loss", "Let it return a tensor.")
+        own.append(values.numel() == rows and values.dim() > 0)
+        flat = values.reshape(-1)
+        return flat if own[-1] else flat.sum().expand(rows) / max(rows, 1)
+
+    problem = open_problem(model, inputs, loss, as_args(additional_forward_args), None)
+    _, scores, gradients = problem.gradient()
+    return scores.detach(), [part.detach() for part in gradients], own[-1]
+
+
+def _default(output: Any, target: Any, rows: int) -> Tensor:
+    chosen = select(output, canonical(target, rows), rows)
+    if isinstance(output, Tensor) and output.dim() == 2 and bool((output <= 0).any()):
+        return output.logsumexp(1) - chosen
+    return -torch.log(chosen)

@@ -1,0 +1,116 @@
+"""Projected gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrfunc.captum.robust.perturbation import Loss, Perturbation, as_masks, as_tuple, losses_and_gradients
+from attrfunc.core.errors import ArgumentError, AttributionError, positive
+from attrfunc.robust.ball import ball_around, like_rows
+
+__all__ = ["PGD"]
+
+
+class PGD(Perturbation):
+    """Steps along the loss's gradient, each followed by a projection; see `attrfunc.robust.pgd`.
+
+    Args:
+        forward_func: The model.
+        loss_func: `(outputs, target)` gives a loss, of each example or of the batch.
+        lower_bound: The least value of an element.
+        upper_bound: The largest.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        loss_func: Loss | None = None,
+        lower_bound: float = float("-inf"),
+        upper_bound: float = float("inf"),
+    ) -> None:
+        super().__init__()
+        self.forward_func = forward_func
+        self.loss_func = loss_func
+        self.bound: Callable[[Tensor], Tensor] = lambda x: torch.clamp(x, min=lower_bound, max=upper_bound)
+
+    def perturb(
+        self,
+        inputs: Any,
+        radius: float,
+        step_size: float,
+        step_num: int,
+        target: Any,
+        additional_forward_args: Any = None,
+        targeted: bool = False,
+        random_start: bool = False,
+        norm: str = "Linf",
+        mask: Any = None,
+    ) -> Any:
+        """Perturb inputs.
+
+        Args:
+            inputs: A tensor, or a tuple of them.
+            radius: How far to go, in each of several inputs.
+            step_size: Length of a step.
+            step_num: How many steps.
+            target: The right class, or that to reach; what `loss_func` takes.
+            additional_forward_args: Further arguments of the model.
+            targeted: Whether the loss is to fall.
+            random_start: Whether to start at random in the ball.
+            norm: `"Linf"` or `"L2"`.
+            mask: 1 where inputs may be changed, 0 elsewhere.
+
+        Returns:
+            Perturbed inputs, as the inputs.
+        """
+        try:
+            with torch.no_grad():
+                moved = self._search(
+                    as_tuple(inputs), radius, step_size, step_num, target, additional_forward_args, targeted,
+                    random_start, norm, mask,
+                )  # fmt: skip
+        except AttributionError as error:
+            raise error.within("PGD.perturb")  # noqa: B904  # the same error, now with its name
+        return tuple(moved) if isinstance(inputs, tuple) else moved[0]
+
+    def _search(
+        self,
+        inputs: tuple[Tensor, ...],
+        radius: float,
+        step_size: float,
+        step_num: int,
+        target: Any,
+        additional: Any,
+        targeted: bool,
+        random_start: bool,
+        norm: str,
+        mask: Any,
+    ) -> list[Tensor]:
+        if norm not in ("Linf", "L2"):
+            raise ArgumentError("norm", repr(norm), "'Linf' or 'L2'", "Pass norm='Linf'.")
+        masks, sign = as_masks(mask, inputs), -1 if targeted else 1
+        balls = [ball_around(leaf.detach(), norm.lower(), radius, None) for leaf in inputs]
+        pairs = list(zip(balls, masks, strict=True))
+        point = [ball.x + (ball.random(None) - ball.x) * m if random_start else ball.x for ball, m in pairs]
+        point = [self.bound(leaf) for leaf in point]
+        best, least = point, torch.full((len(inputs[0]),), -torch.inf, dtype=torch.float64)
+        for step in range(positive("step_num", step_num) + 1):
+            loss, slopes, _ = losses_and_gradients(self.forward_func, tuple(point), target, additional, self.loss_func)
+            loss = sign * loss.double().cpu()
+            higher = loss >= least
+            least = torch.where(higher, loss, least)
+            best = [
+                torch.where(like_rows(higher.to(new.device), new), new, old)
+                for new, old in zip(point, best, strict=True)
+            ]
+            if step < step_num:
+                moves = zip(point, slopes, pairs, strict=True)
+                point = [
+                    self.bound(ball.project(leaf + sign * step_size * ball.steepest(slope) * m))
+                    for leaf, slope, (ball, m) in moves
+                ]
+        return best
