@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.text.continuation import Continuation
+from attrfunc.text.outputs import Outputs
 from attrfunc.text.running import device_of, padded, stateless
 
 __all__ = ["Row", "evaluator"]
@@ -41,7 +43,11 @@ def evaluator(model: Any, batch_size: int | None, shares: bool | None) -> Callab
         batch_size: Rows in one pass at most; None to choose.
         shares: Whether keys and values of common beginnings are kept; None to choose.
     """
-    return _Rows(model, stateless(model), batch_size, shares)
+    if not isinstance(model, Continuation | Outputs):
+        return _Rows(model, model, batch_size, shares)
+    call = copy.copy(model)
+    call.run = stateless(model.model)
+    return _Rows(model, call, batch_size, shares)
 
 
 @dataclass
