@@ -1,9 +1,10 @@
 """Attribution of a language model beside Captum, and beside loops by hand: seconds, prompts read, gaps, memory.
 
-`python -m benchmarks.text` writes benchmarks/results/text.md. The model is SmolLM2-135M-Instruct in single precision, the
-prompt has five values of a template, the answer eight tokens. Captum is run where it is right: its default mode, with a
-cache, gives wrong numbers with this version of transformers, so it goes token by token without one, or by sequence.
-Seconds are those of the processor, the least of all runs; both take turns.
+`python -m benchmarks.text` writes benchmarks/results/text.md. The model is SmolLM2-135M-Instruct in single precision,
+the prompt has five values of a template, the answer eight tokens. Captum is run where it is right: its default mode,
+with a cache, gives wrong numbers with this version of transformers, so it goes token by token without one, or by
+sequence.
+Seconds are those of the processor, the least of all runs; both take turns. Prompts are rows of forward passes.
 """
 
 from __future__ import annotations
@@ -31,28 +32,8 @@ import language
 RESULTS = Path(__file__).parent / "results"
 TEMPLATE, VALUES = "{} lives in {}, {} and is a {}. {} likes", ["Dave", "Palm Coast", "Florida", "lawyer", "He"]
 ANSWER = " to surf, swim and go to the"
-ANIMALS = [
-    "cat",
-    "dog",
-    "fox",
-    "owl",
-    "bear",
-    "wolf",
-    "deer",
-    "hare",
-    "crow",
-    "frog",
-    "toad",
-    "newt",
-    "swan",
-    "duck",
-    "goose",
-    "mole",
-    "mouse",
-    "rat",
-    "bat",
-    "bee",
-]
+ANIMALS = ["cat", "dog", "fox", "owl", "bear", "wolf", "deer", "hare", "crow", "frog"]
+ANIMALS += ["toad", "newt", "swan", "duck", "goose", "mole", "mouse", "rat", "bat", "bee"]
 FACTS = " ".join(f"The {animal} was seen near the river in the year {1900 + n}." for n, animal in enumerate(ANIMALS))
 QUESTION = " When was the owl seen? It was in"
 
@@ -70,30 +51,40 @@ class Bench:
 
     def __init__(self, rounds: int) -> None:
         self.model, self.tokenizer = language.load()
-        self.rounds, self.rows, self.passes = rounds, 0, 0
+        self.rounds = rounds
         self.parts = af.text.segments(self.tokenizer, (TEMPLATE, VALUES))
         self.tokens = af.text.segments(self.tokenizer, self.parts.text)
         self.answer = self.tokenizer(ANSWER).input_ids
 
-    def counted(self, call: Callable[[], Any]) -> Measured:
-        def count(_: Any, args: Any, kwargs: Any) -> None:
-            given = kwargs["input_ids"] if "input_ids" in kwargs else args[0]
-            self.rows += len(given)
-
-        handle, self.rows = self.model.register_forward_pre_hook(count, with_kwargs=True), 0
+    def timed(self, call: Callable[[], Any]) -> Measured:
         start = time.process_time()
-        try:
-            value = call()
-        finally:
-            handle.remove()
-        return Measured(time.process_time() - start, self.rows, value)
+        value, rows = call()
+        return Measured(time.process_time() - start, rows, value)
+
+    def counting(self, call: Callable[[], Any]) -> Callable[[], tuple[Any, int]]:
+        """The same call, which also gives how many prompts the model reads in it."""
+
+        def counted() -> tuple[Any, int]:
+            forward, rows = self.model.forward, []
+
+            def count(*args: Any, **kwargs: Any) -> Any:
+                rows.append(len(kwargs["input_ids"] if "input_ids" in kwargs else args[0]))
+                return forward(*args, **kwargs)
+
+            self.model.forward = count
+            try:
+                return call(), sum(rows)
+            finally:
+                del self.model.forward
+
+        return counted
 
     def turns(self, ways: dict[str, Callable[[], Any]]) -> dict[str, Measured]:
         """The fastest run of each way, taken in turns."""
         best: dict[str, Measured] = {}
         for _ in range(self.rounds):
             for name, call in ways.items():
-                found = self.counted(call)
+                found = self.timed(call)
                 best[name] = min(best.get(name, found), found, key=lambda one: one.seconds)
         return best
 
@@ -107,7 +98,10 @@ def captum_perturbs(bench: Bench, kind: Any, in_tokens: bool) -> Any:
 
 def by_text(bench: Bench, method: Any) -> Any:
     """The same game as Captum's: texts that are empty, read anew."""
-    return af.text.explain(method, bench.model, bench.parts, bench.answer, absent="render").values
+    says = af.text.game(bench.model, bench.parts, bench.answer, absent="render")
+    count = len(bench.answer)
+    values = method(says, says.full.expand(count, -1), target=torch.arange(count))
+    return values, says.evaluations
 
 
 def captum_gradients(bench: Bench) -> Any:
@@ -123,13 +117,14 @@ def captum_gradients(bench: Bench) -> Any:
 
 def gradients(bench: Bench, each: bool) -> Any:
     parts = af.text.segments(bench.tokenizer, bench.parts.text, fixed=None)
-    return af.text.explain(af.ig, bench.model, parts, bench.answer, each_token=each, absent=0, n_steps=50).values
+    found = af.text.explain(af.ig, bench.model, parts, bench.answer, each_token=each, absent=0, n_steps=50)
+    return found.values, found.evaluations
 
 
 def left_out(bench: Bench, share: bool) -> Any:
     parts = af.text.segments(bench.tokenizer, FACTS + QUESTION, by="sentence")
     says = af.text.game(bench.model, parts, " 1903", share=share)
-    return af.feature_ablation(says, says.full, target=af.text.sequence)[0]
+    return af.feature_ablation(says, says.full, target=af.text.sequence)[0], says.evaluations
 
 
 def left_out_by_hand(bench: Bench) -> Any:
@@ -141,7 +136,7 @@ def left_out_by_hand(bench: Bench) -> Any:
             row = [*parts.present([n != absent for n in range(len(parts))]), *answer]
             logits = bench.model(torch.tensor([row])).logits[0, -len(answer) - 1 : -1]
             found.append(logits.log_softmax(-1)[torch.arange(len(answer)), answer].sum())
-    return torch.stack([found[0] - other for other in found[1:]])
+    return torch.stack([found[0] - other for other in found[1:]]), len(found)
 
 
 def compared(bench: Bench, names: list[str], ways: dict[str, Callable[[], Any]], tolerance: float) -> list[list[str]]:
@@ -175,30 +170,40 @@ def compared(bench: Bench, names: list[str], ways: dict[str, Callable[[], Any]],
 
 def shapley(bench: Bench) -> list[list[str]]:
     names = ["exact Shapley values, 5 segments, each token", "Captum, token by token"]
-    ways = (lambda: by_text(bench, af.shapley_values), lambda: captum_perturbs(bench, ca.ShapleyValues, True))
+    ways = (
+        lambda: by_text(bench, af.shapley_values),
+        bench.counting(lambda: captum_perturbs(bench, ca.ShapleyValues, True)),
+    )
     return compared(bench, names, dict(zip(names, ways, strict=True)), 1e-3)
 
 
 def ablation(bench: Bench) -> list[list[str]]:
     names = ["ablation, 5 segments, each token", "Captum, sequence mode"]
-    ways = (lambda: by_text(bench, af.feature_ablation), lambda: captum_perturbs(bench, ca.FeatureAblation, False))
+    ways = (
+        lambda: by_text(bench, af.feature_ablation),
+        bench.counting(lambda: captum_perturbs(bench, ca.FeatureAblation, False)),
+    )
     return compared(bench, names, dict(zip(names, ways, strict=True)), 1e-3)
 
 
 def integrated(bench: Bench) -> list[list[str]]:
     names = ["IG, 50 points, the sequence", "IG, 50 points, each token", "Captum"]
-    ways = (lambda: gradients(bench, False), lambda: gradients(bench, True), lambda: captum_gradients(bench))
+    ways = (
+        lambda: gradients(bench, False),
+        lambda: gradients(bench, True),
+        bench.counting(lambda: captum_gradients(bench)),
+    )
     return compared(bench, names, dict(zip(names, ways, strict=True)), 1e-2)
 
 
 def sharing(bench: Bench) -> list[list[str]]:
-    rows = []
-    for other, way in (
-        ("without sharing", lambda: left_out(bench, False)),
-        ("a loop by hand", lambda: left_out_by_hand(bench)),
-    ):
-        names = ["leave-one-out of 20 sentences, beginnings shared", other]
-        rows += compared(bench, names, {names[0]: lambda: left_out(bench, True), other: way}, 1e-4)
+    own, rows = "leave-one-out of 20 sentences, beginnings shared", []
+    shared = lambda: left_out(bench, True)  # noqa: E731
+    for other, way in {
+        "the same without sharing": lambda: left_out(bench, False),
+        "a loop by hand": lambda: left_out_by_hand(bench),
+    }.items():
+        rows += compared(bench, [own, other], {own: shared, other: way}, 1e-4)
     return rows
 
 
@@ -266,8 +271,8 @@ def main() -> None:
         del bench
         call = [sys.executable, "-m", "benchmarks.text", "--memory-alone"]
         told = subprocess.run(call, capture_output=True, text=True, check=True).stdout.split()
-        parts += ["## Memory", f"DeepLIFT of a prompt of {told[0]} tokens: {told[2]} GiB at most, of which {told[1]} GiB with the "
-                  f"model alone; gap {told[3]} nats."]  # fmt: skip
+        most = f"{told[2]} GiB at most, of which {told[1]} GiB with the model alone; gap {told[3]} nats."
+        parts += ["## Memory", f"DeepLIFT of a prompt of {told[0]} tokens, each of two tokens of an answer: {most}"]
         print(parts[-1], flush=True)
     if not options.only:
         (RESULTS / "text.md").write_text("\n\n".join(parts) + "\n")
