@@ -106,5 +106,7 @@ def bench(session: nox.Session) -> None:
     install(session, "-e", ".[progress]", *packages, alone=(*CLASSIFIER, *ZENNIT))
     session.run("python", "-m", "benchmarks", *session.posargs)
     if not session.posargs:
-        session.install(*CONSTRAINTS, "shap", "shapiq")
+        session.install(*CONSTRAINTS, "shap", "shapiq", "gguf", "accelerate")
         session.run("python", "-m", "benchmarks.shapley")
+        session.install("--no-deps", *LANGUAGE)
+        session.run("python", "-m", "benchmarks.text")

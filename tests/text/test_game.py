@@ -1,5 +1,6 @@
 """The game of a prompt, against the bare model on each prompt that a coalition makes."""
 
+import copy
 import itertools
 
 import pytest
@@ -267,3 +268,20 @@ def test_errors_of_a_call():
     long = segments(tiny.byte_level(), "The sky " * 80)
     with pytest.raises(af.ArgumentError, match="expected at most 128, which the model takes"):
         game(LLAMA, long, [1])(long.full)
+
+
+def test_training_mode_is_warned_of():
+    model = copy.deepcopy(tiny.gpt2()).train()
+    with pytest.warns(UserWarning, match="game: the model is in training mode"):
+        game(model, PARTS, ANSWER)
+    assert model.training
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions(dtype):
+    model = copy.deepcopy(tiny.llama()).to(dtype)
+    plain, shared = (game(model, PARTS, ANSWER, share=share) for share in (False, True))
+    reference = game(tiny.llama(), PARTS, ANSWER)(EVERY).double()
+    for says in (plain, shared):
+        assert torch.allclose(says(EVERY).double(), reference, atol=1.0 if dtype == torch.bfloat16 else 1e-4)
+    assert af.shapley_values(shared, shared.full, target=0).isfinite().all()

@@ -7,8 +7,9 @@ from attrfunc.text.explaining import explain
 from attrfunc.text.game import Game, game
 from attrfunc.text.outputs import Outputs, outputs
 from attrfunc.text.readings import contrast, entropy, log_probabilities, logits, odds, sequence, span, token
-from attrfunc.text.remote import completions, remote_game
+from attrfunc.text.remote import remote_game
 from attrfunc.text.segments import Segments, segments
+from attrfunc.text.server import completions
 
 __all__ = [
     "Continuation",

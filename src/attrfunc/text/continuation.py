@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ class Continuation(nn.Module):
         reading: What is read of the logits of each step.
         fed: The tokens of the answer as the model reads them, if that is to be another thing than what is scored.
         counter: Counts the prompts that are read.
+        run: What is called in the model's place, if that is to be another thing.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Continuation(nn.Module):
         super().__init__()
         self.model, self.reading = model, reading
         self.ids, self.foil, self.fed, self.counter = ids, foil, fed, Counter()
+        self.run: Callable[..., Any] | None = None
         self.training = False  # of this module alone: the model's own mode is the user's
         self.encodes = is_encoder_decoder(model)
         self._names = takes(model)
@@ -173,7 +175,7 @@ class Continuation(nn.Module):
         options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count)
         if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
-        output = self.model(**given, **options)
+        output = (self.run or self.model)(**given, **options)
         self.counter.rows += len(given["input_ids"])
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] < count:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.text.answers import answer_ids, token_texts
@@ -77,7 +78,10 @@ class Game:
         keyed = {mask: row if isinstance(row, tuple | str) else mask for mask, row in rows.items()}
         new = {key: rows[mask] for mask, key in keyed.items() if key not in self._known}
         if new:
-            values = self._evaluate(list(new.values())).detach()
+            # Methods watch what a model allocates and writes, to choose how much to evaluate at once; a game chooses by
+            # itself, and has to be asked for many coalitions together to do so.
+            with _disable_current_modes():
+                values = self._evaluate(list(new.values())).detach()
             self.evaluations += len(new)
             self._known.update(zip(new, values, strict=True))
         self._known.update({mask: self._known[key] for mask, key in keyed.items()})

@@ -120,7 +120,7 @@ def at_embeddings(
     else:
         one = lambda number: method(view, ids, target=number, **given)[0]  # noqa: E731
         raw = torch.vmap(one, chunk_size=AT_ONCE)(torch.arange(function.columns, device=ids.device))
-    each = raw.detach().double().sum(-1).cpu()  # (T, places), over the dimensions of embeddings
+    each = raw.detach().cpu().double().sum(-1)  # (T, places), over the dimensions of embeddings
     values, rest = _by_segment(each, segments)
     inside = None
     if among and not function.encodes and target is None:
@@ -164,7 +164,7 @@ def _baseline(
 
 def _numbers(function: Continuation, ids: Tensor, target: Any) -> Tensor:
     numbers = function(ids)
-    return (numbers[0] if target is None else target(numbers)).double().cpu()
+    return (numbers[0] if target is None else target(numbers)).cpu().double()
 
 
 def _baseline_numbers(
@@ -179,7 +179,7 @@ def _baseline_numbers(
     else:
         places = torch.arange(function.columns, device=ids.device)
         change = torch.vmap(lambda t: score_change(view, ids, baseline=baseline, target=t)[0])(places)
-    return _numbers(function, ids, target) - change.double().cpu()
+    return _numbers(function, ids, target) - change.cpu().double()
 
 
 def _by_segment(each: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,14 @@ class Outputs(nn.Module):
     Attributes:
         model: The model.
         at: The token whose place is read; None for a model that gives one row of logits for each text.
+        run: What is called in the model's place, if that is to be another thing.
     """
 
     def __init__(self, model: nn.Module, at: int | None) -> None:
         super().__init__()
         self.model, self.at = model, at
         self.training = False
+        self.run: Callable[..., Any] | None = None
         self._names = takes(model)
 
     def forward(self, prompts: Any, attention_mask: Tensor | None = None) -> Tensor:
@@ -44,7 +46,7 @@ class Outputs(nn.Module):
             ids = ids.to(device_of(self.model))
             mask = torch.ones_like(ids) if attention_mask is None else attention_mask.to(ids.device)
             given = {"input_ids": ids, "attention_mask": mask}
-        output = self.model(**given)
+        output = (self.run or self.model)(**given)
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != (2 if self.at is None else 3):
             shape = "(rows, C)" if self.at is None else "(rows, L, V)"

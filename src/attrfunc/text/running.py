@@ -141,8 +141,7 @@ def stateless(model: Any) -> Callable[..., Any]:
 
     A model that is spread over devices, or quantised, runs as it is: what its libraries keep is theirs to handle.
     """
-    inner = getattr(model, "model", model)
-    spread = any(getattr(one, "hf_device_map", None) or getattr(one, "is_quantized", False) for one in (model, inner))
+    spread = getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False)
     if spread or not isinstance(model, nn.Module):
         return model
     twin = Twin(model)

@@ -14,7 +14,8 @@ from attrfunc.captum.attr.interpretable_input import InterpretableInput
 from attrfunc.captum.attr.llm import LLMAttribution
 from attrfunc.captum.attr.perturbation import PerturbationAttribution
 from attrfunc.core.errors import ArgumentError, ModelError, describe
-from attrfunc.text.remote import asked, concurrently, posted
+from attrfunc.text.remote import concurrently
+from attrfunc.text.server import asked, posted
 
 __all__ = ["RemoteLLMAttribution", "RemoteLLMProvider", "VLLMProvider"]
 
