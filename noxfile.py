@@ -32,12 +32,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """A prior, an ensemble, Shapley values of a table, a text by its tokens; write pictures to examples-output/."""
+    """A prior, an ensemble, Shapley values, a text, training data that matters; write pictures to examples-output/."""
     install(session, "-e", ".", "matplotlib", "scikit-learn", "tiktoken", alone=DETECTOR)
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
     session.run("python", "examples/shapley_tabular.py")
     session.run("python", "examples/text_classifier.py")
+    session.run("python", "examples/mislabelled.py")
+    session.run("python", "examples/why_this_training_example.py")
 
 
 @nox.session
