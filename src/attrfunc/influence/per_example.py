@@ -34,12 +34,16 @@ class PerExample:
     Args:
         network: The model.
         values: A number for each example.
+
+    Attributes:
+        bends_gradients: Whether any operation that has been seen gives gradients that are no derivatives.
     """
 
     def __init__(self, network: Network, values: Values) -> None:
         self._network, self._values = network, values
         self._leaves = {name: value.detach().requires_grad_() for name, value in network.values.items()}
         self._call = network.call(self._leaves)
+        self.bends_gradients = False
         self._known: dict[Any, dict[str, int | None]] = network.known.setdefault(values, {})
 
     def __call__(self, batch: Any) -> Gradients:
@@ -69,6 +73,7 @@ class PerExample:
         with recording:
             values = self._values(self._call, batch)
         self._require_sound(values)
+        self.bends_gradients = self.bends_gradients or any(use.bends_gradients for use in recording.uses)
         uses = [use for use in recording.uses if use.intact()]
         spoiled = {name for use in recording.uses if not use.intact() for name in use.places} | recording.others
         shapes = tuple(leaf.shape for leaf in leaves_of(batch) if isinstance(leaf, Tensor))
@@ -123,12 +128,13 @@ class PerExample:
         )
 
     def _expected(self, values: Tensor, batch: Any, rows: int) -> list[tuple[int, dict[str, Tensor]]]:
-        """By plain autograd, the gradients of the first and the last example; raise if these depend on others."""
+        """By plain autograd, the gradients of the first and the last example by themselves."""
         found = []
         for number in sorted({0, rows - 1}):
-            slopes = torch.autograd.grad(
-                values[number], list(self._leaves.values()), retain_graph=True, allow_unused=True
-            )
+            alone = self._values(self._call, row_of(batch, rows, number))
+            self._require_alike(float(values[number].detach()), float(alone.detach()), number, rows)
+            ones = torch.ones_like(alone)
+            slopes = torch.autograd.grad(alone, list(self._leaves.values()), ones, allow_unused=True)
             shown = dict(zip(self._leaves, (_dense(slope) for slope in slopes), strict=True))
             found.append((number, {name: slope for name, slope in shown.items() if slope is not None}))
             if not all(bool(torch.isfinite(slope).all()) for slope in found[-1][1].values()):
@@ -136,11 +142,7 @@ class PerExample:
                     f"the gradient of example {number} is not finite, although its {self._values.name} is a number. "
                     "Look for the square root of zero, or overflow, in the model or the loss."
                 )
-            if rows > 1:
-                alone = self._values(self._call, row_of(batch, rows, number))[0]
-                self._require_alike(float(values[number].detach()), float(alone.detach()), number, rows)
-        reached = {name for _, slopes in found for name in slopes}
-        if not reached:
+        if not any(slopes for _, slopes in found):
             raise self._unreached()
         return found
 

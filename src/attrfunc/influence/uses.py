@@ -68,6 +68,16 @@ class Use:
         found = make(self, gradient, rows, layout) if make is not None else None
         return found if found is not None else _by_rows(self, gradient, rows, layout)
 
+    @property
+    def bends_gradients(self) -> bool:
+        """Whether torch gives its parameters a gradient that is not the derivative: embeddings of padding have none."""
+        place = {"embedding": 2, "embedding_bag": 9}.get(str(self.key))
+        frequent = {"embedding": 5, "embedding_bag": 4}.get(str(self.key))
+        if place is None or frequent is None:
+            return False
+        padding = self.argument(place, "padding_idx")
+        return (padding is not None and padding != -1) or bool(self.argument(frequent, "scale_grad_by_freq"))
+
     @functools.cached_property
     def filled(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Its positional arguments, and those by name."""
