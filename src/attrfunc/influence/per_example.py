@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.trees import leaves_of
-from attrfunc.influence.batches import one_of, row_of, rows_of, zeroth
+from attrfunc.influence.batches import one_of, row_of, rows_of, slow_maps, zeroth
 from attrfunc.influence.network import Network, Values, plain
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term, dense
 from attrfunc.influence.uses import LAYOUTS, Recording, Use
@@ -247,7 +247,8 @@ def mapped(network: Network, values: Values, batch: Any, rows: int, names: Seque
         return values(network.call(chosen, plain=True), one_of(example, dims))[0]
 
     chosen = {name: network.values[name] for name in names}
-    return torch.vmap(torch.func.grad(value), (None, dims))(chosen, batch)
+    with slow_maps():
+        return torch.vmap(torch.func.grad(value), (None, dims))(chosen, batch)
 
 
 def loop(call: Any, values: Values, batch: Any, rows: int, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from attrfunc.influence.batches import slow_maps
 from attrfunc.influence.terms import Dense, Outer, Term
 from attrfunc.propagation.names import Key, in_place, key_of
 from attrfunc.propagation.opened import OPENED
@@ -71,12 +72,10 @@ class Use:
     @property
     def bends_gradients(self) -> bool:
         """Whether torch gives its parameters a gradient that is not the derivative: embeddings of padding have none."""
-        place = {"embedding": 2, "embedding_bag": 9}.get(str(self.key))
-        frequent = {"embedding": 5, "embedding_bag": 4}.get(str(self.key))
-        if place is None or frequent is None:
+        place = {"embedding": 2, "embedding_bag": 10}.get(str(self.key))
+        if place is None:
             return False
-        padding = self.argument(place, "padding_idx")
-        return (padding is not None and padding != -1) or bool(self.argument(frequent, "scale_grad_by_freq"))
+        return self.argument(place, "padding_idx") is not None or bool(self.argument(5, "scale_grad_by_freq"))
 
     @functools.cached_property
     def filled(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -197,6 +196,8 @@ def _times(first: int) -> Callable[[Use, Tensor, int, int], dict[str, Term] | No
 
 
 def _embedding(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str, Term] | None:
+    if not all(use.holds(name, 1, "weight") for name in use.places):
+        return None
     numbers, table, padding, limit, _, frequent, *_ = (
         use.argument(place, name, default)
         for place, (name, default) in enumerate(
@@ -284,7 +285,10 @@ def _by_rows(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str, Te
         return pull(slope.unsqueeze(layout))[0]
 
     try:
-        found = torch.vmap(one, (layout, *[layout] * len(tensors)))(gradient, *(leaves[number] for number in tensors))
+        with slow_maps():
+            found = torch.vmap(one, (layout, *[layout] * len(tensors)))(
+                gradient, *(leaves[number] for number in tensors)
+            )
     except RuntimeError:  # the model as a whole is mapped then, or taken example by example
         return None
     return {name: Dense(value) for name, value in found.items()}
