@@ -85,11 +85,12 @@ class PerExample:
         if edges:
             slopes = torch.autograd.grad(values, edges, torch.ones_like(values), allow_unused=True)
         pairs = [(use, slope) for use, slope in zip(uses, slopes, strict=True) if slope is not None]
-        if layouts is None:
-            layouts = self._known[shapes] = self._found(pairs, spoiled, rows, expected)
         found: dict[str, Sequence[Term]] = {}
+        if layouts is None:
+            layouts, found = self._found(pairs, spoiled, rows, expected)
+            self._known[shapes] = layouts
         for layout in LAYOUTS:
-            names = [name for name, where in layouts.items() if where == layout]
+            names = [name for name, where in layouts.items() if where == layout and name not in found]
             found |= _joined(pairs, names, rows, layout)
         left = [name for name, where in layouts.items() if where is None]
         for name in set(self._leaves) - set(found) - set(left):
@@ -152,19 +153,20 @@ class PerExample:
         spoiled: set[str],
         rows: int,
         expected: Sequence[tuple[int, dict[str, Tensor]]],
-    ) -> dict[str, int | None]:
-        """For each parameter that the values depend on: where the examples stand; None if it has no factors."""
+    ) -> tuple[dict[str, int | None], dict[str, Sequence[Term]]]:
+        """For each parameter that the values depend on, where the examples stand, or None; and the terms of those."""
         totals = [torch.stack([s.double().norm() for s in slopes.values()]).norm() for _, slopes in expected if slopes]
         scale = torch.stack(totals).max()
         reached = {name for _, slopes in expected for name in slopes}
         layouts: dict[str, int | None] = dict.fromkeys(name for name in self._leaves if name in reached)
+        found: dict[str, Sequence[Term]] = {}
         for layout in LAYOUTS:
             open_names = [name for name, where in layouts.items() if where is None and name not in spoiled]
             for name, terms in _joined(pairs, open_names, rows, layout).items():
                 wanted = [(number, slopes.get(name)) for number, slopes in expected]
                 if all(_close(_row(terms, number), slope, scale) for number, slope in wanted):
-                    layouts[name] = layout
-        return layouts
+                    layouts[name], found[name] = layout, terms
+        return layouts, found
 
     def _otherwise(
         self, batch: Any, rows: int, names: Sequence[str], expected: Sequence[tuple[int, dict[str, Tensor]]]

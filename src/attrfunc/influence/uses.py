@@ -232,8 +232,7 @@ def _convolution(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str
     found: dict[str, Term] = {}
     for name in use.places:
         if use.holds(name, 1, "weight"):
-            stride, padding, dilation = map(tuple, pairs)
-            patches = F.unfold(x, tuple(kernel), dilation, padding, stride).unflatten(1, (groups, -1))
+            patches = _patches(x, kernel, *pairs).unflatten(1, (groups, -1))
             slope = gradient.flatten(2).unflatten(1, (groups, -1))
             if groups == 1:
                 found[name] = Outer(slope[:, 0].mT, patches[:, 0].mT, len(weight))
@@ -244,6 +243,20 @@ def _convolution(use: Use, gradient: Tensor, rows: int, layout: int) -> dict[str
         else:
             return None
     return found
+
+
+def _patches(x: Tensor, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int]) -> Tensor:
+    """What a convolution multiplies with its weight, `(B, C * kernel, places)`.
+
+    `F.unfold`, which takes twice as long.
+    """
+    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).contiguous()
+    reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
+    places = [(size - far - 1) // step + 1 for size, far, step in zip(x.shape[2:], reach, stride, strict=True)]
+    down, right = x.stride()[2:]
+    steps = (*x.stride()[:2], down * dilation[0], right * dilation[1], down * stride[0], right * stride[1])
+    shown = x.as_strided((*x.shape[:2], *kernel, *places), steps, x.storage_offset())
+    return shown.reshape(len(x), -1, places[0] * places[1])
 
 
 _TERMS: dict[str, Callable[[Use, Tensor, int, int], dict[str, Term] | None]] = {
