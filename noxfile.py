@@ -77,3 +77,4 @@ def bench(session: nox.Session) -> None:
     if not session.posargs:
         session.install(*CONSTRAINTS, "shap", "shapiq")
         session.run("python", "-m", "benchmarks.shapley")
+        session.run("python", "-m", "benchmarks.influence")
