@@ -51,6 +51,8 @@ def examples(session: nox.Session) -> None:
     session.run("python", "examples/feature_selection.py")
     session.run("python", "examples/shapley_tabular.py")
     session.run("python", "examples/text_classifier.py")
+    for name in ("mislabelled", "why_this_training_example"):
+        session.run("python", f"examples/{name}.py")
     for name in ("contextcite", "prompt_shapley", "contrast", "attribution_patching"):
         session.run("python", f"examples/{name}.py")
 
@@ -110,3 +112,4 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "benchmarks.shapley")
         session.install("--no-deps", *LANGUAGE)
         session.run("python", "-m", "benchmarks.text")
+        session.run("python", "-m", "benchmarks.influence")

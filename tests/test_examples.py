@@ -6,8 +6,10 @@ import attribution_prior
 import concepts_textures
 import ensemble
 import feature_selection
+import mislabelled
 import photograph
 import shapley_tabular
+import why_this_training_example
 
 
 def test_the_prior_keeps_the_network_off_the_stamp(tmp_path, capsys):
@@ -45,6 +47,23 @@ def test_shapley_estimates_converge(tmp_path, capsys):
     assert "error after 120 evaluations" in capsys.readouterr().out
     for name in ("convergence", "interactions"):
         assert (tmp_path / f"shapley_{name}.png").stat().st_size > 10_000
+
+
+def test_wrong_labels_come_first(tmp_path, capsys):
+    result = mislabelled.main(["--output", str(tmp_path), "--images", "600", "--steps", "600"])
+    assert result.auc["self-influence"] > 0.95
+    assert result.found["self-influence"] > result.found["loss at the end"]
+    assert "area under the curve" in capsys.readouterr().out
+    assert (tmp_path / "mislabelled.png").stat().st_size > 10_000
+
+
+def test_influence_predicts_retraining(tmp_path, capsys):
+    result = why_this_training_example.main(["--output", str(tmp_path), "--queries", "2", "--subsets", "40"])
+    assert result.scores.shape == (result.queries, 400)
+    assert result.lds["EK-FAC"].mean > 0.7
+    assert result.lds["EK-FAC"].interval[0] > result.lds["TracIn"].interval[1] > result.lds["similar"].mean
+    assert "trainings in one program" in capsys.readouterr().out
+    assert (tmp_path / "why_this_training_example.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(("example", "option"), [(attribution_prior, "--seeds"), (ensemble, "--members")])

@@ -78,6 +78,30 @@ def test_a_measure(case):
     close(tracin(model, queries, data=data, loss=LOSS, measure=total), expected.sum(0, keepdim=True))
 
 
+class Bags(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bag, self.head = torch.nn.EmbeddingBag(9, 5, padding_idx=2, mode="sum"), torch.nn.Linear(5, 3)
+        self.table = torch.nn.Parameter(torch.randn(9, 5))
+
+    def forward(self, tokens):
+        direct = torch.embedding(self.table, tokens).mean(1)
+        last = torch.nn.functional.embedding(tokens, self.table, padding_idx=-1).sum(1)
+        return self.head(torch.tanh(self.bag(tokens) + direct + last))
+
+
+def test_embeddings_of_padding_have_no_gradient():
+    """Whatever the way: torch's forward mode does not know of padding."""
+    torch.manual_seed(0)
+    model, tokens = Bags().double(), torch.randint(0, 9, (6, 5))
+    tokens[3] = 2
+    batch = (tokens, torch.tensor([0, 1, 2, 0, 1, 2]))
+    own = trained.gradients(model, batch)
+    for rows in (6, 1):
+        queries = tuple(part[:rows] for part in batch)
+        close(tracin(model, queries, data=[batch], loss=LOSS), own[:rows] @ own.T)
+
+
 def test_a_step_on_an_example_changes_the_measure_by_its_score():
     model, (x, labels) = trained.network("mlp")
     logit = lambda model, batch: model(batch[0])[:, 1]

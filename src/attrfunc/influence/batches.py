@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomS
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.trees import has_rows, map_rows, require_dense
 
-__all__ = ["batches_of", "one_of", "row_of", "rows_of", "zeroth"]
+__all__ = ["batches_of", "one_of", "row_of", "rows_of", "slow_maps", "zeroth"]
 
 
 def batches_of(data: Iterable[Any], name: str = "data", *, ordered: bool = False) -> Iterator[Any]:
@@ -106,6 +108,14 @@ def rows_of(batch: Any, name: str = "data") -> int:
 def row_of(batch: Any, rows: int, number: int) -> Any:
     """One example, as a batch of its own."""
     return map_rows(lambda leaf: leaf[number : number + 1], batch, rows)
+
+
+@contextmanager
+def slow_maps() -> Iterator[None]:
+    """Let `vmap` loop over what it has no rule for, without a word: what is mapped here is right either way."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield
 
 
 def zeroth(batch: Any, rows: int) -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from attrfunc.influence.network import Network, Values
+from attrfunc.core.trees import leaves_of, map_rows
+from attrfunc.influence.batches import rows_of
+from attrfunc.influence.network import Network, Values, plain
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.terms import weighted
 
@@ -18,8 +21,8 @@ __all__ = ["Slopes"]
 class Slopes:
     """Inner products of one direction with the gradients of the examples of each batch.
 
-    Forward mode gives them without a gradient. It is compared with the gradients at the first batch, and left alone
-    where a model has no forward mode.
+    Forward mode gives them without a gradient. It is compared with the gradients of two examples, and left alone where
+    a model has no forward mode.
 
     Args:
         network: The model.
@@ -31,30 +34,44 @@ class Slopes:
         self._network, self._values = network, values
         self._gradients = PerExample(network, values)
         self._direction = {name: direction[name].to(value.dtype) for name, value in network.values.items()}
-        self._forward: bool | None = None
+        self._known: dict[Any, bool] = network.known.setdefault((values, "forward"), {})
 
     def __call__(self, batch: Any) -> Tensor:
         """The slopes, `(B,)`."""
-        if self._forward:
-            return self._along(batch)
-        rows = {name: value.unsqueeze(0) for name, value in self._direction.items()}
-        found = weighted(rows, self._gradients(batch), self._network.dtype)[0]
-        if self._forward is None:
-            self._forward = self._agrees(batch, found)
-        return found
+        batch = pytree.tree_map_only(Tensor, plain, batch)
+        shapes = tuple(leaf.shape for leaf in leaves_of(batch) if isinstance(leaf, Tensor))
+        if shapes not in self._known:
+            self._known[shapes] = self._agrees(batch)
+        if self._known[shapes]:
+            return self._along(batch)[1]
+        return self._by_gradients(batch)
 
-    def _agrees(self, batch: Any, expected: Tensor) -> bool:
+    def _by_gradients(self, batch: Any) -> Tensor:
+        rows = {name: value.unsqueeze(0) for name, value in self._direction.items()}
+        return weighted(rows, self._gradients(batch), self._network.dtype)[0]
+
+    def _agrees(self, batch: Any) -> bool:
+        """Whether forward mode gives what the gradients of the first and the last example do."""
+        rows = rows_of(batch, self._values.of)
+        ends = sorted({0, rows - 1})
+        pair = map_rows(lambda leaf: leaf[ends], batch, rows)
+        expected = self._by_gradients(pair)
+        if self._gradients.bends_gradients:
+            return False
         try:
-            found = self._along(batch)
+            values, found = self._along(batch)
+            alone, _ = self._along(pair)
         except (RuntimeError, NotImplementedError, ValueError, TypeError):
             return False  # the gradients, which have run, need no forward mode
         tolerance = 1e-7 if expected.dtype == torch.float64 else 1e-3
-        return bool((found - expected).abs().max() <= tolerance * (expected.abs().max() + 1e-12))
+        scale = found.abs().max() + 1e-12
+        same = bool((values[ends] - alone).abs().max() <= tolerance * (1 + alone.abs().max()))
+        return same and bool((found[ends] - expected).abs().max() <= tolerance * scale)
 
-    def _along(self, batch: Any) -> Tensor:
+    def _along(self, batch: Any) -> tuple[Tensor, Tensor]:
         def value(parameters: dict[str, Tensor]) -> Tensor:
             return self._values(self._network.call(parameters, plain=True), batch)
 
-        with torch.no_grad():
-            _, slopes = torch.func.jvp(value, (self._network.values,), (self._direction,))  # type: ignore[misc]
-        return slopes.to(self._network.dtype)
+        with torch.inference_mode(False), torch.no_grad():
+            values, slopes = torch.func.jvp(value, (self._network.values,), (self._direction,))  # type: ignore[misc]
+        return values, slopes.to(self._network.dtype)

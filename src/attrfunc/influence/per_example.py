@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.trees import leaves_of
-from attrfunc.influence.batches import one_of, row_of, rows_of, zeroth
+from attrfunc.influence.batches import one_of, row_of, rows_of, slow_maps, zeroth
 from attrfunc.influence.network import Network, Values, plain
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term, dense
 from attrfunc.influence.uses import LAYOUTS, Recording, Use
@@ -34,12 +34,16 @@ class PerExample:
     Args:
         network: The model.
         values: A number for each example.
+
+    Attributes:
+        bends_gradients: Whether any operation that has been seen gives gradients that are no derivatives.
     """
 
     def __init__(self, network: Network, values: Values) -> None:
         self._network, self._values = network, values
         self._leaves = {name: value.detach().requires_grad_() for name, value in network.values.items()}
         self._call = network.call(self._leaves)
+        self.bends_gradients = False
         self._known: dict[Any, dict[str, int | None]] = network.known.setdefault(values, {})
 
     def __call__(self, batch: Any) -> Gradients:
@@ -69,6 +73,7 @@ class PerExample:
         with recording:
             values = self._values(self._call, batch)
         self._require_sound(values)
+        self.bends_gradients = self.bends_gradients or any(use.bends_gradients for use in recording.uses)
         uses = [use for use in recording.uses if use.intact()]
         spoiled = {name for use in recording.uses if not use.intact() for name in use.places} | recording.others
         shapes = tuple(leaf.shape for leaf in leaves_of(batch) if isinstance(leaf, Tensor))
@@ -80,11 +85,12 @@ class PerExample:
         if edges:
             slopes = torch.autograd.grad(values, edges, torch.ones_like(values), allow_unused=True)
         pairs = [(use, slope) for use, slope in zip(uses, slopes, strict=True) if slope is not None]
-        if layouts is None:
-            layouts = self._known[shapes] = self._found(pairs, spoiled, rows, expected)
         found: dict[str, Sequence[Term]] = {}
+        if layouts is None:
+            layouts, found = self._found(pairs, spoiled, rows, expected)
+            self._known[shapes] = layouts
         for layout in LAYOUTS:
-            names = [name for name, where in layouts.items() if where == layout]
+            names = [name for name, where in layouts.items() if where == layout and name not in found]
             found |= _joined(pairs, names, rows, layout)
         left = [name for name, where in layouts.items() if where is None]
         for name in set(self._leaves) - set(found) - set(left):
@@ -123,12 +129,13 @@ class PerExample:
         )
 
     def _expected(self, values: Tensor, batch: Any, rows: int) -> list[tuple[int, dict[str, Tensor]]]:
-        """By plain autograd, the gradients of the first and the last example; raise if these depend on others."""
+        """By plain autograd, the gradients of the first and the last example by themselves."""
         found = []
         for number in sorted({0, rows - 1}):
-            slopes = torch.autograd.grad(
-                values[number], list(self._leaves.values()), retain_graph=True, allow_unused=True
-            )
+            alone = self._values(self._call, row_of(batch, rows, number))
+            self._require_alike(float(values[number].detach()), float(alone.detach()), number, rows)
+            ones = torch.ones_like(alone)
+            slopes = torch.autograd.grad(alone, list(self._leaves.values()), ones, allow_unused=True)
             shown = dict(zip(self._leaves, (_dense(slope) for slope in slopes), strict=True))
             found.append((number, {name: slope for name, slope in shown.items() if slope is not None}))
             if not all(bool(torch.isfinite(slope).all()) for slope in found[-1][1].values()):
@@ -136,11 +143,7 @@ class PerExample:
                     f"the gradient of example {number} is not finite, although its {self._values.name} is a number. "
                     "Look for the square root of zero, or overflow, in the model or the loss."
                 )
-            if rows > 1:
-                alone = self._values(self._call, row_of(batch, rows, number))[0]
-                self._require_alike(float(values[number].detach()), float(alone.detach()), number, rows)
-        reached = {name for _, slopes in found for name in slopes}
-        if not reached:
+        if not any(slopes for _, slopes in found):
             raise self._unreached()
         return found
 
@@ -150,19 +153,20 @@ class PerExample:
         spoiled: set[str],
         rows: int,
         expected: Sequence[tuple[int, dict[str, Tensor]]],
-    ) -> dict[str, int | None]:
-        """For each parameter that the values depend on: where the examples stand; None if it has no factors."""
+    ) -> tuple[dict[str, int | None], dict[str, Sequence[Term]]]:
+        """For each parameter that the values depend on, where the examples stand, or None; and the terms of those."""
         totals = [torch.stack([s.double().norm() for s in slopes.values()]).norm() for _, slopes in expected if slopes]
         scale = torch.stack(totals).max()
         reached = {name for _, slopes in expected for name in slopes}
         layouts: dict[str, int | None] = dict.fromkeys(name for name in self._leaves if name in reached)
+        found: dict[str, Sequence[Term]] = {}
         for layout in LAYOUTS:
             open_names = [name for name, where in layouts.items() if where is None and name not in spoiled]
             for name, terms in _joined(pairs, open_names, rows, layout).items():
                 wanted = [(number, slopes.get(name)) for number, slopes in expected]
                 if all(_close(_row(terms, number), slope, scale) for number, slope in wanted):
-                    layouts[name] = layout
-        return layouts
+                    layouts[name], found[name] = layout, terms
+        return layouts, found
 
     def _otherwise(
         self, batch: Any, rows: int, names: Sequence[str], expected: Sequence[tuple[int, dict[str, Tensor]]]
@@ -245,7 +249,8 @@ def mapped(network: Network, values: Values, batch: Any, rows: int, names: Seque
         return values(network.call(chosen, plain=True), one_of(example, dims))[0]
 
     chosen = {name: network.values[name] for name in names}
-    return torch.vmap(torch.func.grad(value), (None, dims))(chosen, batch)
+    with slow_maps():
+        return torch.vmap(torch.func.grad(value), (None, dims))(chosen, batch)
 
 
 def loop(call: Any, values: Values, batch: Any, rows: int, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.influence.batches import batches_of, rows_of
+from attrfunc.influence.batches import batches_of, rows_of, slow_maps
 from attrfunc.influence.network import Network, Values
 from attrfunc.influence.outputs import Outputs
 
@@ -60,7 +60,7 @@ class Products:
     def _mapped(self, product: Callable[[dict[str, Tensor]], dict[str, Tensor]], vectors: Tensor) -> Tensor:
         kinds = {name: value.dtype for name, value in self._network.values.items()}
         given = {name: part.to(kinds[name]) for name, part in self._network.split(vectors).items()}
-        with torch.no_grad():
+        with torch.no_grad(), slow_maps():
             found = torch.vmap(product)(given)
         return torch.cat([found[name].to(vectors.dtype).flatten(1) for name in self._network.names], 1)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Dense", "Gradients", "Outer", "dense", "flat", "inner", "norms", "rows_in", "weighted"]
+__all__ = ["Dense", "Gradients", "Outer", "dense", "flat", "inner", "norms", "rows_in", "settled", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,14 @@ def _left(one: Outer, other: Outer, dtype: torch.dtype) -> Tensor:
     if other.indices:
         return one.left.to(dtype).flatten(0, 1)[:, other.left.flatten()]
     return one.left.to(dtype).flatten(0, 1) @ other.left.to(dtype).flatten(0, 1).T
+
+
+def settled(gradients: Gradients, dtype: torch.dtype) -> Gradients:
+    """Gradients that are multiplied many times: written out where factors of as many steps would take longer."""
+    return {
+        name: terms if _factored(terms, terms) else (Dense(dense(terms, dtype).flatten(1)),)
+        for name, terms in gradients.items()
+    }
 
 
 def norms(gradients: Gradients, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,7 @@ from attrfunc.influence.directional import Slopes
 from attrfunc.influence.network import Checkpoints, Loss, Network, Values, checkpointed, losses, measured, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import reported, streaming
-from attrfunc.influence.terms import flat, inner, norms, rows_in
+from attrfunc.influence.terms import flat, inner, norms, rows_in, settled
 
 __all__ = ["self_influence", "tracin"]
 
@@ -123,7 +123,7 @@ def _scorer(
         return lambda batch: slopes(batch).unsqueeze(0)
     per_example = PerExample(network, values)
     sketcher = None if sketch is None else Sketcher(sketch, network)
-    known = queries if sketcher is None else as_dense(sketcher(queries))
+    known = settled(queries, dtype) if sketcher is None else as_dense(sketcher(queries))
     own = norms(queries, dtype).sqrt() if cosine else None
 
     def score(batch: Any) -> Tensor:
