@@ -120,6 +120,8 @@ BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # view
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True),
+    # Second derivatives lose more.
+    Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}, variant=True),
     Method(af.input_x_gradient),

@@ -21,6 +21,7 @@ from attrfunc.gradient.grad_cam import grad_cam
 from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
+from attrfunc.gradient.integrated_hessians import integrated_hessians
 from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
@@ -77,6 +78,7 @@ __all__ = [
     "ig",
     "input_x_gradient",
     "integrated_gradients",
+    "integrated_hessians",
     "internal_influence",
     "kernel_shap",
     "layer",
