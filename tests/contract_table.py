@@ -60,6 +60,16 @@ def at_head(function):
     return functools.update_wrapper(call, function)
 
 
+def without_target(function):
+    """A method of activations, which have no score."""
+
+    @functools.wraps(function)
+    def call(model, x, *, target=None, **kwargs):
+        return function(model, x, **kwargs)
+
+    return call
+
+
 def by_rules(book, *bounds):
     """LRP with a book. A large epsilon keeps it from being steep where a sum of contributions is nearly zero."""
     rules = book(*bounds, epsilon=0.1, **({} if book in (af.rules.attn_lrp, af.rules.cp_lrp) else {"stabilizer": 0.1}))
@@ -179,6 +189,9 @@ METHODS = [
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE, variant=True),
+    Method(at_conv(af.score_cam), baseline=True, views=BEFORE),
+    Method(at_conv(af.ablation_cam), views=BEFORE),
+    Method(at_conv(without_target(af.eigen_cam)), views=BEFORE),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(

@@ -8,7 +8,10 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
 from attrfunc import viz
+from attrfunc.combined.ablation_cam import ablation_cam
+from attrfunc.combined.eigen_cam import eigen_cam
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
+from attrfunc.combined.score_cam import score_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
 from attrfunc.core.score.activation import activation
@@ -56,6 +59,7 @@ __all__ = [
     "AttributionError",
     "ModelError",
     "View",
+    "ablation_cam",
     "activation",
     "activation_baseline",
     "banzhaf_values",
@@ -67,6 +71,7 @@ __all__ = [
     "deconvolution",
     "deep_lift",
     "deep_lift_shap",
+    "eigen_cam",
     "feature_ablation",
     "feature_permutation",
     "gaussian_process_shap",
@@ -94,6 +99,7 @@ __all__ = [
     "relevance_gap",
     "rules",
     "saliency",
+    "score_cam",
     "score_change",
     "shapley_interactions",
     "shapley_sampling",
