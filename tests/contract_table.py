@@ -127,11 +127,15 @@ class Activations(dict):
 
 
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
+POSITIONS = ("input", "layer", "layer input", "layers", "neuron")  # for a method that takes tensors with positions
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True),
     # Second derivatives lose more.
     Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2),
+    Method(af.guided_ig, {"n_steps": 5, "max_distance": 0.3}, baseline=True, loss=0.2),
+    Method(af.blur_ig, {"n_steps": 5, "max_sigma": 2.0}, views=POSITIONS),
+    Method(af.temporal_ig, {"n_steps": 2, "dim": -1}, baseline=True, views=POSITIONS),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}, variant=True),
     Method(af.input_x_gradient),
@@ -192,6 +196,9 @@ METHODS = [
     Method(at_conv(af.score_cam), baseline=True, views=BEFORE),
     Method(at_conv(af.ablation_cam), views=BEFORE),
     Method(at_conv(without_target(af.eigen_cam)), views=BEFORE),
+    Method(af.full_gradients, views=("input",)),
+    Method(af.fullgrad, {"rescale": False}, views=("input",)),
+    Method(af.fullgrad, views=("input",), loss=0.1, variant=True),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(

@@ -10,6 +10,7 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 from attrfunc import viz
 from attrfunc.combined.ablation_cam import ablation_cam
 from attrfunc.combined.eigen_cam import eigen_cam
+from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.combined.score_cam import score_cam
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
@@ -18,10 +19,12 @@ from attrfunc.core.score.activation import activation
 from attrfunc.core.score.baseline import activation_baseline
 from attrfunc.core.score.target import batch_score
 from attrfunc.core.score.views import View, bind, layer, neuron
+from attrfunc.gradient.blur_ig import blur_ig
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
 from attrfunc.gradient.grad_cam import grad_cam
 from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
+from attrfunc.gradient.guided_ig import guided_ig
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
 from attrfunc.gradient.integrated_hessians import integrated_hessians
@@ -29,6 +32,7 @@ from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
+from attrfunc.gradient.temporal_ig import temporal_ig
 from attrfunc.perturbation import masks, surrogates
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.dataset_ablation import dataset_ablation
@@ -65,6 +69,7 @@ __all__ = [
     "banzhaf_values",
     "batch_score",
     "bind",
+    "blur_ig",
     "completeness_gap",
     "conductance",
     "dataset_ablation",
@@ -74,12 +79,15 @@ __all__ = [
     "eigen_cam",
     "feature_ablation",
     "feature_permutation",
+    "full_gradients",
+    "fullgrad",
     "gaussian_process_shap",
     "grad_cam",
     "gradient_shap",
     "gradient_shap_gap",
     "guided_backprop",
     "guided_grad_cam",
+    "guided_ig",
     "ig",
     "input_x_gradient",
     "integrated_gradients",
@@ -107,5 +115,6 @@ __all__ = [
     "shapley_values",
     "smooth",
     "surrogates",
+    "temporal_ig",
     "viz",
 ]
