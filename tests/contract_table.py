@@ -199,6 +199,7 @@ METHODS = [
     Method(af.full_gradients, views=("input",)),
     Method(af.fullgrad, {"rescale": False}, views=("input",)),
     Method(af.fullgrad, views=("input",), loss=0.1, variant=True),
+    Method(af.rise, {"n_samples": 12, "cells": 2}, baseline=True, random=True, views=POSITIONS, exact=False, loss=0.2),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(
@@ -245,6 +246,10 @@ EXEMPT = {
         "surrogates",
     ],
     "LIME with samples of the user's; test_local_surrogate.py": ["local_surrogate"],
+    "of one-hot sequences, which transforms would not leave as such; test_in_silico_mutagenesis.py": [
+        "hypothetical_attributions",
+        "in_silico_mutagenesis",
+    ],
     "for a data set, outside transforms; test_dataset_ablation.py": ["dataset_ablation"],
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],

@@ -39,11 +39,13 @@ from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.gaussian_process_shap import gaussian_process_shap
+from attrfunc.perturbation.in_silico_mutagenesis import hypothetical_attributions, in_silico_mutagenesis
 from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.lime import lime
 from attrfunc.perturbation.local_surrogate import local_surrogate
 from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
+from attrfunc.perturbation.rise import rise
 from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
 from attrfunc.perturbation.shapley_values import shapley_values
@@ -88,7 +90,9 @@ __all__ = [
     "guided_backprop",
     "guided_grad_cam",
     "guided_ig",
+    "hypothetical_attributions",
     "ig",
+    "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
     "integrated_hessians",
@@ -105,6 +109,7 @@ __all__ = [
     "operation",
     "owen_values",
     "relevance_gap",
+    "rise",
     "rules",
     "saliency",
     "score_cam",
