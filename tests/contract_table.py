@@ -200,6 +200,11 @@ METHODS = [
     Method(af.fullgrad, {"rescale": False}, views=("input",)),
     Method(af.fullgrad, views=("input",), loss=0.1, variant=True),
     Method(af.rise, {"n_samples": 12, "cells": 2}, baseline=True, random=True, views=POSITIONS, exact=False, loss=0.2),
+    Method(
+        af.xrai,
+        {"regions": torch.tensor([[[0, 0, 1, 1, 2, 2]]]), "baselines": [0.2, -0.5], "n_steps": 4},
+        views=("input",),
+    ),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(

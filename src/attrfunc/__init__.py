@@ -13,6 +13,7 @@ from attrfunc.combined.eigen_cam import eigen_cam
 from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.combined.score_cam import score_cam
+from attrfunc.combined.xrai import xrai
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
 from attrfunc.core.score.activation import activation
@@ -122,4 +123,5 @@ __all__ = [
     "surrogates",
     "temporal_ig",
     "viz",
+    "xrai",
 ]
