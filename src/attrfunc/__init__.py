@@ -10,6 +10,7 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 from attrfunc import viz
 from attrfunc.combined.ablation_cam import ablation_cam
 from attrfunc.combined.eigen_cam import eigen_cam
+from attrfunc.combined.extremal_perturbation import extremal_perturbation
 from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.combined.score_cam import score_cam
@@ -80,6 +81,7 @@ __all__ = [
     "deep_lift",
     "deep_lift_shap",
     "eigen_cam",
+    "extremal_perturbation",
     "feature_ablation",
     "feature_permutation",
     "full_gradients",
