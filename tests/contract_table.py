@@ -60,6 +60,16 @@ def at_head(function):
     return functools.update_wrapper(call, function)
 
 
+def without_target(function):
+    """A method of activations, which have no score."""
+
+    @functools.wraps(function)
+    def call(model, x, *, target=None, **kwargs):
+        return function(model, x, **kwargs)
+
+    return call
+
+
 def by_rules(book, *bounds):
     """LRP with a book. A large epsilon keeps it from being steep where a sum of contributions is nearly zero."""
     rules = book(*bounds, epsilon=0.1, **({} if book in (af.rules.attn_lrp, af.rules.cp_lrp) else {"stabilizer": 0.1}))
@@ -117,9 +127,15 @@ class Activations(dict):
 
 
 BEFORE, BEHIND = ("input", "neuron"), ("layer", "layer input", "layers")  # views that begin before a named layer
+POSITIONS = ("input", "layer", "layer input", "layers", "neuron")  # for a method that takes tensors with positions
 
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True),
+    # Second derivatives lose more.
+    Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2),
+    Method(af.guided_ig, {"n_steps": 5, "max_distance": 0.3}, baseline=True, loss=0.2),
+    Method(af.blur_ig, {"n_steps": 5, "max_sigma": 2.0}, views=POSITIONS),
+    Method(af.temporal_ig, {"n_steps": 2, "dim": -1}, baseline=True, views=POSITIONS),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}, variant=True),
     Method(af.input_x_gradient),
@@ -177,6 +193,18 @@ METHODS = [
     Method(at_conv(af.grad_cam), {"weighting": "xgrad_cam"}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "hires_cam", "sum_channels": False}, views=BEFORE, variant=True),
     Method(at_conv(af.grad_cam), {"weighting": "layer_cam", "relu": True}, views=BEFORE, variant=True),
+    Method(at_conv(af.score_cam), baseline=True, views=BEFORE),
+    Method(at_conv(af.ablation_cam), views=BEFORE),
+    Method(at_conv(without_target(af.eigen_cam)), views=BEFORE),
+    Method(af.full_gradients, views=("input",)),
+    Method(af.fullgrad, {"rescale": False}, views=("input",)),
+    Method(af.fullgrad, views=("input",), loss=0.1, variant=True),
+    Method(af.rise, {"n_samples": 12, "cells": 2}, baseline=True, random=True, views=POSITIONS, exact=False, loss=0.2),
+    Method(
+        af.xrai,
+        {"regions": torch.tensor([[[0, 0, 1, 1, 2, 2]]]), "baselines": [0.2, -0.5], "n_steps": 4},
+        views=("input",),
+    ),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),
     Method(
@@ -223,6 +251,11 @@ EXEMPT = {
         "surrogates",
     ],
     "LIME with samples of the user's; test_local_surrogate.py": ["local_surrogate"],
+    "the result of a search, which has no derivative; test_extremal_perturbation.py": ["extremal_perturbation"],
+    "of one-hot sequences, which transforms would not leave as such; test_in_silico_mutagenesis.py": [
+        "hypothetical_attributions",
+        "in_silico_mutagenesis",
+    ],
     "for a data set, outside transforms; test_dataset_ablation.py": ["dataset_ablation"],
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],

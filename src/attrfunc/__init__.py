@@ -8,34 +8,46 @@ af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
 from attrfunc import concepts, gates, influence, metrics, robust, text, viz
+from attrfunc.combined.ablation_cam import ablation_cam
+from attrfunc.combined.eigen_cam import eigen_cam
+from attrfunc.combined.extremal_perturbation import extremal_perturbation
+from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
+from attrfunc.combined.score_cam import score_cam
+from attrfunc.combined.xrai import xrai
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.visible import operation
 from attrfunc.core.score.activation import activation
 from attrfunc.core.score.baseline import activation_baseline
 from attrfunc.core.score.target import batch_score
 from attrfunc.core.score.views import View, bind, layer, neuron
+from attrfunc.gradient.blur_ig import blur_ig
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
 from attrfunc.gradient.grad_cam import grad_cam
 from attrfunc.gradient.gradient_shap import gradient_shap, gradient_shap_gap
+from attrfunc.gradient.guided_ig import guided_ig
 from attrfunc.gradient.input_x_gradient import input_x_gradient
 from attrfunc.gradient.integrated_gradients import ig, integrated_gradients
+from attrfunc.gradient.integrated_hessians import integrated_hessians
 from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
 from attrfunc.gradient.smooth import smooth
+from attrfunc.gradient.temporal_ig import temporal_ig
 from attrfunc.perturbation import masks, surrogates
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.dataset_ablation import dataset_ablation
 from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.perturbation.feature_permutation import feature_permutation
 from attrfunc.perturbation.gaussian_process_shap import gaussian_process_shap
+from attrfunc.perturbation.in_silico_mutagenesis import hypothetical_attributions, in_silico_mutagenesis
 from attrfunc.perturbation.kernel_shap import kernel_shap
 from attrfunc.perturbation.lime import lime
 from attrfunc.perturbation.local_surrogate import local_surrogate
 from attrfunc.perturbation.occlusion import occlusion
 from attrfunc.perturbation.owen_values import owen_values
+from attrfunc.perturbation.rise import rise
 from attrfunc.perturbation.shapley_interactions import shapley_interactions
 from attrfunc.perturbation.shapley_sampling import shapley_sampling, shapley_sampling_error
 from attrfunc.perturbation.shapley_values import shapley_values
@@ -55,11 +67,13 @@ __all__ = [
     "AttributionError",
     "ModelError",
     "View",
+    "ablation_cam",
     "activation",
     "activation_baseline",
     "banzhaf_values",
     "batch_score",
     "bind",
+    "blur_ig",
     "completeness_gap",
     "concepts",
     "conductance",
@@ -67,8 +81,12 @@ __all__ = [
     "deconvolution",
     "deep_lift",
     "deep_lift_shap",
+    "eigen_cam",
+    "extremal_perturbation",
     "feature_ablation",
     "feature_permutation",
+    "full_gradients",
+    "fullgrad",
     "gates",
     "gaussian_process_shap",
     "grad_cam",
@@ -76,10 +94,14 @@ __all__ = [
     "gradient_shap_gap",
     "guided_backprop",
     "guided_grad_cam",
+    "guided_ig",
+    "hypothetical_attributions",
     "ig",
+    "in_silico_mutagenesis",
     "influence",
     "input_x_gradient",
     "integrated_gradients",
+    "integrated_hessians",
     "internal_influence",
     "kernel_shap",
     "layer",
@@ -94,9 +116,11 @@ __all__ = [
     "operation",
     "owen_values",
     "relevance_gap",
+    "rise",
     "robust",
     "rules",
     "saliency",
+    "score_cam",
     "score_change",
     "shapley_interactions",
     "shapley_sampling",
@@ -104,6 +128,8 @@ __all__ = [
     "shapley_values",
     "smooth",
     "surrogates",
+    "temporal_ig",
     "text",
     "viz",
+    "xrai",
 ]

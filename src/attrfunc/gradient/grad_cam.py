@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError
 from attrfunc.core.loops.examples import by_examples
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.model.engines import known
-from attrfunc.core.model.sites import Layers, Side, find_sites
+from attrfunc.core.model.sites import Layers, Side
 from attrfunc.core.score.method import method, open_problem
-from attrfunc.core.score.places import AtLayers
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
-from attrfunc.core.score.views import Model, View, as_view
+from attrfunc.core.score.views import Model, as_view
+from attrfunc.gradient.cam_layers import Reshape, at_layers, channels_first, require_callable
 from attrfunc.gradient.cam_weights import Weighting, checked_weights, weighting_function
 
 __all__ = ["grad_cam"]
-
-Reshape = Callable[[Tensor], Tensor]
 
 
 @method
@@ -92,15 +88,15 @@ def grad_cam(
         https://arxiv.org/abs/1610.02391
     """
     weigh = weighting_function(weighting)
-    view = _at(as_view(model), layer, side, call)
-    _require_callable(reshape)
+    view = at_layers(as_view(model), layer, side, call)
+    require_callable(reshape)
 
     def attribute(part: Problem, rows: slice) -> Any:
         point, _, gradient = part.gradient()
         maps = []
         for number, (values, slopes) in enumerate(zip(point.leaves, gradient, strict=True)):
             place = f"the {side} of layer {point.part_of(number).name!r}"
-            activation = _channels_first(values, reshape, part.inputs.rows, place)
+            activation = channels_first(values, reshape, part.inputs.rows, place)
             weights = checked_weights(weigh, activation, _kept(slopes, reshape, place))
             heat = weights * activation
             heat = heat.sum(1, keepdim=True) if sum_channels else heat
@@ -108,29 +104,6 @@ def grad_cam(
         return point.restored(maps)
 
     return by_examples(open_problem(view, x, target, args, kwargs), attribute, chunk_size, progress)
-
-
-def _at(view: View, layer: Any, side: Side, call: int | None) -> View:
-    if view.sites:
-        names = [site.name for site in view.sites]
-        raise ArgumentError(
-            "model",
-            f"a view of layer {', '.join(map(repr, names))}",
-            "a module, a callable, or a view by af.bind or af.neuron",
-            f"Pass the model itself, and layer={names if view.place.several else names[0]!r}.",
-        )
-    several = not isinstance(layer, str | nn.Module)
-    return replace(view, place=AtLayers(find_sites(view.model, layer, side, call, "layer"), several))
-
-
-def _require_callable(reshape: Any) -> None:
-    if reshape is not None and not callable(reshape):
-        raise ArgumentError(
-            "reshape",
-            describe(reshape),
-            "None or a callable that maps the activation to (B, C, *S)",
-            "For the tokens of a vision transformer pass af.viz.tokens_to_grid(), with size=(H, W) if not square.",
-        )
 
 
 def _kept(slopes: Tensor, reshape: Reshape | None, place: str) -> Tensor:
@@ -147,29 +120,3 @@ def _kept(slopes: Tensor, reshape: Reshape | None, place: str) -> Tensor:
             "Choose a layer before tokens are mixed for the last time: the norm in front of the last attention.",
         )
     return kept
-
-
-def _channels_first(values: Tensor, reshape: Reshape | None, rows: int, place: str) -> Tensor:
-    """The activation as `(B, C, *S)`."""
-    shaped = values if reshape is None else reshape(values)
-    if not isinstance(shaped, Tensor) or shaped.dim() < 2 or shaped.shape[0] != rows:
-        own = f"an activation of shape {tuple(values.shape)} at {place}"
-        raise ArgumentError(
-            "layer" if reshape is None else "reshape",
-            own if reshape is None else f"{describe(shaped)}, from {own}",
-            f"(B, C, *S): the {rows} examples first, then channels, then positions",
-            "Pass attrfunc.grad_cam(..., reshape=) a callable that brings it into this form, or choose another layer."
-            if reshape is None
-            else "Return the rearranged activation.",
-        )
-    if reshape is not None:
-        # Exact for whatever only moves numbers around; the gradient is not that of anything else.
-        same = torch.isclose(reshape(-2 * values), -2 * shaped, rtol=0, atol=0, equal_nan=True).all()
-        if known(same) is False:
-            raise ArgumentError(
-                "reshape",
-                f"a function that is not linear at {place}",
-                "one that rearranges and selects, since the gradient goes through it as well",
-                "Move what changes values into the model, and choose the layer behind it.",
-            )
-    return shaped
