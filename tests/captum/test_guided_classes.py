@@ -136,9 +136,12 @@ def test_a_map_that_does_not_fit_an_input(x):
             return self.net(x) * table
 
     model, table = Beside(), torch.rand(3, 4)
-    with pytest.raises(af.ArgumentError, match=r"GuidedGradCam\.attribute.*`inputs`.*\(3, 4\)"):
-        shim_attr.GuidedGradCam(model, net.conv).attribute((x, table), 1)
+    with pytest.warns(UserWarning, match=r"GuidedGradCam\.attribute: the map .* does not fit the input \(3, 4\)"):
+        assert shim_attr.GuidedGradCam(model, net.conv).attribute((x, table), 1)[1].numel() == 0
     with pytest.warns(UserWarning, match="Couldn't appropriately interpolate"):
         assert captum_attr.GuidedGradCam(model, net.conv).attribute((x, table), 1)[1].numel() == 0
+    flat = lambda table: model(x, table)
+    with pytest.raises(af.ArgumentError, match=r"GuidedGradCam\.attribute.*`inputs`.*\(3, 4\)"):
+        shim_attr.GuidedGradCam(flat, net.conv).attribute(table, 1)
     with pytest.raises(af.ArgumentError, match=r"GuidedGradCam\.attribute.*`interpolate_mode`.*'cubic'"):
         shim_attr.GuidedGradCam(net, net.conv).attribute(x, 1, interpolate_mode="cubic")

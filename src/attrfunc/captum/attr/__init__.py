@@ -37,8 +37,7 @@ Each class converts its arguments and calls a function of attrfunc. What differs
 * Guided backpropagation and deconvolution change what goes back through ReLU in whatever form a model writes it, and
   through its relatives (`attrfunc.propagation.rectifiers`), and take any callable. Captum changes `nn.ReLU` modules
   alone: with `F.relu` or GELU it gives the plain gradient.
-* `GuidedGradCam` raises where the map does not fit an input, as for a table beside an image. Captum warns, and gives an
-  empty tensor for that input.
+* `GuidedGradCam` raises where the map does not fit a single input. Beside others it warns, and gives an empty tensor.
 * `DeepLift` and its relatives go by operation: functional activations, reused and in-place modules, GELU, softmax,
   attention and normalisation are complete, where Captum takes the plain gradient, or raises. A softmax is that of each
   example, where Captum's depends on the whole batch. Where max pooling chooses another number at the baseline, both
@@ -57,8 +56,13 @@ Each class converts its arguments and calls a function of attrfunc. What differs
   name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.
 * `ProductBaselines` draws from torch's default generator.
 * `perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as one batch; the
-  score of an example must not depend on the others. A model that returns one number for the batch is evaluated batch by
-  batch, as in Captum; one that returns several, not one for each example, raises.
+  score of an example must not depend on the others. Where an output is not one number for each example, each of its
+  numbers has attributions, as in Captum, also to `KernelShap`.
+* Inputs may be one example without a batch dimension, even a single number; Captum mostly raises.
+* Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.
+* A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.
+* A neuron selector that gives one number for the batch is taken batch by batch: of its points, Captum's path methods
+  mix all.
 * `Occlusion` of more than two inputs puts each window where it belongs; Captum mixes their numbers up.
 * Permutation moves what a group has in several inputs together; Captum permutes each input by itself.
 * `visualization` draws with colours for all eyes, and says what differs.
@@ -80,6 +84,12 @@ Example:
 """
 
 from attrfunc.captum.attr import visualization
+from attrfunc.captum.attr._models.base import (
+    InterpretableEmbeddingBase,
+    TokenReferenceBase,
+    configure_interpretable_embedding_layer,
+    remove_interpretable_embedding_layer,
+)
 from attrfunc.captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule as Alpha1_Beta0_Rule
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule as EpsilonRule
 from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
@@ -158,6 +168,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "InternalInfluence",
+    "InterpretableEmbeddingBase",
     "InterpretableInput",
     "KernelShap",
     "LLMAttribution",
@@ -206,7 +217,10 @@ __all__ = [
     "SummarizerSingleTensor",
     "TextTemplateInput",
     "TextTokenInput",
+    "TokenReferenceBase",
     "VLLMProvider",
     "Var",
+    "configure_interpretable_embedding_layer",
+    "remove_interpretable_embedding_layer",
     "visualization",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.convert import (
@@ -30,6 +32,7 @@ __all__ = [
     "LayerAttribution",
     "NeuronAttribution",
     "NoFuture",
+    "of_each_row",
 ]
 
 
@@ -180,4 +183,19 @@ class NeuronAttribution(InternalAttribution):
         super().__init__(forward_func, layer, device_ids)
 
     def _view(self, neuron_selector: Any, attribute_to_neuron_input: bool) -> af.View:
-        return af.neuron(self.forward_func, self.layer, neuron_selector, side=side(attribute_to_neuron_input))
+        return af.neuron(
+            self.forward_func, self.layer, of_each_row(neuron_selector), side=side(attribute_to_neuron_input)
+        )
+
+
+def of_each_row(selector: Any) -> Any:
+    """A neuron selector that may give one number for the whole batch."""
+    return functools.partial(_shared, selector) if callable(selector) else selector
+
+
+def _shared(selector: Callable[[Any], Any], activation: Any) -> Any:
+    """What a selector chooses; of one number for the whole batch each row has its share."""
+    chosen, rows = selector(activation), len(pytree.tree_leaves(activation)[0])
+    if not isinstance(chosen, Tensor) or chosen.numel() != 1:
+        return chosen
+    return chosen.reshape(1).expand(rows) / rows

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, of_each_row
 from attrfunc.captum.attr.convert import (
     Baselines,
     Inputs,
@@ -165,7 +165,7 @@ class NeuronConductance(NeuronAttribution, GradientAttribution):
             self.forward_func,
             inputs,
             layer=self.layer,
-            neuron=neuron_selector,
+            neuron=of_each_row(neuron_selector),
             baseline=as_baseline(baselines, inputs),
             target=target,
             args=as_args(additional_forward_args),

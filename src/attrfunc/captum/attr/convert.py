@@ -15,11 +15,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from attrfunc.captum.attr.outputs import as_groups
+from attrfunc.captum.attr.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import floats
@@ -30,6 +33,7 @@ __all__ = [
     "Layers",
     "as_args",
     "as_baseline",
+    "as_mask",
     "as_samples",
     "captum_call",
     "check_grad_kwargs",
@@ -44,6 +48,8 @@ R = TypeVar("R")
 Inputs = Tensor | tuple[Tensor, ...]
 Baselines = None | float | Tensor | tuple[Tensor | float, ...]
 Layers = nn.Module | list[nn.Module]
+
+_INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # of a call of another class
 
 _NAMES = {
     "x": "inputs",
@@ -62,10 +68,15 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        outermost = not _INSIDE.get()
+        token = _INSIDE.set(True)
         try:
             with torch.no_grad():
                 return function(*args, **kwargs)
         except ArgumentError as error:
+            found = _without_batch(function, args, kwargs, error) if outermost else None
+            if found is not None:
+                return found
             if error.settled:
                 raise  # a class that this one calls has named its own argument
             own = type(args[0])
@@ -73,8 +84,22 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
             name = f"{own.__name__}.{function.__name__}"
             raise ArgumentError(argument, error.got, error.expected, fix).within(name, settled=True) from error
+        finally:
+            _INSIDE.reset(token)
 
     return call
+
+
+def _without_batch(function: Callable[..., Any], args: Any, kwargs: Any, error: ArgumentError) -> Any:
+    """What a call gives whose inputs have no batch dimension, if that is why it failed."""
+    if error.argument not in ("target", "x", "inputs") or function.__name__ != "attribute" or hasattr(args[0], "layer"):
+        return None
+    arguments = named(function, args, kwargs)
+    with torch.no_grad():
+        try:
+            return as_batch_of_one(function, arguments, as_args(arguments.get("additional_forward_args")))
+        except (ArgumentError, RuntimeError, TypeError, ValueError, IndexError):
+            return None  # the first error says what is wrong
 
 
 def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
@@ -91,6 +116,11 @@ def as_baseline(baselines: Any, inputs: Any) -> Any:
     if not isinstance(inputs, tuple) and isinstance(baselines, tuple) and len(baselines) == 1:
         return baselines[0]
     return baselines
+
+
+def as_mask(feature_mask: Any, inputs: Any) -> Any:
+    """Groups of features nested as the inputs are; numbers of groups may be floating-point."""
+    return as_baseline(as_groups(feature_mask), inputs)
 
 
 def as_samples(baselines: Any, inputs: Any) -> Any:

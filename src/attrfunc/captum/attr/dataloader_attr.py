@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, captum_call, only
+from attrfunc.captum.attr.outputs import promoted
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.perturbation.dataset_ablation import losses
@@ -85,11 +86,41 @@ class DataLoaderAttribution(NoFuture):
             "perturbations_per_pass": perturbations_per_pass,
             "progress": show_progress,
         }
-        found = losses(self.forward_func, dataloader, **options)
+        chosen = None if input_roles is None else [role == InputRole.need_attr for role in input_roles]
+        data = _Promoted(dataloader, chosen, only(baselines))
+        found = losses(self.forward_func, iter(data) if iter(dataloader) is dataloader else data, **options)
         of_groups = found.of_groups.reshape(-1, found.of_groups.shape[-1])
         if return_input_shape:
             return found._replace(of_groups=of_groups).spread()
         return of_groups if feature_mask is None else _spaced(of_groups, feature_mask)
+
+
+class _Promoted:
+    """Batches whose integers hold what replaces them, fractions too.
+
+    Args:
+        batches: The batches.
+        chosen: Which elements of a batch are attributed; `None` is all.
+        baselines: What replaces them.
+    """
+
+    def __init__(self, batches: Any, chosen: list[bool] | None, baselines: Any) -> None:
+        self._batches, self._chosen, self._baselines = batches, chosen, baselines
+        self.sampler = getattr(batches, "sampler", None)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._batches:
+            parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+            chosen = self._chosen or [True] * len(parts)
+            replaced = [part for part, is_chosen in zip(parts, chosen, strict=False) if is_chosen]
+            if not all(isinstance(part, Tensor) for part in replaced):
+                yield batch  # which is refused, in words
+                continue
+            new = promoted(tuple(replaced), self._baselines)
+            filled = iter(new)
+            both = zip(parts, [*chosen, *[False] * len(parts)], strict=False)
+            changed = [next(filled) if is_chosen else part for part, is_chosen in both]
+            yield changed[0] if not isinstance(batch, tuple | list) else type(batch)(changed)
 
 
 def _spaced(per_group: Tensor, feature_mask: Any) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import Inputs, as_args, captum_call, side
+from attrfunc.captum.attr.convert import Inputs, as_args, captum_call, only, side
 from attrfunc.captum.attr.neuron import Selector
+from attrfunc.core.errors import warn
 from attrfunc.core.score.target import Target
 
 __all__ = [
@@ -124,6 +126,8 @@ class GuidedGradCam(GradientAttribution):
         device_ids: Accepted, without effect.
     """
 
+    _names: ClassVar[dict[str, str]] = {"mode": "interpolate_mode"}
+
     def __init__(self, model: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
         super().__init__(model)
         self.layer = layer
@@ -138,12 +142,20 @@ class GuidedGradCam(GradientAttribution):
         attribute_to_layer_input: bool = False,
     ) -> Any:
         """The product at the inputs, a tensor or a tuple as `inputs` is."""
-        return af.guided_grad_cam(
-            self.forward_func,
-            inputs,
-            layer=self.layer,
-            target=target,
-            interpolate_mode=interpolate_mode,
-            args=as_args(additional_forward_args),
-            side=side(attribute_to_layer_input),
-        )
+        options: dict[str, Any] = {"target": target, "args": as_args(additional_forward_args)}
+        where: dict[str, Any] = {"layer": self.layer, "side": side(attribute_to_layer_input)}
+        if not isinstance(inputs, tuple) or len(inputs) == 1:
+            return af.guided_grad_cam(self.forward_func, inputs, interpolate_mode=interpolate_mode, **where, **options)
+        heat = only(af.grad_cam(self.forward_func, inputs, relu=True, **where, **options))
+        details = af.guided_backprop(self.forward_func, inputs, **options)
+        return tuple(_over(heat, detail, interpolate_mode) for detail in details)
+
+
+def _over(heat: Tensor, detail: Tensor, mode: str) -> Tensor:
+    """A map over what goes back to one of several inputs; nothing where it does not fit, as in Captum."""
+    if detail.dim() != heat.dim() or detail.dim() < 3:
+        fit = f"the map {tuple(heat.shape)} does not fit the input {tuple(detail.shape)}"
+        warn(f"GuidedGradCam.attribute: {fit}, which gets an empty tensor.")
+        return torch.empty(0)
+    resized: Tensor = af.viz.interpolate(heat, detail.shape[2:], mode=mode)
+    return detail * resized

@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call
 from attrfunc.captum.attr.lime_defaults import (
     ExponentialKernel,
     default_from_interp_rep_transform,
     default_perturb_func,
     get_exp_kernel_similarity_function,
 )
+from attrfunc.captum.attr.outputs import of_the_batch, promoted
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
@@ -118,6 +119,16 @@ class LimeBase(NoFuture, PerturbationAttribution):
         )
         return self.interpretable_model.representation()
 
+    def _options(
+        self, inputs: Inputs, target: Target, further: Any, at_once: int, show: bool = False
+    ) -> dict[str, Any]:
+        options = super()._options(inputs, target, further, at_once, show)
+        output = self._output(inputs, options["args"]) if target is None else None
+        return options | {"target": af.batch_score()} if of_the_batch(output, batch_size(inputs)) else options
+
+    def _output(self, inputs: Inputs, args: tuple[Any, ...]) -> Any:
+        return self.forward_func(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
+
     def _drawn(self, inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[tuple[Any, Tensor]]:
         """Perturbed inputs and their features `(n,)`."""
         for sample in _samples(self.perturb_func, inputs, n_samples, kwargs):
@@ -212,7 +223,8 @@ class Lime(LimeBase):
             the smallest, plus 1.
         """
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        mask, baseline = as_baseline(feature_mask, inputs), as_baseline(baselines, inputs)
+        mask, baseline = as_mask(feature_mask, inputs), as_baseline(baselines, inputs)
+        inputs = promoted(inputs, baseline)
         hooks = _Hooks(self, inputs, baseline, mask)
         attributions = af.lime(
             self.forward_func,

@@ -8,7 +8,8 @@ perturbations_per_eval: How many perturbations of the batch are evaluated at onc
     chooses.
 show_progress: Show a bar (needs tqdm).
 
-A model that returns one number for the whole batch, and takes no target, gets attributions with 1 in dimension 0.
+Of an output that is not one number for each example, each number has attributions of its own, in dimension 0: one for a
+loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, as_mask, captum_call
+from attrfunc.captum.attr.outputs import Outputs, bar
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.score.target import Target
+from attrfunc.core.trees import batch_size
 
 __all__ = [
     "FeatureAblation",
@@ -60,23 +63,26 @@ class PerturbationAttribution(Attribution):
         show_progress: bool = False,
     ) -> dict[str, Any]:
         """What all functions of this kind take."""
-        at_once = positive("chunk_size", perturbations_per_eval)
-        rows = pytree.tree_leaves(inputs)[0].shape[0]
-        args = as_args(additional_forward_args)
-        if target is None and _is_of_the_batch(self._output(inputs, args), rows):
-            target = af.batch_score()
-        chunk_size = None if at_once == 1 else at_once * rows
-        return {"target": target, "args": args, "chunk_size": chunk_size, "progress": show_progress}
+        at_once, rows = positive("chunk_size", perturbations_per_eval), _rows(inputs)
+        return {
+            "target": target,
+            "args": as_args(additional_forward_args),
+            "chunk_size": None if at_once == 1 else at_once * rows,
+            "progress": bar(f"{self.get_name()} attribution", rows) if show_progress else False,
+        }
 
-    def _output(self, inputs: Inputs, args: tuple[Any, ...]) -> Any:
-        return self.forward_func(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
+    def _attributed(
+        self, function: Callable[..., Any], inputs: Inputs, options: dict[str, Any], *, model: Any = None, flat: bool
+    ) -> Any:
+        """What a function of attrfunc gives for the model, or a view of it, and outputs of any shape."""
+        calls = Outputs(function, self.forward_func, inputs, options, flat)
+        return calls.attributed(self.forward_func if model is None else model)
 
 
-def _is_of_the_batch(output: Any, rows: int) -> bool:
-    """Whether an output is one number for the whole batch."""
-    if isinstance(output, Tensor):
-        return output.numel() == 1 and (output.dim() == 0 or rows > 1)
-    return isinstance(output, int | float)
+def _rows(inputs: Any) -> int:
+    """The number of examples, or of rows of the first of several batches."""
+    leaf = pytree.tree_leaves(inputs)[0]
+    return leaf.shape[0] if leaf.dim() else batch_size(inputs)  # which raises
 
 
 class WithFutures(PerturbationAttribution):
@@ -135,8 +141,8 @@ class FeatureAblation(WithFutures):
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        mask, baseline = as_baseline(feature_mask, inputs), as_baseline(baselines, inputs)
-        return af.feature_ablation(self.forward_func, inputs, baseline=baseline, feature_mask=mask, **options)
+        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
+        return self._attributed(af.feature_ablation, inputs, options, flat=True)
 
     def attribute_future(
         self,
@@ -191,8 +197,8 @@ class Occlusion(FeatureAblation):
         if len(pytree.tree_leaves(inputs)) == 1:
             window = window[0] if isinstance(window[0], tuple) else window
             stride = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
-        baseline = as_baseline(baselines, inputs)
-        return af.occlusion(self.forward_func, inputs, window=window, stride=stride, baseline=baseline, **options)
+        options |= {"baseline": as_baseline(baselines, inputs), "window": window, "stride": stride}
+        return self._attributed(af.occlusion, inputs, options, flat=True)
 
     def attribute_future(self) -> NoReturn:  # type: ignore[override]
         """Not offered, as in Captum."""
@@ -229,7 +235,7 @@ class FeaturePermutation(FeatureAblation):
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        return self._permuted(self.forward_func, inputs, as_baseline(feature_mask, inputs), options)
+        return self._permuted(None, inputs, as_mask(feature_mask, inputs), options)
 
     def attribute_future(  # type: ignore[override]  # as in Captum
         self,
@@ -244,7 +250,6 @@ class FeaturePermutation(FeatureAblation):
         """The same for a model that returns a `torch.futures.Future`, as a future."""
         return self._future(inputs, target, additional_forward_args, feature_mask, perturbations_per_eval)
 
-    def _permuted(self, model: Callable[..., Any], inputs: Inputs, mask: Any, options: dict[str, Any]) -> Any:
-        own = self.perm_func is _permute_feature
-        perm_func = None if own else self.perm_func
-        return af.feature_permutation(model, inputs, feature_mask=mask, perm_func=perm_func, **options)
+    def _permuted(self, model: Any, inputs: Inputs, mask: Any, options: dict[str, Any]) -> Any:
+        options |= {"feature_mask": mask, "perm_func": None if self.perm_func is _permute_feature else self.perm_func}
+        return self._attributed(af.feature_permutation, inputs, options, model=model, flat=True)

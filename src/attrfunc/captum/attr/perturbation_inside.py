@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch.utils import _pytree as pytree
-
 import attrfunc as af
 from attrfunc.captum.attr.attribution import LayerAttribution, NeuronAttribution
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, captum_call, only
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call, only, side
 from attrfunc.captum.attr.neuron import Selector
+from attrfunc.captum.attr.outputs import as_groups
 from attrfunc.captum.attr.perturbation import FeaturePermutation, Mask, PerturbationAttribution, _permute_feature
-from attrfunc.core.errors import positive
+from attrfunc.core.errors import ArgumentError
 from attrfunc.core.score.target import Target
 
 __all__ = ["LayerFeatureAblation", "LayerFeaturePermutation", "NeuronFeatureAblation"]
@@ -44,8 +43,8 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
         given = None if layer_baselines is None else lambda activation: as_baseline(layer_baselines, activation)
         baseline = af.activation_baseline(given)
         view = self._view(attribute_to_layer_input)
-        result = af.feature_ablation(view, inputs, baseline=baseline, feature_mask=only(layer_mask), **options)
-        return self._mirrored(result)
+        options |= {"baseline": baseline, "feature_mask": as_groups(only(layer_mask))}
+        return self._mirrored(self._attributed(af.feature_ablation, inputs, options, model=view, flat=True))
 
 
 class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
@@ -69,7 +68,7 @@ class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
         """Attribute to the layer's output."""
         self._single()
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
-        return self._mirrored(self._permuted(self._view(), inputs, only(layer_mask), options))
+        return self._mirrored(self._permuted(self._view(), inputs, as_groups(only(layer_mask)), options))
 
 
 class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
@@ -87,12 +86,14 @@ class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
         perturbations_per_eval: int = 1,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
-        at_once, rows = positive("chunk_size", perturbations_per_eval), pytree.tree_leaves(inputs)[0].shape[0]
-        return af.feature_ablation(
-            self._view(neuron_selector, attribute_to_neuron_input),
-            inputs,
-            baseline=as_baseline(baselines, inputs),
-            args=as_args(additional_forward_args),
-            feature_mask=as_baseline(feature_mask, inputs),
-            chunk_size=None if at_once == 1 else at_once * rows,
-        )
+        options = self._options(inputs, None, additional_forward_args, perturbations_per_eval)
+        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
+        where: dict[str, Any] = {"side": side(attribute_to_neuron_input)}
+        try:
+            view = af.neuron(self.forward_func, self.layer, neuron_selector, **where)
+            return af.feature_ablation(view, inputs, **options)
+        except ArgumentError as error:
+            if error.argument != "selector" or not callable(neuron_selector):
+                raise
+            view = af.neuron(self.forward_func, self.layer, af.batch_score(neuron_selector), **where)
+            return af.feature_ablation(view, inputs, **options)  # one number for the whole batch

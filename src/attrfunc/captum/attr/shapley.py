@@ -22,10 +22,11 @@ from torch.futures import Future
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call
 from attrfunc.captum.attr.lime import Lime
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution, WithFutures
-from attrfunc.core.score.target import BatchScore, Target
+from attrfunc.core.score.target import Target
+from attrfunc.core.trees import batch_size
 
 __all__ = ["KernelShap", "ShapleyValueSampling", "ShapleyValues"]
 
@@ -34,17 +35,7 @@ class _Shapley(PerturbationAttribution):
     """Base of the classes that give Shapley values."""
 
     _random = True
-
-    def _attributed(self, method: Callable[..., Any], inputs: Inputs, options: dict[str, Any], **own: Any) -> Any:
-        """What a function of attrfunc gives, for each number of the output where there is no target."""
-        output = self._output(inputs, options["args"]) if options["target"] is None else None
-        if not isinstance(output, Tensor) or output.dim() < 2 or output.shape[1:].numel() == 1:
-            return method(self.forward_func, inputs, **options, **own)
-        sizes = output.shape[1:]
-        model = lambda *arguments: self.forward_func(*arguments).flatten(1)  # noqa: E731
-        one = lambda target: method(model, inputs, **{**options, "target": target}, **own)  # noqa: E731
-        mapped = torch.vmap(one, out_dims=1)(torch.arange(sizes.numel()))
-        return pytree.tree_map(lambda leaf: leaf.unflatten(1, sizes), mapped)
+    _options = PerturbationAttribution._options  # and not that of `Lime`
 
 
 class ShapleyValueSampling(_Shapley, WithFutures):
@@ -68,8 +59,8 @@ class ShapleyValueSampling(_Shapley, WithFutures):
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; `n_samples` are permutations."""
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_baseline(feature_mask, inputs)}
-        return self._attributed(af.shapley_sampling, inputs, options, n_samples=n_samples)
+        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
+        return self._attributed(af.shapley_sampling, inputs, options | {"n_samples": n_samples}, flat=False)
 
     def attribute_future(
         self,
@@ -109,8 +100,8 @@ class ShapleyValues(ShapleyValueSampling):
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_baseline(feature_mask, inputs)}
-        return self._attributed(af.shapley_values, inputs, options)
+        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
+        return self._attributed(af.shapley_values, inputs, options, flat=False)
 
     def attribute_future(
         self,
@@ -159,13 +150,13 @@ class KernelShap(_Shapley, Lime):
         `(n,)` for a score of the whole batch.
         """
         options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        mask = as_baseline(feature_mask, inputs)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": mask}
-        found = self._attributed(af.kernel_shap, inputs, options, n_samples=n_samples)
+        mask = as_mask(feature_mask, inputs)
+        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": mask, "n_samples": n_samples}
+        found = self._attributed(af.kernel_shap, inputs, options, flat=False)
         if return_input_shape:
             return found
         groups = _of_groups(found, inputs, mask)
-        return groups[0] if isinstance(options["target"], BatchScore) else groups
+        return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
 
 
 def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:

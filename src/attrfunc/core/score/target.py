@@ -7,6 +7,7 @@ target: One of
     * an int: that index of a `(B, C)` output, for every example. Of an output that is not a tensor it selects from its
       `logits` (a transformers model's), or from its first entry, if that is a tensor and no other entry has its shape.
     * a tuple: indices behind the batch dimension of an output with more dimensions; a slice in it sums over its range.
+      Last dimensions of size 1 need no index.
     * an integer tensor, of any integer type, of shape `()` or `(1,)` (one index for all examples), or `(B,)` (one
       for each). It is gathered,
       never indexed in Python, so `vmap` over it works and the forward pass then runs once for all targets. With many
@@ -168,7 +169,7 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
         return _scores(index(output), rows, name)
     output = _tensor(output, index, name)
     if index is None:
-        if output.numel() != rows:
+        if output.numel() != rows or (output.dim() > 0 and output.shape[0] != rows):
             many = output.dim() > 1 and output.shape[0] == rows
             expected = (
                 "an index, since the model returns more than one number per example"
@@ -182,6 +183,8 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
             )
             raise ArgumentError(name, f"None for an output of shape {tuple(output.shape)}", expected, fix)
         return _scores(output.reshape(rows), rows, name)
+    if output.dim() > len(index) + 1 and output.shape[len(index) + 1 :].numel() == 1:
+        output = output.flatten(len(index))
     if output.dim() != len(index) + 1 or output.shape[0] != rows:
         fix = f"Pass {name}={_example(output)}, or a callable that returns one number per row."
         if output.dim() == 0 or output.shape[0] != rows:

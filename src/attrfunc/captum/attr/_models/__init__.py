@@ -1,0 +1,1 @@
+"""The modules of `captum.attr._models`."""

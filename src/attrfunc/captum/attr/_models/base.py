@@ -1,0 +1,129 @@
+"""Embeddings that are given as inputs in place of the tokens.
+
+`attrfunc.layer` does the same without a change of the model: `LayerIntegratedGradients(model, model.embedding)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
+
+__all__ = [
+    "InterpretableEmbeddingBase",
+    "TokenReferenceBase",
+    "configure_interpretable_embedding_layer",
+    "remove_interpretable_embedding_layer",
+]
+
+
+class InterpretableEmbeddingBase(nn.Module):
+    """Stands for an embedding layer, and gives on the embeddings that it is called with.
+
+    Args:
+        embedding: The layer.
+        full_name: Its dotted name in the model.
+    """
+
+    def __init__(self, embedding: Any, full_name: str) -> None:
+        super().__init__()
+        self.num_embeddings = getattr(embedding, "num_embeddings", None)
+        self.embedding_dim = getattr(embedding, "embedding_dim", None)
+        self.embedding = embedding
+        self.full_name = full_name
+
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """The first argument."""
+        given = [*inputs, *kwargs.values()]
+        if not given:
+            error = ArgumentError("inputs", "no argument", "embeddings", "Call the model with what this layer gives.")
+            raise error.within(type(self).__name__)
+        return given[0]
+
+    def indices_to_embeddings(self, *input: Any, **kwargs: Any) -> Any:  # noqa: A002  # Captum's name
+        """What the layer itself gives."""
+        return self.embedding(*input, **kwargs)
+
+
+class TokenReferenceBase:
+    """A baseline of tokens.
+
+    Args:
+        reference_token_idx: The token that stands at all places.
+    """
+
+    def __init__(self, reference_token_idx: int = 0) -> None:
+        self.reference_token_idx = reference_token_idx
+
+    def generate_reference(self, sequence_length: int, device: torch.device) -> Tensor:
+        """So many tokens, of shape `(sequence_length,)`."""
+        return torch.full((sequence_length,), self.reference_token_idx, device=device)
+
+
+def configure_interpretable_embedding_layer(
+    model: nn.Module, embedding_layer_name: str = "embedding"
+) -> InterpretableEmbeddingBase:
+    """Let a model take embeddings where it takes tokens, until `remove_interpretable_embedding_layer` is called.
+
+    Args:
+        model: The model, which is changed.
+        embedding_layer_name: Dotted name of the embedding layer.
+
+    Returns:
+        What stands for the layer; its `indices_to_embeddings` makes embeddings of tokens.
+
+    Raises:
+        ArgumentError: If there is no such layer, or something stands for it already.
+
+    Example:
+        >>> from attrfunc.captum.attr import IntegratedGradients, configure_interpretable_embedding_layer
+        >>> from attrfunc.captum.attr import remove_interpretable_embedding_layer
+        >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     embedding = configure_interpretable_embedding_layer(model, "0")
+        >>> vectors = embedding.indices_to_embeddings(torch.tensor([[1, 5, 2]]))
+        >>> IntegratedGradients(model).attribute(vectors, target=1).shape
+        torch.Size([1, 3, 4])
+        >>> remove_interpretable_embedding_layer(model, embedding)
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    name, found = "configure_interpretable_embedding_layer", modules.get(embedding_layer_name)
+    if not embedding_layer_name or found is None:
+        error = ArgumentError(
+            "embedding_layer_name",
+            repr(embedding_layer_name),
+            "a layer's dotted name",
+            suggestions(embedding_layer_name, modules),
+        )
+        raise error.within(name)
+    if isinstance(found, InterpretableEmbeddingBase):
+        fix = "Call remove_interpretable_embedding_layer first."
+        raise ArgumentError("embedding_layer_name", describe(embedding_layer_name), "a layer as it was", fix).within(
+            name
+        )
+    warn(
+        f"{name}: the model takes embeddings at {embedding_layer_name!r} from now on. "
+        "remove_interpretable_embedding_layer undoes this."
+    )
+    standing = InterpretableEmbeddingBase(found, embedding_layer_name)
+    standing.train(found.training)
+    _put(model, embedding_layer_name, standing)
+    return standing
+
+
+def remove_interpretable_embedding_layer(model: nn.Module, interpretable_emb: InterpretableEmbeddingBase) -> None:
+    """Put an embedding layer back where it was.
+
+    Args:
+        model: The model.
+        interpretable_emb: What `configure_interpretable_embedding_layer` returned.
+    """
+    _put(model, interpretable_emb.full_name, interpretable_emb.embedding)
+
+
+def _put(model: nn.Module, name: str, module: Any) -> None:
+    path, _, last = name.rpartition(".")
+    setattr(model.get_submodule(path), last, module)
