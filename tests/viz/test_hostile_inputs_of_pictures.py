@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -43,3 +44,63 @@ def test_parts_of_figures_are_drawn_in(layout):
     figure.savefig(io.BytesIO(), dpi=30)
     assert [len(part.axes) for part in (left, right)] == [2, 2]  # with its colour bar
     assert left.axes[0].get_title().count("\n") >= 1
+
+
+class TestWhatNumbersComeIn:
+    """Each kind either is what it looks like, or an error that names function, argument and a way out."""
+
+    def test_tensors_at_any_depth_of_lists(self):
+        values = torch.arange(12.0, dtype=torch.float64).view(3, 2, 2)
+        deep = [[[one.clone().requires_grad_() for one in row] for row in part] for part in values]
+        photo = [list(part) for part in (values * 20).to(torch.uint8)]
+        shown = [
+            one.axes[0].images[number].get_array()
+            for number in (0, 1)
+            for one in (
+                af.viz.image(deep, photo, style="overlay"),
+                af.viz.image(values, values * 20 / 255, style="overlay"),
+            )
+        ]
+        np.testing.assert_array_equal(shown[0], shown[1])
+        np.testing.assert_array_equal(shown[2], shown[3])
+
+    def test_what_is_behind_a_mask_is_missing(self):
+        masked = np.ma.masked_array(np.arange(16).reshape(4, 4), mask=np.eye(4, dtype=bool))
+        axes = af.viz.image(masked).axes[0]
+        assert axes.get_xlabel() == "4 values are not finite: green"
+        assert af.viz.tokens(["a", "b"], masked[0, :2]).plain() == "a (not finite) b (+1)"
+
+    def test_a_table_of_numbers_and_truth_values(self):
+        table = np.array([[1.5, True], [2.0, False], [np.float32(3), True]], dtype=object)
+        found = af.viz.explanation(np.ones((3, 2)), data=table).data
+        np.testing.assert_array_equal(found, [[1.5, 1.0], [2.0, 0.0], [3.0, 1.0]])
+        with pytest.raises(af.ArgumentError, match="explanation: argument `data`"):
+            af.viz.explanation(np.ones((1, 2)), data=np.array([[1.5, "red"]], dtype=object))
+
+    def test_the_array_given_is_not_the_one_drawn(self):
+        values = np.ones((2, 2))
+        found = af.viz.explanation(values)
+        values[:] = 5
+        assert (found.values == 1).all()
+
+    def test_a_nested_tensor(self):
+        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=torch.jagged)
+        with pytest.raises(af.ArgumentError, match=r"image: argument `attributions`: .*attributions\.unbind\(\)\[0\]"):
+            af.viz.image(nested)
+
+    @pytest.mark.parametrize("limit", ["3", {}, object(), 1j, [1.0], float("nan"), torch.tensor(1j)])
+    def test_limits_that_are_none(self, limit):
+        with pytest.raises(af.ArgumentError, match=r"image: argument `limit`: .* a finite number above 0"):
+            af.viz.image(np.eye(3), limit=limit)
+
+    def test_limits_of_any_number_type(self):
+        for limit in (2, np.float32(2), torch.tensor(2.0), np.array(2)):
+            assert af.viz.image(np.eye(3), limit=limit).axes[1].get_yticklabels()[-1].get_text() == "2"
+
+    def test_photographs_up_to_255(self):
+        with pytest.raises(af.ArgumentError, match="image / 255"):
+            af.viz.image(torch.ones(3, 8, 8), torch.full((3, 8, 8), 200.0), style="overlay")
+
+    def test_two_channels_at_the_wrong_place(self):
+        with pytest.raises(af.ArgumentError, match=r'looks like \(H, W, C\): pass channels="last"'):
+            af.viz.image(torch.ones(30, 24, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,10 +113,14 @@ def fraction(name: str, value: Any) -> float:
 def _limit(limit: Any) -> float | None:
     if limit is None:
         return None
-    if isinstance(limit, Sequence) or np.ndim(limit) or not 0 < float(limit) < np.inf:
+    try:
+        found = 0.0 if isinstance(limit, str) or np.ndim(limit) else float(limit)
+    except (TypeError, ValueError, RuntimeError):
+        found = 0.0
+    if not 0 < found < np.inf:
         fix = "Leave it out to end where the values do."
         raise ArgumentError("limit", describe(limit), "a finite number above 0, where the scale ends", fix)
-    return float(limit)
+    return found
 
 
 def _shown(values: Array, sign: Sign) -> Array:
