@@ -1,10 +1,12 @@
 """Pictures under attack: what once drew something wrong, or failed with an error that named nothing."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -104,3 +106,43 @@ class TestWhatNumbersComeIn:
     def test_two_channels_at_the_wrong_place(self):
         with pytest.raises(af.ArgumentError, match=r'looks like \(H, W, C\): pass channels="last"'):
             af.viz.image(torch.ones(30, 24, 2))
+
+
+def test_threads_do_not_draw_into_the_pictures_of_others():
+    """Shap draws by `pyplot`, which has one current figure."""
+    af.viz.waterfall([1.0, 2.0], base=0.0)
+    found = {}
+
+    def draw(number):
+        found[number] = af.viz.waterfall(np.arange(1.0, 4.0) * number, base=0.0, names=[f"{number}{x}" for x in "abc"])
+
+    threads = [threading.Thread(target=draw, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, figure in found.items():
+        names = {label.get_text() for axes in figure.axes for label in axes.get_yticklabels()}
+        assert names >= {f"{number}{x}" for x in "abc"}
+        assert {name[0] for name in names if name} == {str(number)}
+    assert sorted(found) == [1, 2, 3, 4]
+    assert plt.get_fignums() == []
+
+
+def test_a_name_of_two_features_chooses_none():
+    told = r"dependence: argument `feature`: got 'a', the name of 2 features; .*one of \[0, 2\]"
+    with pytest.raises(af.ArgumentError, match=told):
+        af.viz.dependence(np.ones((4, 3)), np.ones((4, 3)), "a", names=["a", "b", "a"])
+
+
+@pytest.mark.parametrize("tokens", [(torch.ones(1, 5, 2),), np.ones((1, 5, 2)), None])
+def test_tokens_that_are_no_tensor(tokens):
+    with pytest.raises(af.ArgumentError, match="tokens_to_grid: argument `tokens`"):
+        af.viz.tokens_to_grid()(tokens)
+
+
+def test_maps_that_cannot_be_resized():
+    with pytest.raises(af.ArgumentError, match="interpolate: argument `mode`"):
+        af.viz.interpolate(torch.ones(1, 1, 2, 2), 4, ["bilinear"])
+    with pytest.raises(af.ArgumentError, match="at least one channel"):
+        af.viz.interpolate(torch.ones(1, 0, 2, 2), 4)

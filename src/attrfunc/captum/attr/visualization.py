@@ -282,7 +282,8 @@ def _threshold(values: Array, sign: Sign, outlier_perc: Any) -> float | None:
     sizes = np.sort(np.abs(kept))
     if not sizes.size or sizes[-1] == 0:
         return None
-    sums = np.cumsum(sizes / sizes[-1])  # neither beyond the largest float nor below the smallest
+    # By a power of two, which rounds nothing, so that sums stay below the largest float.
+    sums = np.cumsum(np.ldexp(sizes, -np.frexp(sizes[-1])[1]))
     place = np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))
     return float(sizes[min(place, len(sizes) - 1)]) or None  # all of the sum may round to more than it
 
