@@ -270,3 +270,35 @@ class TestText:
         record = self.records()[0]
         record.word_attributions = None
         assert Tags(ours.visualize_text([record]).data).cells[9] == ""
+
+
+class TestHostileAttributions:
+    @pytest.mark.parametrize("name", ["attr", "original_image"])
+    def test_channels_first(self, name):
+        last, first = np.ones((32, 24, 3)), np.ones((3, 32, 24))
+        given = {"attr": last, "original_image": last, name: first}
+        told = (
+            rf"visualize_image_attr: argument `{name}`: .*It looks like \(C, H, W\): pass {name}.transpose\(1, 2, 0\)"
+        )
+        with pytest.raises(af.ArgumentError, match=told):
+            ours.visualize_image_attr(**given, use_pyplot=False)
+        given[name] = given[name].transpose(1, 2, 0)  # the fix
+        ours.visualize_image_attr(**given, use_pyplot=False)
+
+    @pytest.mark.parametrize("kind", [np.int64, np.float32, np.float64])
+    def test_percent_of_numpy(self, kind, attr):
+        axes = [ours.visualize_image_attr(attr, outlier_perc=one, use_pyplot=False)[1] for one in (5, kind(5))]
+        np.testing.assert_array_equal(*[shown(axis) for axis in axes])
+
+    @pytest.mark.parametrize("size", [1e-320, 1e-160, 1e160, 1e307])
+    def test_sizes_do_not_change_colours(self, size):
+        """Warnings are errors here."""
+        values = np.array([[1.0, -2.0, 3.0], [0.0, 8.0, 4.0]])
+        axes = [ours.visualize_image_attr(values * one, outlier_perc=20, use_pyplot=False)[1] for one in (1, size)]
+        np.testing.assert_allclose(*[shown(axis) for axis in axes], rtol=0, atol=1 / 255)
+
+    def test_sums_that_are_not_finite(self):
+        values = np.array([[[np.inf, -np.inf], [1e308, 1e308]], [[1, 2], [np.nan, 0]]])
+        _, axis = ours.visualize_image_attr(values, use_pyplot=False)
+        assert axis.get_xlabel() == "3 values are not finite: green"
+        ours.visualize_timeseries_attr(values[:, 0], np.ones((2, 2)), method="overlay_combined", use_pyplot=False)

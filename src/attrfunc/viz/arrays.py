@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -63,6 +63,8 @@ def _from_tensor(name: str, value: Tensor) -> Array:
     if value.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(value):
         fix = "Return the attributions from vmap, grad or jacrev, and draw them outside."
         raise ArgumentError(name, f"{describe(value)} that holds no numbers yet", "a tensor outside transforms", fix)
+    if value.is_nested:
+        raise ArgumentError(name, "a nested tensor", "one shape for all", f"Draw one part: {name}.unbind()[0].")
     dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
     numbers: Array = dense.cpu().to(torch.float64).resolve_neg().numpy()  # some devices have no float64
     return numbers
@@ -71,15 +73,27 @@ def _from_tensor(name: str, value: Tensor) -> Array:
 def _from_array(name: str, value: Any) -> Array:
     expected = "a tensor, an array or a list of numbers"
     try:
-        if isinstance(value, Sequence) and any(isinstance(part, Tensor) for part in value):
-            value = [to_array(name, part) for part in value]
-        found = np.asarray(value)
+        found = np.asanyarray(_without_tensors(name, value))
+        if found.dtype == object and all(isinstance(one, bool | int | float | np.generic) for one in found.flat):
+            found = np.array(found.tolist()).reshape(found.shape)  # a table of truth values and numbers
         if found.dtype.kind not in "biuf":
             raise TypeError
     except (TypeError, ValueError):
         fix = "Pass torch.Tensor, numpy.ndarray or a list of floats."
         raise ArgumentError(name, describe(value), expected, fix) from None
-    return found.astype(np.float64)
+    if isinstance(found, np.ma.MaskedArray):
+        seen: Array = np.ma.filled(
+            np.ma.asarray(found, np.float64), np.nan
+        )  # what is behind the mask is not to be seen
+        return seen
+    return np.asarray(found, dtype=np.float64).copy()
+
+
+def _without_tensors(name: str, value: Any) -> Any:
+    """Lists of any depth with arrays in place of tensors, which may have a graph or lie on a device."""
+    if isinstance(value, Tensor):
+        return _from_tensor(name, value)
+    return [_without_tensors(name, part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def described(value: Any) -> str:

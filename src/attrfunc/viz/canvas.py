@@ -61,7 +61,7 @@ class Picture(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """As matplotlib's; a figure that is `tight` is cut, or widened, to what is drawn."""
-        super().savefig(fname, **({"bbox_inches": "tight"} if self.tight else {}), **options)
+        super().savefig(fname, **{**({"bbox_inches": "tight"} if self.tight else {}), **options})
 
     def save(self, path: str | Path, **options: Any) -> Path:
         """Write a file in the form that its name says: `.png`, `.svg`, `.pdf` and others of matplotlib's, or `.html`.
@@ -121,7 +121,8 @@ def inside(name: str, axes: Any) -> dict[str, Any]:
 
 def titled(axes: Axes, title: str) -> None:
     """A title, in as many lines as it needs."""
-    width = axes.figure.get_size_inches()[0] * axes.get_position().width if axes.figure else 4.0
+    # Of its figure or part of one, which has no size in inches.
+    width = axes.figure.bbox.width / axes.figure.dpi * axes.get_position().width if axes.figure else 4.0
     lines = textwrap.wrap(str(title), max(int(width * TITLE), 12)) or [""]
     axes.set_title("\n".join(lines), fontsize=10, color=INK, parse_math=False)
 

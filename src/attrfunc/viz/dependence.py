@@ -75,6 +75,10 @@ def _number(name: str, feature: Any, labels: list[str]) -> int:
     if isinstance(feature, str):
         if feature not in labels:
             raise ArgumentError(name, repr(feature), "the name of a feature", suggestions(feature, labels))
+        if labels.count(feature) > 1:
+            places = [place for place, label in enumerate(labels) if label == feature]
+            got = f"{feature!r}, the name of {len(places)} features"
+            raise ArgumentError(name, got, "a name of one", f"Pass a number, one of {places}.")
         return labels.index(feature)
     try:
         found = operator.index(feature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +16,17 @@ from attrfunc.viz.arrays import Array, described
 __all__ = ["aside", "finish", "literal", "require_finite", "table"]
 
 
+# Threads that draw at once would draw into each other's current figure: `pyplot` has only one.
+_ALONE = threading.Lock()
+
+
 @contextlib.contextmanager
 def aside(size: tuple[float, float]) -> Iterator[Any]:
     """A figure that `pyplot` takes for its own while something draws.
 
     Afterwards it is nobody's but the caller's, the user's figure is the current one again, and NumPy's global random
-    state, from which shap draws places, is what it was. Points get the same places in every run.
+    state, from which shap draws places, is what it was. Points get the same places in every run. One thread at a time
+    is here.
 
     Args:
         size: Width and height in inches.
@@ -29,9 +35,9 @@ def aside(size: tuple[float, float]) -> Iterator[Any]:
 
     from attrfunc.viz.canvas import Picture
 
-    before = plt.gcf().number if plt.get_fignums() else None
-    state = np.random.get_state()
-    with plt.ioff(), warnings.catch_warnings():
+    with _ALONE, plt.ioff(), warnings.catch_warnings():
+        before = plt.gcf().number if plt.get_fignums() else None
+        state = np.random.get_state()
         warnings.simplefilter("ignore")  # what the package uses and matplotlib deprecates is not the user's to mend
         figure = plt.figure(figsize=size, FigureClass=Picture)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,9 +119,15 @@ def _scales(rows: dict[str, list[Array]], sign: Any, outliers: Any, shared: str)
     own = {method: [scale_of(one, sign, outliers) for one in maps] for method, maps in rows.items()}
     if shared == "picture":
         return own
-    everywhere = max(scale.top for scales in own.values() for scale in scales)
-    tops = {method: everywhere if shared == "all" else max(one.top for one in scales) for method, scales in own.items()}
+    everywhere = _top(one for scales in own.values() for one in scales)
+    tops = {method: everywhere if shared == "all" else _top(scales) for method, scales in own.items()}
     return {method: [scale_of(one, sign, outliers, tops[method]) for one in maps] for method, maps in rows.items()}
+
+
+def _top(scales: Iterable[Scale]) -> float:
+    """Where the largest of the scales ends; maps that show nothing do not count, as theirs end anywhere."""
+    listed = list(scales)
+    return max((scale.top for scale in listed if not scale.blank), default=listed[0].top)
 
 
 def _grid(

@@ -57,10 +57,11 @@ def _resized(attributions: Any, size: Any, mode: str) -> Tensor:
             "floating-point maps (B, C, *S), of 1 to 3 dimensions behind the channels",
             "Give maps without channels one: maps[:, None].",
         )
-    if 0 in attributions.shape[2:]:
-        raise _error("attributions", describe(attributions), "at least one position", "An empty map has no values.")
+    if 0 in attributions.shape[1:]:
+        expected = "at least one channel and position"
+        raise _error("attributions", describe(attributions), expected, "An empty map has no values.")
     dimensions = attributions.dim() - 2
-    if mode not in _MODES or dimensions not in _MODES[mode]:
+    if not isinstance(mode, str) or mode not in _MODES or dimensions not in _MODES[mode]:
         fitting = ", ".join(repr(name) for name, known in _MODES.items() if dimensions in known)
         raise _error(
             "mode",

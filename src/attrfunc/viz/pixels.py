@@ -12,7 +12,18 @@ from attrfunc.core.errors import ArgumentError
 from attrfunc.viz.arrays import Array, choice, described, to_array
 from attrfunc.viz.scales import Scale
 
-__all__ = ["STYLES", "Channels", "Style", "layers", "missing_note", "photograph", "require_fit", "style_of", "to_map"]
+__all__ = [
+    "STYLES",
+    "Channels",
+    "Style",
+    "layers",
+    "looks_turned",
+    "missing_note",
+    "photograph",
+    "require_fit",
+    "style_of",
+    "to_map",
+]
 
 Style = Literal["heat", "overlay", "masked", "alpha"]
 Channels = Literal["first", "last"]
@@ -54,6 +65,8 @@ def photograph(image: Any, channels: Any, name: str = "image") -> Array:
     if not np.isfinite(values).all() or values.min() < -1e-3 * top or values.max() > 1.001 * top:
         got = f"values from {values.min():.3g} to {values.max():.3g} of {described(image)}"
         fix = "Undo the model's normalisation, image * std + mean, or stretch it: (image - min) / (max - min)."
+        if np.isfinite(values).all() and values.min() >= 0 and 1 < values.max() <= 255 and top == 1:
+            fix = "If they are from 0 to 255 pass image / 255; if not stretch it: (image - min) / (max - min)."
         raise ArgumentError(name, got, "floats from 0 to 1, or integers from 0 to 255", fix)
     pixels = np.moveaxis(np.clip(values / top, 0, 1), 0, -1)
     pixels = np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels
@@ -64,7 +77,7 @@ def _whole(image: Any) -> bool:
     """Whether its values are integers; truth values are not."""
     if isinstance(image, Tensor):
         return not image.is_floating_point() and image.dtype != torch.bool
-    if isinstance(image, list | tuple) and any(isinstance(part, Tensor) for part in image):
+    if isinstance(image, list | tuple):
         return all(_whole(part) for part in image)
     return np.asarray(image).dtype.kind in "iu"
 
@@ -130,9 +143,7 @@ def _with_channels(name: str, values: Array, given: Any, channels: Any) -> Array
     if values.ndim != 3:
         fix = f"Pass one example: {name}[0]." if values.ndim == 4 else f"Bring it into the form {form}."
         raise ArgumentError(name, described(given), expected, fix)
-    meant, looks = (values.shape[2], values.shape[0]) if last else (values.shape[0], values.shape[2])
-    # Few numbers where positions are said to be, and many where channels are. Small maps are taken as they are said.
-    if looks in COLOURS and meant > max(COLOURS) and values.shape[1] > max(COLOURS):
+    if looks_turned(values, last):
         other, order = ("first", "1, 2, 0") if last else ("last", "2, 0, 1")
         there = "(C, H, W)" if last else "(H, W, C)"
         turned = _turned(given, name, order)
@@ -140,6 +151,20 @@ def _with_channels(name: str, values: Array, given: Any, channels: Any) -> Array
         fix += f"If it is {form}, pass the sum over channels."
         raise ArgumentError(name, described(given), expected, fix)
     return np.moveaxis(values, 2, 0) if last else values
+
+
+def looks_turned(values: Array, last: bool) -> bool:
+    """Whether few numbers stand where positions are said to be, and many where channels are.
+
+    Small maps are taken as they are said.
+
+    Args:
+        values: Of three dimensions.
+        last: Whether channels are said to stand last.
+    """
+    first, middle, behind = values.shape
+    meant, looks = (behind, first) if last else (first, behind)
+    return looks <= max(COLOURS) and meant > max(COLOURS) and middle > max(COLOURS)
 
 
 def _turned(given: Any, name: str, order: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,12 +28,14 @@ class Scale:
         top: The size that gets the full colour.
         extend: Which end values lie beyond, in matplotlib's words: `"neither"`, `"min"`, `"max"` or `"both"`.
         missing: How many values are not finite.
+        blank: Whether none that is shown differs from zero, so that the scale ends anywhere.
     """
 
     sign: Sign
     top: float
     extend: str = "neither"
     missing: int = 0
+    blank: bool = False
 
     def shares(self, values: Array) -> Array:
         """Values as shares between -1 and 1, or 0 and 1 where one sign or the size is shown; NaN if not finite."""
@@ -90,7 +91,7 @@ def scale_of(values: Array, sign: Any, outliers: Any = 0.0, limit: Any = None) -
         top = float(np.percentile(sizes, 100 - share, method="higher")) or float(sizes.max()) or 1.0
     above, below = bool((finite > top).any()), bool((finite < -top).any())
     extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get((above, below), "neither")
-    return Scale(kind, top, extend, int((~np.isfinite(values)).sum()))
+    return Scale(kind, top, extend, int((~np.isfinite(values)).sum()), not finite.any())
 
 
 def percent(name: str, value: Any) -> float:
@@ -112,10 +113,14 @@ def fraction(name: str, value: Any) -> float:
 def _limit(limit: Any) -> float | None:
     if limit is None:
         return None
-    if isinstance(limit, Sequence) or np.ndim(limit) or not 0 < float(limit) < np.inf:
+    try:
+        found = 0.0 if isinstance(limit, str) or np.ndim(limit) else float(limit)
+    except (TypeError, ValueError, RuntimeError):
+        found = 0.0
+    if not 0 < found < np.inf:
         fix = "Leave it out to end where the values do."
         raise ArgumentError("limit", describe(limit), "a finite number above 0, where the scale ends", fix)
-    return float(limit)
+    return found
 
 
 def _shown(values: Array, sign: Sign) -> Array:

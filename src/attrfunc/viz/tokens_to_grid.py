@@ -43,7 +43,7 @@ def tokens_to_grid(*, skip: int = 1, size: Sequence[int] | None = None) -> Calla
     grid = None if size is None else _grid(size)
 
     def reshape(tokens: Tensor) -> Tensor:
-        if tokens.dim() != 3 or tokens.shape[1] <= skip:
+        if not isinstance(tokens, Tensor) or tokens.dim() != 3 or tokens.shape[1] <= skip:
             raise _error(
                 "tokens",
                 describe(tokens),

@@ -26,8 +26,9 @@ import numpy as np
 from attrfunc.captum.attr.figures import subplots
 from attrfunc.captum.attr.text_table import VisualizationDataRecord, visualize_text
 from attrfunc.core.errors import ArgumentError, describe, warn
-from attrfunc.viz.arrays import Array, choice, drawing, named, require, require_shape, to_array
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, require_shape, to_array
 from attrfunc.viz.image import image
+from attrfunc.viz.pixels import looks_turned
 from attrfunc.viz.scales import Sign, scale_of
 from attrfunc.viz.series import draw_panels
 
@@ -103,8 +104,9 @@ def visualize_image_attr(
         fix = "Pass the photograph, or method='heat_map'."
         raise ArgumentError("original_image", "None", f"an image, which {kind!r} shows", fix)
     photo = None if original_image is None else _photograph(original_image)
-    summed = to_array("attr", attr)
-    summed = summed.sum(2) if summed.ndim == 3 else summed
+    summed = _channels_last("attr", attr)
+    with np.errstate(all="ignore"):  # what is beyond the largest float is drawn as not finite
+        summed = summed.sum(2) if summed.ndim == 3 else summed
     _require_fit(summed, photo)
     limit = _threshold(summed, shown, outlier_perc)
     with subplots(plt_fig_axis, use_pyplot, fig_size) as (figure, axes):
@@ -214,7 +216,8 @@ def visualize_timeseries_attr(
 
     kind, shown = SERIES[choice("method", method, SERIES)], SIGNS[choice("sign", sign, SIGNS)]
     values, curves = _channels_first(attr, data, channels_last)
-    values = values.sum(0, keepdims=True) if kind == "combined" else values
+    with np.errstate(all="ignore"):
+        values = values.sum(0, keepdims=True) if kind == "combined" else values
     times = np.arange(curves.shape[1], dtype=np.float64) if x_values is None else to_array("x_values", x_values)
     require_shape("x_values", times, curves.shape[1:], "a channel", "Pass one time for each value.")
     labels = [""] * len(curves) if channel_labels is None else named("channel_labels", channel_labels, len(curves), "")
@@ -240,8 +243,16 @@ def visualize_timeseries_attr(
 
 def _photograph(given: Any) -> Array:
     """A photograph `(H, W, C)` as floats from 0 to 1, whichever of its two ranges it has."""
-    found = to_array("original_image", given)
+    found = _channels_last("original_image", given)
     return found if found.max() <= 1 else np.clip(found, 0, 255) / 255
+
+
+def _channels_last(name: str, given: Any) -> Array:
+    found = to_array(name, given)
+    if found.ndim == 3 and looks_turned(found, last=True):
+        fix = f"It looks like (C, H, W): pass {name}.transpose(1, 2, 0) of an array, .permute(1, 2, 0) of a tensor. "
+        raise ArgumentError(name, described(given), "(H, W, C) or (H, W)", fix + "If it is not, sum over the channels.")
+    return found
 
 
 def _require_fit(summed: Array, photo: Array | None) -> None:
@@ -263,14 +274,16 @@ def _original(photo: Any, summed: Array, options: dict[str, Any]) -> None:
 
 def _threshold(values: Array, sign: Sign, outlier_perc: Any) -> float | None:
     """Captum's end of the scale: the size below which values add up to all but so many percent of the sum of all."""
-    if isinstance(outlier_perc, bool) or not isinstance(outlier_perc, int | float) or not 0 <= outlier_perc <= 100:
+    number = isinstance(outlier_perc, int | float | np.number) and not isinstance(outlier_perc, bool)
+    if not number or not 0 <= outlier_perc <= 100:
         raise ArgumentError("outlier_perc", describe(outlier_perc), "percent, from 0 to 100", "2 is the default.")
     finite = values[np.isfinite(values)]
     kept = {"positive": np.maximum(finite, 0), "negative": np.minimum(finite, 0)}.get(sign, finite)
     sizes = np.sort(np.abs(kept))
-    sums = np.cumsum(sizes)
-    if not sizes.size or sums[-1] == 0:
+    if not sizes.size or sizes[-1] == 0:
         return None
+    # By a power of two, which rounds nothing, so that sums stay below the largest float.
+    sums = np.cumsum(np.ldexp(sizes, -np.frexp(sizes[-1])[1]))
     place = np.searchsorted(sums, sums[-1] * 0.01 * (100.0 - outlier_perc))
     return float(sizes[min(place, len(sizes) - 1)]) or None  # all of the sum may round to more than it
 
