@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, choice, described, drawing, named, require
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, text
 from attrfunc.viz.pixels import Channels, Style, layers, missing_note, photograph, require_fit, style_of, to_map
 from attrfunc.viz.scales import Scale, Sign, scale_of
 
@@ -170,7 +170,7 @@ def _grid(
         low, high = ends.get(some.sign, ("little", "much"))
         bar.set_ticks([-1, 0, 1] if some.signed else [0, 1], labels=[low, "0", high] if some.signed else [low, high])
     if title:
-        figure.suptitle(str(title), fontsize=11, parse_math=False, wrap=True)
+        figure.suptitle(text(title), fontsize=11, parse_math=False, wrap=True)
     return figure
 
 

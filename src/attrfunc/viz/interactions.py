@@ -183,4 +183,5 @@ def _symmetric(pairs: Any) -> Array:
 
 
 def _cut(name: str) -> str:
+    name = " ".join(name.split())  # in one line
     return name if len(name) <= 24 else name[:23] + "…"

@@ -26,5 +26,5 @@ def write_page(path: Path, body: str, title: str) -> Path:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
     )
-    path.write_text(f"{head}<body>\n{body}\n</body></html>\n", encoding="utf-8")
+    path.write_text(f"{head}<body>\n{body}\n</body></html>\n", encoding="utf-8", errors="replace")
     return path
