@@ -182,3 +182,22 @@ class TestTexts:
     def test_names_stand_in_one_line(self, draw):
         labels = draw([2.0, 1.0], names=["a\nb\t c", "d"]).axes[0].get_yticklabels()
         assert [label.get_text() for label in labels] == ["a b c", "d"]
+
+
+@pytest.mark.parametrize("draw", [lambda: af.viz.bars([1.0, 2.0]), lambda: af.viz.tokens(["a"], [1.0])])
+class TestWhereFilesGo:
+    @pytest.mark.parametrize("name", ["picture", "picture.xyz", "a.b/picture"])
+    def test_names_that_say_no_form(self, draw, name, tmp_path):
+        """Matplotlib would write another file than the path that was returned."""
+        with pytest.raises(af.ArgumentError, match=r"save: argument `path`: .*\.html, .*\.png, .*'picture\.png'"):
+            draw().save(tmp_path / name)
+        assert not list(tmp_path.iterdir())
+
+    def test_streams(self, draw):
+        with pytest.raises(af.ArgumentError, match=r"save: argument `path`: got BytesIO .* figure.savefig"):
+            draw().save(io.BytesIO())
+
+    def test_paths_that_are_returned_exist(self, draw, tmp_path):
+        for name in ("a.PNG", "a.b.svg", "a.htm", "ä ö.html"):
+            for path in (tmp_path / name, str(tmp_path / name)):
+                assert draw().save(path).stat().st_size > 100

@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.viz.arrays import Array, text
-from attrfunc.viz.pages import write_page
+from attrfunc.viz.pages import target, write_page
 from attrfunc.viz.scales import Scale, Sign
 
 __all__ = [
@@ -72,8 +72,11 @@ class Picture(Figure):
 
         Returns:
             The path.
+
+        Raises:
+            ArgumentError: If the name does not say the form.
         """
-        path = Path(path)
+        path = target(path, {"html", "htm", *self.canvas.get_supported_filetypes()})
         if path.suffix.lower() in (".html", ".htm"):
             return write_page(path, self._repr_html_(**options), self._told())
         self.savefig(path, **options)
