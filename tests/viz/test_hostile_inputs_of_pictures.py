@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
@@ -201,3 +202,20 @@ class TestWhereFilesGo:
         for name in ("a.PNG", "a.b.svg", "a.htm", "ä ö.html"):
             for path in (tmp_path / name, str(tmp_path / name)):
                 assert draw().save(path).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: af.viz.image(np.arange(6).reshape(2, 3)),
+        lambda: af.viz.images({"a": np.ones((1, 2, 3))}, np.ones((1, 2, 3))),
+        lambda: af.viz.interactions(np.eye(3), np.ones(3)),
+    ],
+)
+def test_no_setting_turns_a_photograph_upside_down(draw):
+    with rc_context({"image.origin": "lower"}):
+        figure = draw()
+    assert [axes.yaxis_inverted() for axes in figure.axes if axes.images] == [True] * sum(
+        bool(axes.images) for axes in figure.axes
+    )
+    assert figure.axes[0].images

@@ -152,7 +152,7 @@ def _grid(
     for number in range(across):
         _label(grid[0, number].set_title, labels[number], 18, fontsize=9)
         if photos is not None:
-            grid[0, number].imshow(photos[number], interpolation="nearest")
+            grid[0, number].imshow(photos[number], interpolation="nearest", origin="upper")
             canvas.plain(grid[0, number])
     for row, (method, maps) in zip(grid[first:], rows.items(), strict=True):
         _label(row[0].set_ylabel, method, 16, fontsize=9, rotation=0, ha="right", va="center")
@@ -160,7 +160,7 @@ def _grid(
             photo = None if photos is None else photos[number]
             paint = lambda part: canvas.colours(part, colours, some.signed)  # noqa: E731
             for layer in layers(kind, scale.shares(one), photo, paint):
-                axes.imshow(layer, interpolation="nearest")
+                axes.imshow(layer, interpolation="nearest", origin="upper")
             canvas.plain(axes)
             axes.set_xlabel(_below(scale, kind, shared != "all"), fontsize=7, color=canvas.FAINT, labelpad=2)
     place = {"ax": grid.ravel().tolist(), "orientation": "horizontal", "shrink": min(1.0, 3.0 / size[0]), "aspect": 28}
