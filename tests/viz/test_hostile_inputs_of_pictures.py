@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from PIL import Image
 
 import attrfunc as af
+from attrfunc.viz.coloured import wrapped
 
 
 @pytest.mark.parametrize("shared", ["method", "all"])
@@ -146,3 +148,74 @@ def test_maps_that_cannot_be_resized():
         af.viz.interpolate(torch.ones(1, 1, 2, 2), 4, ["bilinear"])
     with pytest.raises(af.ArgumentError, match="at least one channel"):
         af.viz.interpolate(torch.ones(1, 0, 2, 2), 4)
+
+
+class TestTexts:
+    HALF = "\ud83d"  # of a character, as JSON may hold
+
+    def test_halves_of_characters(self, tmp_path):
+        text = af.viz.tokens([f"a{self.HALF}", "b"], {self.HALF: [1.0, 2.0]}, title=self.HALF, unit=self.HALF)
+        assert text.plain() == "�\n�: a� (+1) b (+2)"
+        text.terminal().encode()
+        for suffix in ("html", "txt", "png"):
+            text.save(tmp_path / f"text.{suffix}")
+        figure = af.viz.bars([1.0, 2.0], names=[self.HALF, "b"], title=self.HALF)
+        figure.save(tmp_path / "bars.html")
+        assert af.viz.tokens(["\ud83d\ude00"], [1.0]).plain() == "😀 (+1)"
+
+    def test_titles_and_units_that_are_no_strings(self):
+        assert af.viz.tokens(["a"], [1.0], title=3, unit=None).terminal(60).splitlines()[:2] == [
+            "3",
+            "blue against, red for, full at ±1",
+        ]
+
+    def test_no_token_turns_what_stands_behind_it_around(self):
+        page = af.viz.tokens(["\u202eevil", "\u2066x", "שלום"], [1.0, 2.0, 3.0])._repr_html_()
+        assert not set(page) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
+        assert page.count('<p dir="auto"') == 1  # a Hebrew text is read from the right
+        assert "שלום" in page
+
+    def test_marks_above_letters_take_no_column(self):
+        cells = wrapped(af.viz.tokens(["กี่" * 4, "नि" * 2], [1.0, 2.0]).passages[0].rows[0], 10)
+        assert len(cells) == 1
+
+    @pytest.mark.parametrize("draw", [af.viz.bars, lambda v, names: af.viz.interactions(np.diag(v), names=names)])
+    def test_names_stand_in_one_line(self, draw):
+        labels = draw([2.0, 1.0], names=["a\nb\t c", "d"]).axes[0].get_yticklabels()
+        assert [label.get_text() for label in labels] == ["a b c", "d"]
+
+
+@pytest.mark.parametrize("draw", [lambda: af.viz.bars([1.0, 2.0]), lambda: af.viz.tokens(["a"], [1.0])])
+class TestWhereFilesGo:
+    @pytest.mark.parametrize("name", ["picture", "picture.xyz", "a.b/picture"])
+    def test_names_that_say_no_form(self, draw, name, tmp_path):
+        """Matplotlib would write another file than the path that was returned."""
+        with pytest.raises(af.ArgumentError, match=r"save: argument `path`: .*\.html, .*\.png, .*'picture\.png'"):
+            draw().save(tmp_path / name)
+        assert not list(tmp_path.iterdir())
+
+    def test_streams(self, draw):
+        with pytest.raises(af.ArgumentError, match=r"save: argument `path`: got BytesIO .* figure.savefig"):
+            draw().save(io.BytesIO())
+
+    def test_paths_that_are_returned_exist(self, draw, tmp_path):
+        for name in ("a.PNG", "a.b.svg", "a.htm", "ä ö.html"):
+            for path in (tmp_path / name, str(tmp_path / name)):
+                assert draw().save(path).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: af.viz.image(np.arange(6).reshape(2, 3)),
+        lambda: af.viz.images({"a": np.ones((1, 2, 3))}, np.ones((1, 2, 3))),
+        lambda: af.viz.interactions(np.eye(3), np.ones(3)),
+    ],
+)
+def test_no_setting_turns_a_photograph_upside_down(draw):
+    with rc_context({"image.origin": "lower"}):
+        figure = draw()
+    assert [axes.yaxis_inverted() for axes in figure.axes if axes.images] == [True] * sum(
+        bool(axes.images) for axes in figure.axes
+    )
+    assert figure.axes[0].images

@@ -87,8 +87,8 @@ class TestSafety:
         text = af.viz.tokens([bad, " b"], {bad: [1.0, 2.0]}, title=bad, unit=bad)
         page = Page(text.save(tmp_path / "page.html").read_text())
         assert set(page.tags) <= {"html", "head", "meta", "title", "style", "body", "div", "p", "b", "span", "i"}
-        assert {name for name, _ in page.attributes} <= {"lang", "charset", "name", "content", "style", "title"}
-        shown = re.sub(r"[\x00-\x08\x0b-\x1f]", "�", bad)
+        assert {name for name, _ in page.attributes} <= {"lang", "charset", "name", "content", "style", "title", "dir"}
+        shown = re.sub(r"[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", "�", bad)
         assert page.text.count(shown) >= 3
 
     @pytest.mark.parametrize("bad", NASTY)

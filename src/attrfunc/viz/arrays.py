@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe
 
-__all__ = ["Array", "choice", "described", "drawing", "named", "require", "require_shape", "to_array"]
+__all__ = ["Array", "choice", "described", "drawing", "named", "require", "require_shape", "text", "to_array"]
 
 Array = np.ndarray[Any, Any]
 P = ParamSpec("P")
@@ -118,6 +118,11 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
+def text(value: Any) -> str:
+    """What is written: none where there is none, and no half of a character, which neither fonts nor files know."""
+    return "" if value is None else str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def named(name: str, names: Any, count: int, default: str) -> list[str]:
     """As many names as there are things to be named.
 
@@ -131,7 +136,7 @@ def named(name: str, names: Any, count: int, default: str) -> list[str]:
         return [f"{default} {number}".strip() for number in range(count)]
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ArgumentError(name, describe(names), f"a list of {count} names", "Pass a list of strings.")
-    listed = [str(one) for one in names]
+    listed = [text(str(one)) for one in names]
     if len(listed) != count:
         expected = f"{count}, as many as there are values"
         raise ArgumentError(name, f"{len(listed)} names", expected, "Pass one name for each, in the same order.")

@@ -164,4 +164,5 @@ def _decade(largest: float) -> float:
 
 
 def _cut(name: str) -> str:
+    name = " ".join(name.split())  # in one line
     return name if len(name) <= 40 else name[:39] + "…"

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array
-from attrfunc.viz.pages import write_page
+from attrfunc.viz.arrays import Array, text
+from attrfunc.viz.pages import target, write_page
 from attrfunc.viz.scales import Scale, Sign
 
 __all__ = [
@@ -72,8 +72,11 @@ class Picture(Figure):
 
         Returns:
             The path.
+
+        Raises:
+            ArgumentError: If the name does not say the form.
         """
-        path = Path(path)
+        path = target(path, {"html", "htm", *self.canvas.get_supported_filetypes()})
         if path.suffix.lower() in (".html", ".htm"):
             return write_page(path, self._repr_html_(**options), self._told())
         self.savefig(path, **options)
@@ -123,7 +126,7 @@ def titled(axes: Axes, title: str) -> None:
     """A title, in as many lines as it needs."""
     # Of its figure or part of one, which has no size in inches.
     width = axes.figure.bbox.width / axes.figure.dpi * axes.get_position().width if axes.figure else 4.0
-    lines = textwrap.wrap(str(title), max(int(width * TITLE), 12)) or [""]
+    lines = textwrap.wrap(text(title), max(int(width * TITLE), 12)) or [""]
     axes.set_title("\n".join(lines), fontsize=10, color=INK, parse_math=False)
 
 
@@ -186,5 +189,5 @@ def bar(figure: Figure, scale: Scale, cmap: Colormap, unit: str, **place: Any) -
     found.ax.tick_params(labelsize=8)
     found.outline.set_linewidth(0.5)
     if unit:
-        found.set_label(unit, fontsize=9, parse_math=False)
+        found.set_label(text(unit), fontsize=9, parse_math=False)
     return found

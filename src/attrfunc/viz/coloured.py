@@ -152,15 +152,16 @@ class Texts:
         Returns:
             The path.
         """
-        path = Path(path)
-        if path.suffix.lower() in (".html", ".htm"):
+        ending = Path(path).suffix.lower() if isinstance(path, str | Path) else ""
+        if ending in (".html", ".htm"):
             title = next((passage.title for passage in self.passages if passage.title), "attributions of tokens")
-            return write_page(path, self._repr_html_(), title)
-        if path.suffix.lower() == ".txt":
-            path.write_text(self.plain() + "\n", encoding="utf-8")
-            return path
-        self.figure().savefig(path, **options)
-        return path
+            return write_page(Path(path), self._repr_html_(), title)
+        if ending == ".txt":
+            Path(path).write_text(self.plain() + "\n", encoding="utf-8")
+            return Path(path)
+        picture: Any = self.figure()
+        written: Path = picture.save(path, **options)
+        return written
 
 
 def colour(share: float) -> tuple[int, int, int]:

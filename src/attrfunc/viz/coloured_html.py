@@ -11,6 +11,7 @@ from attrfunc.viz.scales import number
 __all__ = ["css", "fragment", "spans"]
 
 _TEXT = "font:16px/1.9 sans-serif;white-space:pre-wrap;overflow-wrap:anywhere;margin:.2em 0 .8em;color:#222"
+UNREADABLE = frozenset(map(chr, [*range(0x20), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
 _SMALL = "font:13px/1.4 sans-serif;color:#555;margin:.6em 0 .1em"
 
 
@@ -24,12 +25,14 @@ def fragment(passages: Sequence[Passage], legend: bool) -> str:
     parts = []
     for passage in passages:
         if passage.title:
-            parts.append(f'<p style="font:bold 16px/1.4 sans-serif;margin:1.2em 0 .2em">{_safe(passage.title)}</p>')
+            parts.append(
+                f'<p dir="auto" style="font:bold 16px/1.4 sans-serif;margin:1.2em 0 .2em">{_safe(passage.title)}</p>'
+            )
         for row in passage.rows:
             told = [f"<b>{_safe(row.name)}</b>"] if row.name else []
             told += [_legend(row, passage.unit)] if legend else []
             parts.append(f'<p style="{_SMALL}">{" ".join(told)}</p>' if told else "")
-            parts.append(f'<p style="{_TEXT}">{spans(row, passage.unit)}</p>')
+            parts.append(f'<p dir="auto" style="{_TEXT}">{spans(row, passage.unit)}</p>')
     return f'<div style="background:#fff;padding:.2em .6em">{"".join(parts)}</div>'
 
 
@@ -70,6 +73,7 @@ def css(background: tuple[int, int, int]) -> str:
 
 
 def _safe(text: str) -> str:
-    # Characters that HTML does not allow are dropped by browsers in different ways.
-    kept = "".join("�" if ord(one) < 0x20 and one not in "\n\t" else one for one in text)
+    # Characters that HTML does not allow are dropped by browsers in different ways, and those that turn the direction
+    # of writing around would turn what stands behind them, too.
+    kept = "".join("�" if one in UNREADABLE and one not in "\n\t" else one for one in text)
     return html.escape(kept, quote=True)

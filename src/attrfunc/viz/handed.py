@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.viz.arrays import Array, described
+from attrfunc.viz.arrays import Array, described, text
 
 __all__ = ["aside", "finish", "literal", "require_finite", "table"]
 
@@ -54,7 +54,7 @@ def finish(figure: Any, title: str | None, y: float = 0.9) -> Any:
     """A title, and files that are cut where the drawing ends: the package places its texts by itself."""
     figure.tight = True
     if title:
-        figure.suptitle(str(title), fontsize=13, y=y, va="bottom", parse_math=False)
+        figure.suptitle(text(title), fontsize=13, y=y, va="bottom", parse_math=False)
     return figure
 
 

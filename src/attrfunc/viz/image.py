@@ -84,7 +84,7 @@ def image(
     shares = scale.shares(values)
     over = None if opacity is None else fraction("opacity", opacity)
     for layer in layers(kind, shares, photo, lambda part: canvas.colours(part, colours, scale.signed), over):
-        axes.imshow(layer, interpolation="nearest")
+        axes.imshow(layer, interpolation="nearest", origin="upper")
     canvas.plain(axes)
     axes.set_xlabel(missing_note(scale, kind), fontsize=8)
     if title:

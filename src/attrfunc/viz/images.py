@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, choice, described, drawing, named, require
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, text
 from attrfunc.viz.pixels import Channels, Style, layers, missing_note, photograph, require_fit, style_of, to_map
 from attrfunc.viz.scales import Scale, Sign, scale_of
 
@@ -152,7 +152,7 @@ def _grid(
     for number in range(across):
         _label(grid[0, number].set_title, labels[number], 18, fontsize=9)
         if photos is not None:
-            grid[0, number].imshow(photos[number], interpolation="nearest")
+            grid[0, number].imshow(photos[number], interpolation="nearest", origin="upper")
             canvas.plain(grid[0, number])
     for row, (method, maps) in zip(grid[first:], rows.items(), strict=True):
         _label(row[0].set_ylabel, method, 16, fontsize=9, rotation=0, ha="right", va="center")
@@ -160,7 +160,7 @@ def _grid(
             photo = None if photos is None else photos[number]
             paint = lambda part: canvas.colours(part, colours, some.signed)  # noqa: E731
             for layer in layers(kind, scale.shares(one), photo, paint):
-                axes.imshow(layer, interpolation="nearest")
+                axes.imshow(layer, interpolation="nearest", origin="upper")
             canvas.plain(axes)
             axes.set_xlabel(_below(scale, kind, shared != "all"), fontsize=7, color=canvas.FAINT, labelpad=2)
     place = {"ax": grid.ravel().tolist(), "orientation": "horizontal", "shrink": min(1.0, 3.0 / size[0]), "aspect": 28}
@@ -170,7 +170,7 @@ def _grid(
         low, high = ends.get(some.sign, ("little", "much"))
         bar.set_ticks([-1, 0, 1] if some.signed else [0, 1], labels=[low, "0", high] if some.signed else [low, high])
     if title:
-        figure.suptitle(str(title), fontsize=11, parse_math=False, wrap=True)
+        figure.suptitle(text(title), fontsize=11, parse_math=False, wrap=True)
     return figure
 
 

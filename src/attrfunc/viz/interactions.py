@@ -100,7 +100,7 @@ def _matrix(axes: Axes, matrix: Array, alone: Array | None, labels: list[str], s
     shown = matrix if alone is None else np.where(np.eye(count, dtype=bool), alone, matrix)
     cells = paint(scale.shares(shown))
     cells[hidden] = (1, 1, 1, 0)
-    axes.imshow(cells, interpolation="nearest")
+    axes.imshow(cells, interpolation="nearest", origin="upper")
     for i, j in zip(*np.nonzero(~hidden), strict=True):
         if count <= NUMBERED and np.isfinite(shown[i, j]):
             ink = "white" if cells[i, j, :3] @ [0.299, 0.587, 0.114] < 0.45 else "#222222"
@@ -183,4 +183,5 @@ def _symmetric(pairs: Any) -> Array:
 
 
 def _cut(name: str) -> str:
+    name = " ".join(name.split())  # in one line
     return name if len(name) <= 24 else name[:23] + "…"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.viz.arrays import text as readable
 
 __all__ = ["Piece", "joined", "pieces_of", "visible", "width"]
 
@@ -76,7 +77,8 @@ def visible(text: str) -> str:
 def width(text: str) -> int:
     """How many columns a text takes where all characters are equally wide, but for those of East Asia."""
     wide = sum(unicodedata.east_asian_width(one) in "WF" for one in text)
-    return len(text) + wide - sum(bool(unicodedata.combining(one)) for one in text)
+    none = sum(one in "\u200c\u200d" or unicodedata.category(one) in ("Mn", "Me") for one in text)
+    return len(text) + wide - none
 
 
 def _shown(one: str) -> str:
@@ -93,4 +95,4 @@ def _checked(tokens: Any) -> list[str]:
     if not listed or not all(isinstance(one, str) for one in listed):
         fix = "Pass tokenizer.convert_ids_to_tokens(ids), or [tokenizer.decode([i]) for i in ids]."
         raise ArgumentError("tokens", describe(tokens), "a list of at least one string", fix)
-    return listed
+    return [readable(one) for one in listed]

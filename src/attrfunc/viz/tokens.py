@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.viz.arrays import Array, described, drawing, to_array
+from attrfunc.viz.arrays import Array, described, drawing, text, to_array
 from attrfunc.viz.coloured import Passage, Row, Texts
 from attrfunc.viz.pieces import Piece, joined, pieces_of
 from attrfunc.viz.scales import scale_of
@@ -63,8 +63,8 @@ def tokens(
         found = _values(f"values[{name!r}]" if isinstance(values, Mapping) else "values", one, len(pieces))
         shown = joined(pieces) if words else pieces
         numbers = _summed(shown, found)
-        rows.append(Row(str(name), tuple(shown), numbers, scale_of(numbers, "all", outliers, limit)))
-    return Texts((Passage(title, unit, tuple(rows)),), legend)
+        rows.append(Row(text(name), tuple(shown), numbers, scale_of(numbers, "all", outliers, limit)))
+    return Texts((Passage(text(title), text(unit), tuple(rows)),), legend)
 
 
 def _values(name: str, values: Any, count: int) -> Array:
