@@ -12,7 +12,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, ModelError, warn
 from attrfunc.core.loops.chunks import Work, added, in_chunks, joined, weighted_sum
 from attrfunc.core.loops.progress import Progress
-from attrfunc.core.model.engines import Tape, functional, known, on_tape
+from attrfunc.core.model.engines import Tape, functional, known, no_saved_tensor_hooks, on_tape
 from attrfunc.core.score.baseline import Baseline
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.target import Target
@@ -141,7 +141,9 @@ def _derivatives(path: Segment, nodes: Sequence[float], features: int, factors: 
             rows.append(weighted_sum(factors[1:], flat(second))[0])
         return [weighted_sum(factors[:1], first)[0], torch.stack(rows, 1)]
 
-    first, second = on_tape(run, points.leaves, closed=path.problem.closed)
+    # What a checkpoint runs again in a backward pass, it would run with fused attention.
+    with no_saved_tensor_hooks():
+        first, second = on_tape(run, points.leaves, closed=path.problem.closed)
     return first, second
 
 
