@@ -98,7 +98,7 @@ def integrated_hessians(
 
     work = Work.of(path.problem)
     first, second = joined(in_chunks(work, n_steps, visit, added, chunk_size=chunk_size, progress=progress), dim=1)
-    step = torch.cat([leaf.reshape(len(leaf), -1) for leaf in path.displacement], 1)
+    step = torch.cat([leaf.flatten(1) if leaf.dim() > 1 else leaf[:, None] for leaf in path.displacement], 1)
     wide = step.to(first.dtype)
     pairs = wide[:, :, None] * wide[:, None, :] * second[0] + torch.diag_embed(wide * first[0])
     _warn_of_a_gap(path, pairs)
@@ -114,7 +114,7 @@ def _features(path: Segment) -> int:
             "on each other, or the layer's activation does not have them in dimension 0. Choose another layer, or "
             "attribute one example at a time."
         )
-    count = sum(leaf[:1].numel() for leaf in path.start.leaves)
+    count = sum(leaf.shape[1:].numel() for leaf in path.start.leaves)
     if rows * count**2 > MOST:
         raise ArgumentError(
             "x",
@@ -130,7 +130,7 @@ def _derivatives(path: Segment, nodes: Sequence[float], features: int, factors: 
     points = path.points(nodes)
 
     def flat(leaves: Sequence[Tensor]) -> Tensor:
-        return torch.cat([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], 2)
+        return torch.cat([leaf.flatten(2) if leaf.dim() > 2 else leaf[..., None] for leaf in leaves], 2)
 
     def run(leaves: list[Tensor], tape: Tape) -> list[Tensor]:
         _, gradients = path.problem.gradients(points.like(leaves))
