@@ -115,7 +115,7 @@ def test_paths_and_games_are_complete_over_the_batch(kind):
         assert (found.sum() - change).abs() < 1e-2 * found.abs().sum()
 
 
-WINDOWS = ("occlusion", "feature_permutation")
+WINDOWS = ("occlusion", "feature_permutation", "guided_ig", "integrated_hessians")
 # The groups of the table's row are made for examples apart; the others call a method, or themselves, several times.
 OWN = ("owen_values", "smooth(integrated_gradients)", "smooth_integrated_gradients", "deep_lift_shap")
 # One gradient of the whole batch, which is that of the sum of its scores.

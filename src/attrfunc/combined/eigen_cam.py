@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from attrfunc.core.errors import ModelError
 from attrfunc.core.loops.examples import by_examples
 from attrfunc.core.loops.progress import Progress
+from attrfunc.core.model.engines import known
 from attrfunc.core.model.sites import Layers, Side
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.problem import Problem
@@ -63,7 +65,7 @@ def eigen_cam(
 
     Raises:
         ArgumentError: If an argument cannot be right, or the activation is not `(B, C, *S)`.
-        ModelError: If the layer does not run once.
+        ModelError: If the layer does not run once, or its activation is not finite.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU())
@@ -101,6 +103,11 @@ def _projected(activation: Tensor) -> Tensor:
     """`(B, C, *S)` to maps `(B, 1, *S)`."""
     if not activation.numel():
         return activation.sum(1, keepdim=True)
+    if known(activation.isfinite().all()) is False:
+        raise ModelError(
+            "the layer's activation is not finite, so it has no principal direction. Look for NaN in the input, or for "
+            "overflow in the model."
+        )
     matrix = wide(activation.flatten(2) if activation.dim() > 2 else activation[:, :, None])  # (B, C, positions)
     _, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
     heat = sizes[:, :1] * right[:, 0]

@@ -97,14 +97,14 @@ def extremal_perturbation(
     side = max(1, round(min(x.shape[2:]) / 32)) if cell is None else positive("cell", cell)
     radius = 3.0 * side if sigma is None else _number("sigma", sigma)
     rate, weight = _number("learning_rate", learning_rate), _number("penalty", penalty)
-    maker = _Masks(x, side, radius)
+    maker, count = _Masks(x, side, radius), x.shape[2:].numel()
     rate = rate * math.prod(maker.grid) / CELLS
 
     def attribute(part: Problem, rows: slice) -> Tensor:
         start, end = part.endpoints(baseline_at(baseline, x, rows, problem.inputs.rows))
         require_apart(part, end, "masks")
         low, way = start.leaves[0], end.leaves[0] - start.leaves[0]
-        wanted = (torch.arange(way[0, 0].numel(), device=x.device) >= int(way[0, 0].numel() * (1 - share))).to(low)
+        wanted = (torch.arange(count, device=x.device) >= int(count * (1 - share))).to(low)
         numbers, moved = low.new_ones(len(low), *maker.grid), None
 
         def shown(numbers: Tensor) -> tuple[Tensor, Tensor]:

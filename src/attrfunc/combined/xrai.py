@@ -77,13 +77,15 @@ def xrai(
         https://arxiv.org/abs/1906.02825
     """
     view = as_view(model)
-    if view.sites or not isinstance(x, Tensor) or x.dim() < 3 or not x.is_floating_point() or not x.numel():
+    if view.sites or not isinstance(x, Tensor) or x.dim() < 3 or not x.is_floating_point() or 0 in x.shape[2:]:
         raise ArgumentError(
             "model" if view.sites else "x",
             f"a view of layer {view.sites[0].name!r}" if view.sites else describe(x),
             "images (B, C, *S) at the input, one floating-point tensor",
             "Pass the model itself, or a neuron of it." if view.sites else "Give other inputs in args=.",
         )
+    if not len(x):
+        return x.sum(1, keepdim=True)
     if regions is None:
         regions = [superpixels(x, n_segments=count) for count in SCALES]
     masks = [_checked(mask, x) for mask in ([regions] if isinstance(regions, Tensor) else regions)]

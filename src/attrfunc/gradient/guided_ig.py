@@ -145,12 +145,12 @@ def _moved(
 
 def _flat(leaves: Sequence[Tensor]) -> Tensor:
     """All features of each example `(B, F)`, in single precision at least."""
-    flat = torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1)
+    flat = torch.cat([leaf.flatten(1) if leaf.dim() > 1 else leaf[:, None] for leaf in leaves], 1)
     return flat.float() if flat.dtype.itemsize < 4 else flat
 
 
 def _unflat(flat: Tensor, like: Point) -> list[Tensor]:
-    parts = flat.split([leaf[:1].numel() for leaf in like.leaves], 1)
+    parts = flat.split([leaf.shape[1:].numel() for leaf in like.leaves], 1)
     return [part.reshape(leaf.shape).to(leaf.dtype) for part, leaf in zip(parts, like.leaves, strict=True)]
 
 

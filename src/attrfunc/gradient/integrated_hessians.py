@@ -12,7 +12,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, ModelError, warn
 from attrfunc.core.loops.chunks import Work, added, in_chunks, joined, weighted_sum
 from attrfunc.core.loops.progress import Progress
-from attrfunc.core.model.engines import Tape, functional, known, on_tape
+from attrfunc.core.model.engines import Tape, functional, known, no_saved_tensor_hooks, on_tape
 from attrfunc.core.score.baseline import Baseline
 from attrfunc.core.score.method import each_layer, method, open_problem
 from attrfunc.core.score.target import Target
@@ -98,7 +98,7 @@ def integrated_hessians(
 
     work = Work.of(path.problem)
     first, second = joined(in_chunks(work, n_steps, visit, added, chunk_size=chunk_size, progress=progress), dim=1)
-    step = torch.cat([leaf.reshape(len(leaf), -1) for leaf in path.displacement], 1)
+    step = torch.cat([leaf.flatten(1) if leaf.dim() > 1 else leaf[:, None] for leaf in path.displacement], 1)
     wide = step.to(first.dtype)
     pairs = wide[:, :, None] * wide[:, None, :] * second[0] + torch.diag_embed(wide * first[0])
     _warn_of_a_gap(path, pairs)
@@ -114,7 +114,7 @@ def _features(path: Segment) -> int:
             "on each other, or the layer's activation does not have them in dimension 0. Choose another layer, or "
             "attribute one example at a time."
         )
-    count = sum(leaf[:1].numel() for leaf in path.start.leaves)
+    count = sum(leaf.shape[1:].numel() for leaf in path.start.leaves)
     if rows * count**2 > MOST:
         raise ArgumentError(
             "x",
@@ -130,7 +130,7 @@ def _derivatives(path: Segment, nodes: Sequence[float], features: int, factors: 
     points = path.points(nodes)
 
     def flat(leaves: Sequence[Tensor]) -> Tensor:
-        return torch.cat([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], 2)
+        return torch.cat([leaf.flatten(2) if leaf.dim() > 2 else leaf[..., None] for leaf in leaves], 2)
 
     def run(leaves: list[Tensor], tape: Tape) -> list[Tensor]:
         _, gradients = path.problem.gradients(points.like(leaves))
@@ -141,7 +141,9 @@ def _derivatives(path: Segment, nodes: Sequence[float], features: int, factors: 
             rows.append(weighted_sum(factors[1:], flat(second))[0])
         return [weighted_sum(factors[:1], first)[0], torch.stack(rows, 1)]
 
-    first, second = on_tape(run, points.leaves, closed=path.problem.closed)
+    # What a checkpoint runs again in a backward pass, it would run with fused attention.
+    with no_saved_tensor_hooks():
+        first, second = on_tape(run, points.leaves, closed=path.problem.closed)
     return first, second
 
 
