@@ -523,3 +523,36 @@ def test_bars_of_sampling_methods(name, x, linear, capsys):
 def test_a_partial_is_a_model(x, linear):
     model = functools.partial(lambda scale, x: linear(x).sum() * scale, 2.0)
     agree(*both("FeatureAblation", model, x))
+
+
+class Counted(nn.Module):
+    """Counts its runs, in a buffer and in a list."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.linear, self.output, self.runs = nn.Linear(3, 2), output, []
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, *inputs):
+        self.count += 1
+        self.runs.append(1)
+        return self.output(self.linear(inputs[0]) if len(inputs) == 1 else inputs[0].sum() + inputs[1].sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "shapes"),
+    [
+        ("Saliency", lambda out: out.sum(), [(3,)]),
+        ("LRP", lambda out: out.sum(), [(3,)]),
+        ("FeatureAblation", lambda out: out.sum(0)[None], [(2, 3)]),
+        ("FeatureAblation", lambda out: (out > 0).sum(1), [(2, 3)]),
+        ("ShapleyValues", lambda out: out, [(2, 3)]),
+        ("FeatureAblation", lambda out: out, [(2,), (3,)]),
+        ("Lime", lambda out: out.sum(), [(2, 3)]),
+        ("KernelShap", lambda out: out.sum(), [(2, 3)]),
+    ],
+)
+def test_the_model_stays_as_it_is(name, output, shapes):
+    model, inputs = Counted(output), tuple(torch.randn(shape) for shape in shapes)
+    getattr(shim_attr, name)(model).attribute(inputs)
+    assert (float(model.count), model.runs) == (0.0, [])

@@ -23,6 +23,7 @@ from attrfunc.captum.attr.lime_defaults import (
 )
 from attrfunc.captum.attr.outputs import of_the_batch, promoted
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution
+from attrfunc.captum.attr.unbatched import output_of
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import BatchScore, Target
@@ -121,11 +122,8 @@ class LimeBase(NoFuture, PerturbationAttribution):
 
     def _evaluation(self, inputs: Inputs, target: Target, further: Any, at_once: int, show: bool) -> dict[str, Any]:
         options = self._options(inputs, target=target, args=as_args(further), chunk_size=at_once, progress=show)
-        output = self._output(inputs, options["args"]) if target is None else None
+        output = output_of(self.forward_func, inputs, options["args"]) if target is None else None
         return options | {"target": af.batch_score()} if of_the_batch(output, batch_size(inputs)) else options
-
-    def _output(self, inputs: Inputs, args: tuple[Any, ...]) -> Any:
-        return self.forward_func(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
 
     def _drawn(self, inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[tuple[Any, Tensor]]:
         """Perturbed inputs and their features `(n,)`."""
