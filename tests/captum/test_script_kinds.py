@@ -120,6 +120,17 @@ class TestOutputsOfAnyShape:
         for ours, theirs in found:
             agree(ours, theirs)
 
+    def test_a_model_that_looks_at_numbers(self, x):
+        model = lambda x: torch.tensor([x.sum().item(), float(x.max()), 1.0, 2.0])
+        agree(*both("FeatureAblation", model, x))
+
+    def test_half_precision_and_strides(self, x, linear):
+        wide = torch.randn(3, 2, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(2)).T
+        found = shim_attr.FeatureAblation(lambda x: linear.bfloat16()(x).tanh().repeat(2, 1)).attribute(wide)
+        assert found.shape == (8, 3)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found[:4], found[4:])
+
     def test_by_the_definition(self, x, linear):
         x, linear = x.double(), linear.double()
         model = lambda x: torch.cat([linear(x).prod(0), x.sum().reshape(1)])
@@ -214,6 +225,11 @@ class TestMasks:
         torch.testing.assert_close(*found)
         if name == "FeatureAblation":
             agree(found[0], both(name, linear, x, target=0, feature_mask=torch.tensor(mask))[1])
+
+    def test_what_is_no_number_of_a_group(self, x, linear):
+        for mask in (torch.tensor([[0.0, float("nan"), 1.0]]), torch.tensor([[True, False, True]])):
+            with pytest.raises(af.ArgumentError, match=r"FeatureAblation\.attribute: argument `feature_mask`"):
+                shim_attr.FeatureAblation(linear).attribute(x, target=0, feature_mask=mask)
 
     @pytest.mark.parametrize(
         "mask",

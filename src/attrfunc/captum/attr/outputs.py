@@ -181,6 +181,8 @@ def as_groups(mask: Any) -> Any:
     if not any(part.is_floating_point() for part in parts):
         return mask
     numbers = torch.cat([part.flatten().double() for part in parts]).unique()
+    if not bool(numbers.isfinite().all()):
+        return mask  # which is refused, in words
     whole = bool((numbers == numbers.round()).all()) and bool((numbers >= 0).all())
 
     def numbered(part: Tensor) -> Tensor:
