@@ -26,6 +26,7 @@ def explained(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
     text = written_below(name) if what == "data" else "\n".join(lines)
     modules = dict.fromkeys(REFERENCE.findall(text))
     text = REFERENCE.sub("see below", text) if what == "function" else text
+    text += differences() if name == "attrfunc.captum.attr" else ""
     text = spaced(tables(text))
     for module in modules if what == "function" else ():
         shared = inspect.getdoc(importlib.import_module(module)) or ""
@@ -33,6 +34,14 @@ def explained(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
         body = re.sub(r"This is where [^.]* documented; every method refers here\.\s*", "", body)
         text += f"\n\n.. rubric:: {title.rstrip('.')}\n\n{spaced(tables(definitions(body)))}\n"
     lines[:] = text.split("\n")
+
+
+def differences() -> str:
+    """What each class of the shim says of how it differs from Captum, as a list."""
+    said = importlib.import_module("attrfunc.captum.attr").differences()
+    of_all = {"Attribution": "All classes"}
+    lines = [f"* {of_all.get(name, f'`{name}`')}: {one}" for name, sentences in said.items() for one in sentences]
+    return "\n\n" + "\n".join(lines)
 
 
 def written_below(name: str) -> str:

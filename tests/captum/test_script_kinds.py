@@ -120,6 +120,17 @@ class TestOutputsOfAnyShape:
         for ours, theirs in found:
             agree(ours, theirs)
 
+    def test_a_model_that_looks_at_numbers(self, x):
+        model = lambda x: torch.tensor([x.sum().item(), float(x.max()), 1.0, 2.0])
+        agree(*both("FeatureAblation", model, x))
+
+    def test_half_precision_and_strides(self, x, linear):
+        wide = torch.randn(3, 2, dtype=torch.bfloat16, generator=torch.Generator().manual_seed(2)).T
+        found = shim_attr.FeatureAblation(lambda x: linear.bfloat16()(x).tanh().repeat(2, 1)).attribute(wide)
+        assert found.shape == (8, 3)
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found[:4], found[4:])
+
     def test_by_the_definition(self, x, linear):
         x, linear = x.double(), linear.double()
         model = lambda x: torch.cat([linear(x).prod(0), x.sum().reshape(1)])
@@ -214,6 +225,11 @@ class TestMasks:
         torch.testing.assert_close(*found)
         if name == "FeatureAblation":
             agree(found[0], both(name, linear, x, target=0, feature_mask=torch.tensor(mask))[1])
+
+    def test_what_is_no_number_of_a_group(self, x, linear):
+        for mask in (torch.tensor([[0.0, float("nan"), 1.0]]), torch.tensor([[True, False, True]])):
+            with pytest.raises(af.ArgumentError, match=r"FeatureAblation\.attribute: argument `feature_mask`"):
+                shim_attr.FeatureAblation(linear).attribute(x, target=0, feature_mask=mask)
 
     @pytest.mark.parametrize(
         "mask",
@@ -523,3 +539,36 @@ def test_bars_of_sampling_methods(name, x, linear, capsys):
 def test_a_partial_is_a_model(x, linear):
     model = functools.partial(lambda scale, x: linear(x).sum() * scale, 2.0)
     agree(*both("FeatureAblation", model, x))
+
+
+class Counted(nn.Module):
+    """Counts its runs, in a buffer and in a list."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.linear, self.output, self.runs = nn.Linear(3, 2), output, []
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, *inputs):
+        self.count += 1
+        self.runs.append(1)
+        return self.output(self.linear(inputs[0]) if len(inputs) == 1 else inputs[0].sum() + inputs[1].sum())
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "shapes"),
+    [
+        ("Saliency", lambda out: out.sum(), [(3,)]),
+        ("LRP", lambda out: out.sum(), [(3,)]),
+        ("FeatureAblation", lambda out: out.sum(0)[None], [(2, 3)]),
+        ("FeatureAblation", lambda out: (out > 0).sum(1), [(2, 3)]),
+        ("ShapleyValues", lambda out: out, [(2, 3)]),
+        ("FeatureAblation", lambda out: out, [(2,), (3,)]),
+        ("Lime", lambda out: out.sum(), [(2, 3)]),
+        ("KernelShap", lambda out: out.sum(), [(2, 3)]),
+    ],
+)
+def test_the_model_stays_as_it_is(name, output, shapes):
+    model, inputs = Counted(output), tuple(torch.randn(shape) for shape in shapes)
+    getattr(shim_attr, name)(model).attribute(inputs)
+    assert (float(model.count), model.runs) == (0.0, [])

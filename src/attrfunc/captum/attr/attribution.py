@@ -20,7 +20,6 @@ from attrfunc.captum.attr.convert import (
     captum_call,
     only,
     per_example,
-    side,
 )
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.score.target import Target
@@ -32,6 +31,8 @@ __all__ = [
     "LayerAttribution",
     "NeuronAttribution",
     "NoFuture",
+    "Scaled",
+    "ScaledInside",
     "of_each_row",
 ]
 
@@ -43,10 +44,24 @@ class Attribution:
         forward_func: The model: a module, any callable, or a view.
     """
 
+    _differs: tuple[str, ...] = (
+        "Arguments mean what they mean in attrfunc, which takes more: baselines may be callables, a number serves"
+        " several inputs, `target` may be a callable, layers may be named by strings, inputs may be nested "
+        "structures, and a tensor in `additional_forward_args` without a batch dimension is passed on as it is.",
+        "What cannot be right raises `attrfunc.ArgumentError` or `attrfunc.ModelError`. In particular a layer "
+        "that runs several times in one forward pass raises, where Captum mixes its calls; `attrfunc.layer(..., "
+        "call=0)` chooses one.",
+        "An input or layer that the score does not depend on gets zeros, where Captum raises.",
+        "Inputs may be one example without a batch dimension, even a single number; Captum mostly raises.",
+        "Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.",
+        "`torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.",
+    )
+
     attribute: Callable[..., Any]
     attribute_future: Callable[..., Any]
     compute_convergence_delta: Callable[..., Any]
     _multiply_by_inputs = False
+    _complete = False  # attributions add up to a change of the score
     _random = False  # `attribute` draws at random
     _draws_baselines = False  # `baselines` are samples, of which `attribute` draws some
     _names: ClassVar[dict[str, str]] = {}  # what arguments of attrfunc are called, beyond those of all classes
@@ -60,13 +75,38 @@ class Attribution:
         return self._multiply_by_inputs
 
     def has_convergence_delta(self) -> bool:
-        """Whether attributions add up to a change of the score."""
-        return False
+        """Whether attributions add up to a change of the score, or do on average."""
+        return self._complete
+
+    def _mirrored(self, result: Any) -> Any:
+        """A result nested as Captum's."""
+        return result
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        """What a function of attrfunc gives; see `attrfunc.captum.attr.faces`."""
+        return function(self._explained_at(at, options), inputs, **options)
+
+    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
+        """What is explained; options that say so are taken out."""
+        return self.forward_func
 
     @classmethod
     def get_name(cls) -> str:
         """The class's name with a space before each further capital."""
         return re.sub(r"(?<!^)([^a-z])", r" \1", cls.__name__)
+
+
+class Scaled(Attribution):
+    """Base of the classes that may leave out a factor.
+
+    Args:
+        forward_func: The model.
+        multiply_by_inputs: `False` leaves out the factor inputs - baselines: the average gradient itself.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any], multiply_by_inputs: bool = True) -> None:
+        super().__init__(forward_func)
+        self._multiply_by_inputs = multiply_by_inputs
 
 
 class NoFuture(Attribution):
@@ -130,8 +170,41 @@ class InternalAttribution(Attribution):
         self.device_ids = device_ids
 
 
+class ScaledInside(InternalAttribution):
+    """Base of the classes of layers and neurons that may leave out a factor.
+
+    Args:
+        forward_func: The model, or a callable that runs the layer.
+        layer: The layer, or for most layer classes a list of layers.
+        device_ids: Kept, without effect.
+        multiply_by_inputs: `False` leaves out the factor, as for `Scaled`.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: Any,
+        device_ids: list[int] | None = None,
+        multiply_by_inputs: bool = True,
+    ) -> None:
+        super().__init__(forward_func, layer, device_ids)
+        self._multiply_by_inputs = multiply_by_inputs
+
+
 class LayerAttribution(InternalAttribution):
     """Base of the classes that attribute to layers."""
+
+    _differs: tuple[str, ...] = (
+        "The input of a layer is what goes into that layer. Where the same tensor also flows around it, as in a "
+        "residual block, Captum's `LayerGradientXActivation` adds the gradient of that; its "
+        "`LayerIntegratedGradients` does not.",
+        "The convergence delta is that of the layer: what bypasses it stays as it is at the input, so the delta "
+        "is the error of the integral. Captum takes the whole network's change instead, in which bypassing "
+        "connections look like such an error. Without these the two agree. `LayerConductance` has that of the "
+        "whole score, as in Captum.",
+        "`device_ids` is accepted and kept, and has no effect: layers of a `DataParallel` model are found where "
+        "they run.",
+    )
 
     def __init__(self, forward_func: Callable[..., Any], layer: Layers, device_ids: list[int] | None = None) -> None:
         super().__init__(forward_func, layer, device_ids)
@@ -153,8 +226,11 @@ class LayerAttribution(InternalAttribution):
         resized: Tensor = af.viz.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
         return resized
 
-    def _view(self, attribute_to_layer_input: bool = False, joint: bool = False) -> af.View:
-        return af.layer(self.forward_func, self.layer, side=side(attribute_to_layer_input), joint=joint)
+    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
+        if at in ("inside", "single"):
+            options["layer"] = self._single() if at == "single" else self.layer
+            return self.forward_func
+        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=at == "joint")
 
     def _single(self) -> Any:
         """The layer, for the classes that take one."""
@@ -173,19 +249,26 @@ class LayerAttribution(InternalAttribution):
 
     def _explained(self) -> Callable[..., Any]:
         # Inputs of a layer change the score through its outputs, so the output side serves both.
-        return self._view(joint=True)
+        return self._explained_at("joint", {})
 
 
 class NeuronAttribution(InternalAttribution):
     """Base of the classes that explain a neuron."""
 
+    _differs: tuple[str, ...] = (
+        "A selector that gives one number for the batch is taken batch by batch: of its points, Captum's path "
+        "methods mix all.",
+    )
+
     def __init__(self, forward_func: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
         super().__init__(forward_func, layer, device_ids)
 
-    def _view(self, neuron_selector: Any, attribute_to_neuron_input: bool) -> af.View:
-        return af.neuron(
-            self.forward_func, self.layer, of_each_row(neuron_selector), side=side(attribute_to_neuron_input)
-        )
+    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
+        options["neuron"] = of_each_row(options["neuron"])
+        if at == "inside":
+            options["layer"] = self.layer
+            return self.forward_func
+        return af.neuron(self.forward_func, self.layer, options.pop("neuron"), side=options.pop("side"))
 
 
 def of_each_row(selector: Any) -> Any:

@@ -22,6 +22,8 @@ class ProductBaselines:
         {'age': 40, 'city': 'Oslo', 'country': 'Norway'}
     """
 
+    _differs: tuple[str, ...] = ("It draws from torch's default generator.",)
+
     def __init__(self, baseline_values: list[list[Any]] | dict[str | tuple[str, ...], list[Any]]) -> None:
         named = isinstance(baseline_values, dict)
         self.dict_keys: list[Any] = list(baseline_values) if named else []

@@ -37,6 +37,11 @@ class DataLoaderAttribution(NoFuture):
         attr_method: A `FeatureAblation`.
     """
 
+    _differs: tuple[str, ...] = (
+        "Batches may be tuples or single tensors, of which Captum raises or takes single rows; it refuses to "
+        "compare single outputs between passes of a loader that shuffles.",
+    )
+
     _names: ClassVar[dict[str, str]] = {"batches": "dataloader", "progress": "show_progress"}
 
     def __init__(self, attr_method: Attribution) -> None:

@@ -22,14 +22,10 @@ from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttributi
 from attrfunc.captum.attr.convert import (
     Baselines,
     Inputs,
-    as_args,
-    as_baseline,
-    as_samples,
-    captum_call,
-    check_grad_kwargs,
     only,
     per_example,
 )
+from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.gradient_shap import Samples
 from attrfunc.captum.attr.neuron import Selector
 from attrfunc.core.loops.samples import distribution
@@ -48,6 +44,58 @@ __all__ = [
 Custom = Callable[..., tuple[Tensor, ...]] | None
 
 
+def _one(
+    model: Any,
+    inputs: Any,
+    *,
+    baseline: Any,
+    multiply_by_inputs: bool,
+    custom_attribution_func: Custom = None,
+    **score: Any,
+) -> Any:
+    """Attributions from one baseline."""
+    custom = custom_attribution_func
+    multiply = multiply_by_inputs and custom is None
+    found = af.deep_lift(model, inputs, baseline=baseline, multiply_by_inputs=multiply, **score)
+    if custom is None:
+        return found
+    ends = [inputs, resolve_baseline(baseline, inputs)]
+    if isinstance(model, af.View) and model.sites:
+        ends = [af.activation(model, end, args=score["args"]) for end in ends]
+    parts = [tuple(part) if isinstance(part, tuple | list) else (part,) for part in (found, *ends)]
+    given = len(inspect.signature(custom).parameters)
+    attributions = custom(*parts[: given if given < 3 else 3])
+    return attributions if isinstance(found, tuple) else only(attributions)
+
+
+def _several(
+    model: Any,
+    inputs: Any,
+    *,
+    baselines: Any,
+    explainer: Any,
+    with_deltas: bool,
+    custom_attribution_func: Custom = None,
+    **score: Any,
+) -> tuple[Any, Tensor | None]:
+    """Mean attributions from several baselines, and the deltas of each if they are asked for."""
+    options = {"multiply_by_inputs": explainer.multiplies_by_inputs, **score}
+    if custom_attribution_func is None and not with_deltas:
+        return af.deep_lift_shap(model, inputs, baselines=baselines, **options), None
+    leaves, structure = distribution(baselines, inputs), pytree.tree_structure(inputs)
+    found, deltas = [], []
+    for number in range(len(leaves[0])):
+        baseline = pytree.tree_unflatten([leaf[number : number + 1] for leaf in leaves], structure)
+        options["custom_attribution_func"] = custom_attribution_func
+        found.append(_one(model, inputs, baseline=baseline, **options))
+        if with_deltas:
+            change = af.score_change(explainer._explained(), inputs, baseline=baseline, **score)
+            change = only(change) if isinstance(change, list) else change
+            deltas.append(per_example(found[-1], len(change)) - change)
+    mean = pytree.tree_map(lambda *parts: torch.stack(parts).mean(0), *found)
+    return mean, torch.stack(deltas, 1).flatten() if with_deltas else None
+
+
 class DeepLift(NoFuture, GradientAttribution):
     """DeepLIFT's Rescale rule; see `attrfunc.deep_lift`.
 
@@ -57,12 +105,22 @@ class DeepLift(NoFuture, GradientAttribution):
         eps: Kept, without effect.
     """
 
+    _differs: tuple[str, ...] = (
+        "It and its relatives go by operation: functional activations, reused and in-place modules, GELU, "
+        "softmax, attention and normalisation are complete, where Captum takes the plain gradient, or raises. A "
+        "softmax is that of each example, where Captum's depends on the whole batch. Where max pooling chooses "
+        "another number at the baseline, both share the change, so that multipliers lie between 0 and 1; Captum "
+        "gives all of it to the input's.",
+    )
+
+    _complete = True
+
     def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None:
         super().__init__(model)
         self.model, self.eps = model, eps
         self._multiply_by_inputs = multiply_by_inputs
 
-    @captum_call
+    @face(_one)
     def attribute(
         self,
         inputs: Inputs,
@@ -73,15 +131,6 @@ class DeepLift(NoFuture, GradientAttribution):
         custom_attribution_func: Custom = None,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; with `return_convergence_delta`, and deltas."""
-        score = {"target": target, "args": as_args(additional_forward_args)}
-        found = _one(self, self.model, inputs, as_baseline(baselines, inputs), score, custom_attribution_func)
-        if not return_convergence_delta:
-            return found
-        return found, self.compute_convergence_delta(found, baselines, inputs, target, additional_forward_args)
-
-    def has_convergence_delta(self) -> bool:
-        """Attributions are complete."""
-        return True
 
 
 class DeepLiftShap(DeepLift):
@@ -97,7 +146,7 @@ class DeepLiftShap(DeepLift):
     def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, multiply_by_inputs)
 
-    @captum_call
+    @face(_several, deltas=True)
     def attribute(  # type: ignore[override]
         self,
         inputs: Inputs,
@@ -108,12 +157,6 @@ class DeepLiftShap(DeepLift):
         custom_attribution_func: Custom = None,
     ) -> Any:
         """Attribute to the inputs; deltas are those of each pair, `(B * N,)`, example by example."""
-        score = {"target": target, "args": as_args(additional_forward_args)}
-        samples = as_samples(baselines, inputs)
-        found, deltas = _several(
-            self, self.model, inputs, samples, score, custom_attribution_func, return_convergence_delta
-        )
-        return (found, deltas) if return_convergence_delta else found
 
 
 class LayerDeepLift(LayerAttribution, DeepLift):
@@ -130,7 +173,7 @@ class LayerDeepLift(LayerAttribution, DeepLift):
         self.model = model
         self._multiply_by_inputs = multiply_by_inputs
 
-    @captum_call
+    @face(_one, at="layer")
     def attribute(  # type: ignore[override]
         self,
         inputs: Inputs,
@@ -143,13 +186,6 @@ class LayerDeepLift(LayerAttribution, DeepLift):
         grad_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Attribute to the layer; with `return_convergence_delta`, a pair of attributions and deltas."""
-        check_grad_kwargs(grad_kwargs)
-        score = {"target": target, "args": as_args(additional_forward_args)}
-        view = self._view(attribute_to_layer_input)
-        found = only(_one(self, view, inputs, as_baseline(baselines, inputs), score, custom_attribution_func))
-        if not return_convergence_delta:
-            return found
-        return found, self.compute_convergence_delta(found, baselines, inputs, target, additional_forward_args)
 
 
 class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
@@ -166,7 +202,7 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
     def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, layer, multiply_by_inputs)
 
-    @captum_call
+    @face(_several, at="layer", deltas=True)
     def attribute(  # type: ignore[override]
         self,
         inputs: Inputs,
@@ -178,26 +214,20 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
         custom_attribution_func: Custom = None,
     ) -> Any:
         """Attribute to the layer; deltas are those of each pair, `(B * N,)`, example by example."""
-        score = {"target": target, "args": as_args(additional_forward_args)}
-        view, samples = self._view(attribute_to_layer_input), as_samples(baselines, inputs)
-        found, deltas = _several(self, view, inputs, samples, score, custom_attribution_func, return_convergence_delta)
-        return (only(found), deltas) if return_convergence_delta else only(found)
 
 
-class NeuronDeepLift(NeuronAttribution, GradientAttribution):
-    """DeepLIFT of a neuron; see `attrfunc.deep_lift` and `attrfunc.neuron`.
-
-    Args:
-        model: The model.
-        layer: The neuron's layer.
-        multiply_by_inputs: `False` gives the multipliers.
-    """
+class _NeuronScaled(NeuronAttribution, GradientAttribution):
+    """Base of the classes of a neuron; without `multiply_by_inputs` they give multipliers."""
 
     def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, layer)
         self._multiply_by_inputs = multiply_by_inputs
 
-    @captum_call
+
+class NeuronDeepLift(_NeuronScaled):
+    """DeepLIFT of a neuron; see `attrfunc.deep_lift` and `attrfunc.neuron`."""
+
+    @face(_one, at="neuron")
     def attribute(
         self,
         inputs: Inputs,
@@ -208,26 +238,14 @@ class NeuronDeepLift(NeuronAttribution, GradientAttribution):
         custom_attribution_func: Custom = None,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
-        view, score = self._view(neuron_selector, attribute_to_neuron_input), {"args": as_args(additional_forward_args)}
-        return _one(self, view, inputs, as_baseline(baselines, inputs), score, custom_attribution_func)
 
 
-class NeuronDeepLiftShap(NeuronAttribution, GradientAttribution):
-    """The same averaged over baselines; see `attrfunc.deep_lift_shap` and `attrfunc.neuron`.
-
-    Args:
-        model: The model.
-        layer: The neuron's layer.
-        multiply_by_inputs: `False` gives the average multipliers.
-    """
+class NeuronDeepLiftShap(_NeuronScaled):
+    """The same averaged over baselines; see `attrfunc.deep_lift_shap` and `attrfunc.neuron`."""
 
     _draws_baselines = True
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, layer)
-        self._multiply_by_inputs = multiply_by_inputs
-
-    @captum_call
+    @face(_several, at="neuron", deltas=True)
     def attribute(
         self,
         inputs: Inputs,
@@ -238,41 +256,3 @@ class NeuronDeepLiftShap(NeuronAttribution, GradientAttribution):
         custom_attribution_func: Custom = None,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
-        view, score = self._view(neuron_selector, attribute_to_neuron_input), {"args": as_args(additional_forward_args)}
-        samples = as_samples(baselines, inputs)
-        return _several(self, view, inputs, samples, score, custom_attribution_func, False)[0]
-
-
-def _one(explainer: Any, model: Any, inputs: Any, baseline: Any, score: dict[str, Any], custom: Custom) -> Any:
-    """Attributions from one baseline."""
-    multiply = explainer._multiply_by_inputs and custom is None
-    found = af.deep_lift(model, inputs, baseline=baseline, multiply_by_inputs=multiply, **score)
-    if custom is None:
-        return found
-    ends = [inputs, resolve_baseline(baseline, inputs)]
-    if isinstance(model, af.View) and model.sites:
-        ends = [af.activation(model, end, args=score["args"]) for end in ends]
-    parts = [tuple(part) if isinstance(part, tuple | list) else (part,) for part in (found, *ends)]
-    given = len(inspect.signature(custom).parameters)
-    attributions = custom(*parts[: given if given < 3 else 3])
-    return attributions if isinstance(found, tuple) else only(attributions)
-
-
-def _several(
-    explainer: Any, model: Any, inputs: Any, samples: Any, score: dict[str, Any], custom: Custom, with_deltas: bool
-) -> tuple[Any, Tensor | None]:
-    """Mean attributions from several baselines, and the deltas of each if they are asked for."""
-    if custom is None and not with_deltas:
-        multiply = explainer._multiply_by_inputs
-        return af.deep_lift_shap(model, inputs, baselines=samples, multiply_by_inputs=multiply, **score), None
-    leaves, structure = distribution(samples, inputs), pytree.tree_structure(inputs)
-    found, deltas = [], []
-    for number in range(len(leaves[0])):
-        baseline = pytree.tree_unflatten([leaf[number : number + 1] for leaf in leaves], structure)
-        found.append(_one(explainer, model, inputs, baseline, score, custom))
-        if with_deltas:
-            change = af.score_change(explainer._explained(), inputs, baseline=baseline, **score)
-            change = only(change) if isinstance(change, list) else change
-            deltas.append(per_example(found[-1], len(change)) - change)
-    mean = pytree.tree_map(lambda *parts: torch.stack(parts).mean(0), *found)
-    return mean, torch.stack(deltas, 1).flatten() if with_deltas else None

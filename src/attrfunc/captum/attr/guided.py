@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
 from attrfunc.captum.attr.convert import Inputs, as_args, captum_call, only, side
+from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.neuron import Selector
 from attrfunc.core.errors import warn
 from attrfunc.core.score.target import Target
@@ -52,6 +53,12 @@ class GuidedBackprop(ModifiedReluGradientAttribution):
         model: The model; any callable will do.
     """
 
+    _differs: tuple[str, ...] = (
+        "It changes, as `Deconvolution` does, what goes back through ReLU in whatever form a model writes it, and"
+        " through its relatives (`attrfunc.propagation.rectifiers`), and takes any callable. Captum changes "
+        "`nn.ReLU` modules alone: with `F.relu` or GELU it gives the plain gradient.",
+    )
+
     def __init__(self, model: Callable[..., Any]) -> None:
         super().__init__(model)
 
@@ -67,19 +74,17 @@ class Deconvolution(ModifiedReluGradientAttribution):
         super().__init__(model, use_relu_grad_output=True)
 
 
-class NeuronGuidedBackprop(NeuronAttribution, GradientAttribution):
-    """Guided backpropagation of a neuron; see `attrfunc.guided_backprop` and `attrfunc.neuron`.
-
-    Args:
-        model: The model, or a callable that runs the layer.
-        layer: The neuron's layer.
-        device_ids: Kept, without effect.
-    """
+class _NeuronOfModel(NeuronAttribution, GradientAttribution):
+    """Base of the classes whose first argument is `model`."""
 
     def __init__(self, model: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
         super().__init__(model, layer, device_ids)
 
-    @captum_call
+
+class NeuronGuidedBackprop(_NeuronOfModel):
+    """Guided backpropagation of a neuron; see `attrfunc.guided_backprop` and `attrfunc.neuron`."""
+
+    @face(af.guided_backprop, at="neuron")
     def attribute(
         self,
         inputs: Inputs,
@@ -88,23 +93,12 @@ class NeuronGuidedBackprop(NeuronAttribution, GradientAttribution):
         attribute_to_neuron_input: bool = False,
     ) -> Any:
         """What goes back to the inputs, a tensor or a tuple as `inputs` is."""
-        view = self._view(neuron_selector, attribute_to_neuron_input)
-        return af.guided_backprop(view, inputs, args=as_args(additional_forward_args))
 
 
-class NeuronDeconvolution(NeuronAttribution, GradientAttribution):
-    """Deconvolution of a neuron; see `attrfunc.deconvolution` and `attrfunc.neuron`.
+class NeuronDeconvolution(_NeuronOfModel):
+    """Deconvolution of a neuron; see `attrfunc.deconvolution` and `attrfunc.neuron`."""
 
-    Args:
-        model: The model, or a callable that runs the layer.
-        layer: The neuron's layer.
-        device_ids: Kept, without effect.
-    """
-
-    def __init__(self, model: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
-        super().__init__(model, layer, device_ids)
-
-    @captum_call
+    @face(af.deconvolution, at="neuron")
     def attribute(
         self,
         inputs: Inputs,
@@ -113,8 +107,6 @@ class NeuronDeconvolution(NeuronAttribution, GradientAttribution):
         attribute_to_neuron_input: bool = False,
     ) -> Any:
         """What goes back to the inputs, a tensor or a tuple as `inputs` is."""
-        view = self._view(neuron_selector, attribute_to_neuron_input)
-        return af.deconvolution(view, inputs, args=as_args(additional_forward_args))
 
 
 class GuidedGradCam(GradientAttribution):
@@ -125,6 +117,11 @@ class GuidedGradCam(GradientAttribution):
         layer: The layer of the map.
         device_ids: Accepted, without effect.
     """
+
+    _differs: tuple[str, ...] = (
+        "It raises where the map does not fit a single input. Beside others it warns, and gives an empty tensor, "
+        "as Captum does.",
+    )
 
     _names: ClassVar[dict[str, str]] = {"mode": "interpolate_mode"}
 

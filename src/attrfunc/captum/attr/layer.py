@@ -13,17 +13,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution
-from attrfunc.captum.attr.convert import (
-    Baselines,
-    Inputs,
-    Layers,
-    as_args,
-    as_baseline,
-    captum_call,
-    check_grad_kwargs,
-    side,
-)
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, ScaledInside
+from attrfunc.captum.attr.convert import Baselines, Inputs, Layers
+from attrfunc.captum.attr.faces import face
 from attrfunc.core.score.target import Target
 
 __all__ = ["LayerActivation", "LayerGradCam", "LayerGradientXActivation", "LayerIntegratedGradients"]
@@ -34,19 +26,17 @@ class LayerActivation(LayerAttribution):
 
     _multiply_by_inputs = True
 
-    @captum_call
+    @face(af.activation, at="layer")
     def attribute(
         self, inputs: Inputs, additional_forward_args: Any = None, attribute_to_layer_input: bool = False
     ) -> Any:
         """The activations at the inputs; no backward pass runs."""
-        result = af.activation(self._view(attribute_to_layer_input), inputs, args=as_args(additional_forward_args))
-        return self._mirrored(result)
 
 
 class LayerGradCam(LayerAttribution, GradientAttribution):
     """Grad-CAM; see `attrfunc.grad_cam`."""
 
-    @captum_call
+    @face(af.grad_cam, at="inside")
     def attribute(
         self,
         inputs: Inputs,
@@ -58,21 +48,15 @@ class LayerGradCam(LayerAttribution, GradientAttribution):
         grad_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Maps `(B, 1, *S)` of a layer `(B, C, *S)`; `(B, C, *S)` without `attr_dim_summation`."""
-        check_grad_kwargs(grad_kwargs)
-        result = af.grad_cam(
-            self.forward_func,
-            inputs,
-            layer=self.layer,
-            target=target,
-            args=as_args(additional_forward_args),
-            side=side(attribute_to_layer_input),
-            relu=relu_attributions,
-            sum_channels=attr_dim_summation,
-        )
-        return self._mirrored(result)
 
 
-class LayerGradientXActivation(LayerAttribution, GradientAttribution):
+def _gradient_x_activation(view: af.View, inputs: Inputs, *, multiply_by_inputs: bool, **options: Any) -> Any:
+    if multiply_by_inputs:
+        return af.input_x_gradient(view, inputs, **options)
+    return af.saliency(view, inputs, absolute=False, **options)
+
+
+class LayerGradientXActivation(ScaledInside, LayerAttribution, GradientAttribution):
     """A layer's activation times the gradient there; see `attrfunc.input_x_gradient`.
 
     Args:
@@ -91,11 +75,10 @@ class LayerGradientXActivation(LayerAttribution, GradientAttribution):
         multiply_by_inputs: bool = True,
         memory_efficient: bool = False,
     ) -> None:
-        super().__init__(forward_func, layer, device_ids)
-        self._multiply_by_inputs = multiply_by_inputs
+        super().__init__(forward_func, layer, device_ids, multiply_by_inputs)
         self._memory_efficient = memory_efficient
 
-    @captum_call
+    @face(_gradient_x_activation, at="layer")
     def attribute(
         self,
         inputs: Inputs,
@@ -105,39 +88,26 @@ class LayerGradientXActivation(LayerAttribution, GradientAttribution):
         grad_kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Attribute to the layers; for the arguments see `attrfunc.captum.attr.convert`."""
-        check_grad_kwargs(grad_kwargs)
-        view, args = self._view(attribute_to_layer_input), as_args(additional_forward_args)
-        if self._multiply_by_inputs:
-            result = af.input_x_gradient(view, inputs, target=target, args=args)
-        else:
-            result = af.saliency(view, inputs, target=target, args=args, absolute=False)
-        if self._memory_efficient:
-            result = pytree.tree_map_only(Tensor, Tensor.cpu, result)
-        return self._mirrored(result)
+
+    def _mirrored(self, result: Any) -> Any:
+        result = pytree.tree_map_only(Tensor, Tensor.cpu, result) if self._memory_efficient else result
+        return super()._mirrored(result)
 
 
-class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
+class LayerIntegratedGradients(ScaledInside, LayerAttribution, GradientAttribution):
     """Integrated gradients from a layer's activation at the baselines to that at the inputs; see `attrfunc.layer`.
 
-    Args:
-        forward_func: The model, or a callable that runs the layers.
-        layer: The layer, or a list of parallel layers, word and position embeddings say, which move together from the
-            baselines to the inputs.
-        device_ids: Kept, without effect.
-        multiply_by_inputs: `False` gives the average gradient itself.
+    Of a list of parallel layers, word and position embeddings say, all move together; deltas are those of all together.
     """
 
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Layers,
-        device_ids: list[int] | None = None,
-        multiply_by_inputs: bool = True,
-    ) -> None:
-        super().__init__(forward_func, layer, device_ids)
-        self._multiply_by_inputs = multiply_by_inputs
+    _differs: tuple[str, ...] = (
+        "Where one layer of a list feeds another it raises; Captum raises, or gives the first what reaches the "
+        "output around the second.",
+    )
 
-    @captum_call
+    _complete = True
+
+    @face(af.ig, at="joint")
     def attribute(
         self,
         inputs: Inputs,
@@ -151,28 +121,4 @@ class LayerIntegratedGradients(LayerAttribution, GradientAttribution):
         attribute_to_layer_input: bool = False,
         grad_kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Attribute to the layers; for the arguments see `attrfunc.captum.attr.convert` and `attrfunc.ig`.
-
-        Returns:
-            Attributions; with `return_convergence_delta`, a pair of these and the deltas `(B,)` of all layers together.
-        """
-        check_grad_kwargs(grad_kwargs)
-        attributions = af.ig(
-            self._view(attribute_to_layer_input, joint=True),
-            inputs,
-            baseline=as_baseline(baselines, inputs),
-            target=target,
-            args=as_args(additional_forward_args),
-            n_steps=n_steps,
-            method=method,
-            multiply_by_inputs=self._multiply_by_inputs,
-            chunk_size=internal_batch_size,
-        )
-        result = self._mirrored(attributions)
-        if not return_convergence_delta:
-            return result
-        return result, self.compute_convergence_delta(result, baselines, inputs, target, additional_forward_args)
-
-    def has_convergence_delta(self) -> bool:
-        """Attributions are complete."""
-        return True
+        """Attributions; with `return_convergence_delta`, a pair of these and the deltas `(B,)`; see `attrfunc.ig`."""

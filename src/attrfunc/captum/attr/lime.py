@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, as_mask, captum_call
 from attrfunc.captum.attr.lime_defaults import (
     ExponentialKernel,
     default_from_interp_rep_transform,
@@ -23,6 +23,7 @@ from attrfunc.captum.attr.lime_defaults import (
 )
 from attrfunc.captum.attr.outputs import of_the_batch, promoted
 from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution
+from attrfunc.captum.attr.unbatched import output_of
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import BatchScore, Target
@@ -102,7 +103,7 @@ class LimeBase(NoFuture, PerturbationAttribution):
         Returns:
             What `interpretable_model.representation()` gives: `(1, n)` coefficients of a linear model.
         """
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
+        options = self._evaluation(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
         if batch_size(inputs) > 1 and not isinstance(options["target"], BatchScore):
             fix = "Call it for each example, or use attrfunc.local_surrogate."
             raise ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
@@ -119,15 +120,10 @@ class LimeBase(NoFuture, PerturbationAttribution):
         )
         return self.interpretable_model.representation()
 
-    def _options(
-        self, inputs: Inputs, target: Target, further: Any, at_once: int, show: bool = False
-    ) -> dict[str, Any]:
-        options = super()._options(inputs, target, further, at_once, show)
-        output = self._output(inputs, options["args"]) if target is None else None
+    def _evaluation(self, inputs: Inputs, target: Target, further: Any, at_once: int, show: bool) -> dict[str, Any]:
+        options = self._options(inputs, target=target, args=as_args(further), chunk_size=at_once, progress=show)
+        output = output_of(self.forward_func, inputs, options["args"]) if target is None else None
         return options | {"target": af.batch_score()} if of_the_batch(output, batch_size(inputs)) else options
-
-    def _output(self, inputs: Inputs, args: tuple[Any, ...]) -> Any:
-        return self.forward_func(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
 
     def _drawn(self, inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[tuple[Any, Tensor]]:
         """Perturbed inputs and their features `(n,)`."""
@@ -174,6 +170,12 @@ class Lime(LimeBase):
         similarity_func: As for `LimeBase`; `get_exp_kernel_similarity_function()` by default.
         perturb_func: As for `LimeBase`, of features 0 and 1; by default each is 1 half of the time.
     """
+
+    _differs: tuple[str, ...] = (
+        "One set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of "
+        "them; where all coalitions are no more than `n_samples`, each is taken once; gaps in the numbers of "
+        "groups get zeros, and are not fitted. Weights of which only one is not negligible raise.",
+    )
 
     def __init__(
         self,
@@ -222,7 +224,7 @@ class Lime(LimeBase):
             Coefficients, a tensor or a tuple as `inputs` is; or `(B, n)`, where n is the largest number of a group less
             the smallest, plus 1.
         """
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
+        options = self._evaluation(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
         mask, baseline = as_mask(feature_mask, inputs), as_baseline(baselines, inputs)
         inputs = promoted(inputs, baseline)
         hooks = _Hooks(self, inputs, baseline, mask)

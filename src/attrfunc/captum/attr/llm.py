@@ -113,6 +113,14 @@ class LLMAttribution(BaseLLMAttribution):
         attr_target: `"log_prob"` or `"prob"`.
     """
 
+    _differs: tuple[str, ...] = (
+        "An answer is read in one pass for all of its tokens; Captum's default with a cache is wrong on later "
+        "transformers. A model for which that is not what token by token gives (it looks ahead) is run token by token.",
+        "Coalitions are run once, several at a time, and one set serves all tokens. Baselines of a template that are "
+        "a function are drawn once for each trial, so that coalitions are of one game.",
+        "`seq_attr_dict` numbers segments that are alike, and names of tokens are what each decodes to.",
+    )
+
     SUPPORTED_METHODS = (FeatureAblation, ShapleyValueSampling, ShapleyValues, Lime, KernelShap)
     SUPPORTED_PER_TOKEN_ATTR_METHODS = (FeatureAblation, ShapleyValueSampling, ShapleyValues)
     SUPPORTED_INPUTS = (TextTemplateInput, TextTokenInput, ImageMaskInput)

@@ -44,6 +44,11 @@ class VLLMProvider(RemoteLLMProvider):
         model_name: The model; the server's first one by default.
     """
 
+    _differs: tuple[str, ...] = (
+        "It needs no package of OpenAI's, and finds the tokens of an answer by their texts; providers are asked from "
+        "several threads.",
+    )
+
     timeout = 60.0
 
     def __init__(self, api_url: str, model_name: str | None = None) -> None:

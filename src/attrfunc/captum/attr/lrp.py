@@ -27,6 +27,14 @@ class LRP(NoFuture, GradientAttribution):
             it is read, and stays. Everything else has `EpsilonRule()`.
     """
 
+    _differs: tuple[str, ...] = (
+        "It goes by operation, too, and takes reused modules and any operation of `attrfunc.lrp`. Several inputs "
+        "share what they add up to, where Captum counts a sum once for each of them.",
+        "`module.rule` holds inside the module, is read, and stays; Captum deletes it. `GammaRule` and "
+        "`Alpha1_Beta0_Rule` leave a batch norm to `EpsilonRule`. Rules of one's own define `as_rule`. The rules "
+        "are here, and in `attrfunc.captum.attr._utils.lrp_rules` as in Captum.",
+    )
+
     _multiply_by_inputs = True
 
     def __init__(self, model: nn.Module) -> None:
@@ -106,6 +114,10 @@ class LayerLRP(LRP, LayerAttribution):
         model: As for `LRP`.
         layer: The layer, a list of layers, or `None` for all modules without parts; all in one pass.
     """
+
+    _differs: tuple[str, ...] = (
+        "It gives the relevance of activations and, with `layer=None`, of all modules without parts.",
+    )
 
     def __init__(self, model: nn.Module, layer: Layers | None) -> None:
         LRP.__init__(self, model)

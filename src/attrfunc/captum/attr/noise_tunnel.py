@@ -24,6 +24,13 @@ class NoiseTunnel(NoFuture):
         attribution_method: An object of any class of this package.
     """
 
+    _differs: tuple[str, ...] = (
+        "Deltas stand example by example whatever `nt_samples_batch_size`; Captum's batch by batch. Without that "
+        "argument the library chooses how many samples to take at once, where Captum takes all.",
+        "Gradient SHAP is given `baselines` as they are, and draws from them for each noisy copy. Captum draws "
+        "twice, or raises.",
+    )
+
     _random = True
     _names: ClassVar[dict[str, str]] = {"n_samples": "nt_samples", "kind": "nt_type"}
 

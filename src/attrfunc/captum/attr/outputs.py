@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.captum.attr.unbatched import output_of
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.score.target import canonical, select
 
@@ -84,10 +85,10 @@ class Outputs:
             return None
         options, target = dict(self.options), self.options["target"]
         args = options.pop("args")
-        values = _values(self._output(), target)
+        values, forward = _values(self._output(), target), self.forward
 
         def whole(*rows: Tensor) -> Tensor:
-            outputs = [self.forward(*(leaf[row] for leaf in rows), *args) for row in range(rows[0].shape[0])]
+            outputs = [forward(*(leaf[row] for leaf in rows), *args) for row in range(rows[0].shape[0])]
             return torch.stack([_values(output, target).reshape(-1) for output in outputs])
 
         if options["chunk_size"] is not None:
@@ -114,7 +115,7 @@ class Outputs:
             return None  # an embedding takes no fractions
 
     def _output(self) -> Any:
-        return self.forward(*(self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)), *self.options["args"])
+        return output_of(self.forward, self.inputs, self.options["args"])
 
     def _shaped(self, leaf: Tensor, shape: torch.Size) -> Tensor:
         return leaf if self.flat or not shape else leaf.unflatten(0, shape)
@@ -180,6 +181,8 @@ def as_groups(mask: Any) -> Any:
     if not any(part.is_floating_point() for part in parts):
         return mask
     numbers = torch.cat([part.flatten().double() for part in parts]).unique()
+    if not bool(numbers.isfinite().all()):
+        return mask  # which is refused, in words
     whole = bool((numbers == numbers.round()).all()) and bool((numbers >= 0).all())
 
     def numbered(part: Tensor) -> Tensor:

@@ -14,9 +14,11 @@ loss of the whole batch.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,8 +27,10 @@ from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, as_mask, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs
+from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.outputs import Outputs, bar
+from attrfunc.captum.attr.unbatched import with_forward
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.score.target import Target
 from attrfunc.core.trees import batch_size
@@ -37,14 +41,25 @@ __all__ = [
     "Occlusion",
     "PerturbationAttribution",
     "WithFutures",
+    "later",
 ]
 
 Mask = None | Tensor | tuple[Tensor, ...]
+Stub = TypeVar("Stub", bound=Callable[..., Any])
 PermFunc = Callable[[Tensor, Tensor], Tensor]
 
 
 class PerturbationAttribution(Attribution):
     """Base of the classes that replace features."""
+
+    _differs: tuple[str, ...] = (
+        "`perturbations_per_eval=1`, the default, lets the library choose how many perturbations to evaluate as "
+        "one batch; the score of an example must not depend on the others. Where an output is not one number for "
+        "each example, each of its numbers has attributions, as in Captum, also to `KernelShap`.",
+        "Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.",
+        "A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.",
+        "`attribute_future` evaluates in a thread, and several perturbations as one batch.",
+    )
 
     _multiply_by_inputs = True
     _names: ClassVar[dict[str, str]] = {
@@ -54,29 +69,19 @@ class PerturbationAttribution(Attribution):
         "stride": "strides",
     }
 
-    def _options(
-        self,
-        inputs: Inputs,
-        target: Target,
-        additional_forward_args: Any,
-        perturbations_per_eval: int,
-        show_progress: bool = False,
-    ) -> dict[str, Any]:
-        """What all functions of this kind take."""
-        at_once, rows = positive("chunk_size", perturbations_per_eval), _rows(inputs)
-        return {
-            "target": target,
-            "args": as_args(additional_forward_args),
-            "chunk_size": None if at_once == 1 else at_once * rows,
-            "progress": bar(f"{self.get_name()} attribution", rows) if show_progress else False,
-        }
+    _per_output = True  # attributions of an output have it in one dimension, and not in its own
 
-    def _attributed(
-        self, function: Callable[..., Any], inputs: Inputs, options: dict[str, Any], *, model: Any = None, flat: bool
-    ) -> Any:
-        """What a function of attrfunc gives for the model, or a view of it, and outputs of any shape."""
-        calls = Outputs(function, self.forward_func, inputs, options, flat)
-        return calls.attributed(self.forward_func if model is None else model)
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        options = self._options(inputs, **options)
+        return Outputs(function, self.forward_func, inputs, options, self._per_output).attributed(
+            self._explained_at(at, options)
+        )
+
+    def _options(self, inputs: Inputs, **given: Any) -> dict[str, Any]:
+        """What all functions of this kind take."""
+        at_once, rows = positive("chunk_size", given["chunk_size"]), _rows(inputs)
+        progress = bar(f"{self.get_name()} attribution", rows) if given.get("progress") else False
+        return {"target": None, **given, "chunk_size": None if at_once == 1 else at_once * rows, "progress": progress}
 
 
 def _rows(inputs: Any) -> int:
@@ -88,21 +93,33 @@ def _rows(inputs: Any) -> int:
 class WithFutures(PerturbationAttribution):
     """Base of the classes whose `attribute` can wait for a model that returns futures."""
 
-    def _future(self, *args: Any, **kwargs: Any) -> Future[Any]:
+    def _future(self, arguments: dict[str, Any]) -> Future[Any]:
         """What `attribute` gives with a model that returns futures, as a future; a thread waits for the model."""
-        waiting = object.__new__(type(self))
-        waiting.__dict__.update(self.__dict__)
-        waiting.forward_func = _awaited(self.forward_func)
+        waiting = with_forward(self, _awaited(self.forward_func))
         future: Future[Any] = Future()
 
         def work() -> None:
             try:
-                future.set_result(waiting.attribute(*args, **kwargs))
+                future.set_result(waiting.attribute(**arguments))
             except Exception as error:
                 future.set_exception(error)
 
         threading.Thread(target=work, daemon=True).start()
         return future
+
+
+def later(stub: Stub) -> Stub:
+    """Make `attribute_future` of its signature: what `attribute` gives, which is given what it knows of."""
+    signature = inspect.signature(stub)
+
+    @functools.wraps(stub)
+    def attribute_future(self: WithFutures, *args: Any, **kwargs: Any) -> Future[Any]:
+        given = signature.bind(self, *args, **kwargs).arguments
+        known = inspect.signature(self.attribute).parameters
+        renamed = {"layer_mask" if "layer_mask" in known and k == "feature_mask" else k: v for k, v in given.items()}
+        return self._future({name: value for name, value in renamed.items() if name in known and name != "kwargs"})
+
+    return attribute_future  # type: ignore[return-value]
 
 
 def _awaited(forward_func: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,7 +144,7 @@ class FeatureAblation(WithFutures):
         forward_func: The model.
     """
 
-    @captum_call
+    @face(af.feature_ablation)
     def attribute(
         self,
         inputs: Inputs,
@@ -140,10 +157,8 @@ class FeatureAblation(WithFutures):
         **kwargs: Any,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
-        return self._attributed(af.feature_ablation, inputs, options, flat=True)
 
+    @later
     def attribute_future(
         self,
         inputs: Inputs,
@@ -154,10 +169,8 @@ class FeatureAblation(WithFutures):
         perturbations_per_eval: int = 1,
         show_progress: bool = False,
         **kwargs: Any,
-    ) -> Future[Any]:
+    ) -> Any:
         """The same for a model that returns a `torch.futures.Future`, as a future."""
-        arguments = (target, additional_forward_args, feature_mask, perturbations_per_eval, show_progress)
-        return self._future(inputs, baselines, *arguments)
 
 
 class Occlusion(FeatureAblation):
@@ -167,7 +180,11 @@ class Occlusion(FeatureAblation):
         forward_func: The model.
     """
 
-    @captum_call
+    _differs: tuple[str, ...] = (
+        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up.",
+    )
+
+    @face(af.occlusion)
     def attribute(  # type: ignore[override]  # as in Captum
         self,
         inputs: Inputs,
@@ -192,13 +209,13 @@ class Occlusion(FeatureAblation):
             perturbations_per_eval: How many windows are evaluated at once.
             show_progress: Show a bar.
         """
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        window, stride = sliding_window_shapes, strides
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        window, stride = options["window"], options["stride"]
         if len(pytree.tree_leaves(inputs)) == 1:
-            window = window[0] if isinstance(window[0], tuple) else window
-            stride = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
-        options |= {"baseline": as_baseline(baselines, inputs), "window": window, "stride": stride}
-        return self._attributed(af.occlusion, inputs, options, flat=True)
+            options["window"] = window[0] if isinstance(window[0], tuple) else window
+            options["stride"] = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
+        return super()._called(function, at, inputs, options)
 
     def attribute_future(self) -> NoReturn:  # type: ignore[override]
         """Not offered, as in Captum."""
@@ -218,11 +235,19 @@ class FeaturePermutation(FeatureAblation):
         perm_func: A function of the inputs and a mask that permutes what is under the mask.
     """
 
+    _differs: tuple[str, ...] = (
+        "What a group has in several inputs moves together; Captum permutes each input by itself.",
+    )
+
     def __init__(self, forward_func: Callable[..., Any], perm_func: PermFunc = _permute_feature) -> None:
         super().__init__(forward_func)
         self.perm_func = perm_func
 
-    @captum_call
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        options["perm_func"] = None if self.perm_func is _permute_feature else self.perm_func
+        return super()._called(function, at, inputs, options)
+
+    @face(af.feature_permutation)
     def attribute(  # type: ignore[override]  # as in Captum
         self,
         inputs: Inputs,
@@ -234,9 +259,8 @@ class FeaturePermutation(FeatureAblation):
         **kwargs: Any,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; further arguments are ignored, as in Captum."""
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        return self._permuted(None, inputs, as_mask(feature_mask, inputs), options)
 
+    @later
     def attribute_future(  # type: ignore[override]  # as in Captum
         self,
         inputs: Inputs,
@@ -246,10 +270,5 @@ class FeaturePermutation(FeatureAblation):
         perturbations_per_eval: int = 1,
         show_progress: bool = False,
         **kwargs: Any,
-    ) -> Future[Any]:
+    ) -> Any:
         """The same for a model that returns a `torch.futures.Future`, as a future."""
-        return self._future(inputs, target, additional_forward_args, feature_mask, perturbations_per_eval)
-
-    def _permuted(self, model: Any, inputs: Inputs, mask: Any, options: dict[str, Any]) -> Any:
-        options |= {"feature_mask": mask, "perm_func": None if self.perm_func is _permute_feature else self.perm_func}
-        return self._attributed(af.feature_permutation, inputs, options, model=model, flat=True)

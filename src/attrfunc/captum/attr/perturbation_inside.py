@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import LayerAttribution, NeuronAttribution
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call, only, side
+from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline
+from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.neuron import Selector
-from attrfunc.captum.attr.outputs import as_groups
 from attrfunc.captum.attr.perturbation import FeaturePermutation, Mask, PerturbationAttribution, _permute_feature
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.score.target import Target
@@ -26,7 +26,7 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
         "baseline": "layer_baselines",
     }
 
-    @captum_call
+    @face(af.feature_ablation, at="layer")
     def attribute(
         self,
         inputs: Inputs,
@@ -38,13 +38,13 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
         perturbations_per_eval: int = 1,
     ) -> Any:
         """Attribute to the layer; `layer_baselines` are those of its activation, zeros by default."""
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         self._single()
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
-        given = None if layer_baselines is None else lambda activation: as_baseline(layer_baselines, activation)
-        baseline = af.activation_baseline(given)
-        view = self._view(attribute_to_layer_input)
-        options |= {"baseline": baseline, "feature_mask": as_groups(only(layer_mask))}
-        return self._mirrored(self._attributed(af.feature_ablation, inputs, options, model=view, flat=True))
+        given = options.pop("layer_baselines")
+        at_layer = None if given is None else lambda activation: as_baseline(given, activation)
+        options["baseline"] = af.activation_baseline(at_layer)
+        return super()._called(function, at, inputs, options)
 
 
 class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
@@ -56,7 +56,7 @@ class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
         LayerAttribution.__init__(self, forward_func, layer, device_ids)
         self.perm_func = _permute_feature
 
-    @captum_call
+    @face(af.feature_permutation, at="layer")
     def attribute(  # type: ignore[override]  # as in Captum
         self,
         inputs: Inputs,
@@ -66,15 +66,16 @@ class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
         perturbations_per_eval: int = 1,
     ) -> Any:
         """Attribute to the layer's output."""
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         self._single()
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval)
-        return self._mirrored(self._permuted(self._view(), inputs, as_groups(only(layer_mask)), options))
+        return super()._called(function, at, inputs, options)
 
 
 class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
     """Feature ablation that explains a neuron; see `attrfunc.feature_ablation` and `attrfunc.neuron`."""
 
-    @captum_call
+    @face(af.feature_ablation, at="neuron")
     def attribute(
         self,
         inputs: Inputs,
@@ -86,14 +87,17 @@ class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
         perturbations_per_eval: int = 1,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
-        options = self._options(inputs, None, additional_forward_args, perturbations_per_eval)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
-        where: dict[str, Any] = {"side": side(attribute_to_neuron_input)}
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        selector = options["neuron"]
         try:
-            view = af.neuron(self.forward_func, self.layer, neuron_selector, **where)
-            return af.feature_ablation(view, inputs, **options)
+            return super()._called(function, at, inputs, dict(options))
         except ArgumentError as error:
-            if error.argument != "selector" or not callable(neuron_selector):
+            if error.argument != "selector" or not callable(selector):
                 raise
-            view = af.neuron(self.forward_func, self.layer, af.batch_score(neuron_selector), **where)
-            return af.feature_ablation(view, inputs, **options)  # one number for the whole batch
+            options["neuron"] = af.batch_score(selector)  # one number for the whole batch
+            return super()._called(function, at, inputs, options)
+
+    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
+        side, selector = options.pop("side"), options.pop("neuron")
+        return af.neuron(self.forward_func, self.layer, selector, side=side)

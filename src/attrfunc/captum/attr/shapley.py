@@ -1,15 +1,4 @@
-"""The classes of Shapley values.
-
-They differ from Captum's in this:
-
-* `ShapleyValues` evaluates each of the 2^n coalitions of groups once, not n! permutations, and takes up to 20 groups.
-* `ShapleyValueSampling` draws permutations in pairs of reverses, `KernelShap` coalitions in pairs of complements; small
-  and large coalitions are enumerated as far as `n_samples` goes. So standard errors are lower after as many
-  evaluations, and numbers differ from Captum's for the same seed. `torch.manual_seed` makes them reproducible.
-* `KernelShap` solves its least squares problem exactly, so attributions sum to the change of the score. With fewer than
-  n + 2 samples for n groups it raises, where Captum returns one of many solutions. All examples share the coalitions.
-* Without a target a model may return `(B, *O)` numbers, also to `KernelShap`; attributions are `(B, *O, *S)`.
-"""
+"""The classes of Shapley values. Without a target a model may return numbers of any shape."""
 
 from __future__ import annotations
 
@@ -18,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.futures import Future
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_baseline, as_mask, captum_call
+from attrfunc.captum.attr.convert import Baselines, Inputs
+from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.lime import Lime
-from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution, WithFutures
+from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution, WithFutures, later
 from attrfunc.core.score.target import Target
 from attrfunc.core.trees import batch_size
 
@@ -35,7 +24,7 @@ class _Shapley(PerturbationAttribution):
     """Base of the classes that give Shapley values."""
 
     _random = True
-    _options = PerturbationAttribution._options  # and not that of `Lime`
+    _per_output = False
 
 
 class ShapleyValueSampling(_Shapley, WithFutures):
@@ -45,7 +34,12 @@ class ShapleyValueSampling(_Shapley, WithFutures):
         forward_func: The model.
     """
 
-    @captum_call
+    _differs: tuple[str, ...] = (
+        "Permutations are drawn in pairs of reverses, so standard errors are lower after as many evaluations, and"
+        " numbers differ from Captum's for the same seed.",
+    )
+
+    @face(af.shapley_sampling)
     def attribute(
         self,
         inputs: Inputs,
@@ -58,10 +52,8 @@ class ShapleyValueSampling(_Shapley, WithFutures):
         show_progress: bool = False,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is; `n_samples` are permutations."""
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
-        return self._attributed(af.shapley_sampling, inputs, options | {"n_samples": n_samples}, flat=False)
 
+    @later
     def attribute_future(
         self,
         inputs: Inputs,
@@ -72,10 +64,8 @@ class ShapleyValueSampling(_Shapley, WithFutures):
         n_samples: int = 25,
         perturbations_per_eval: int = 1,
         show_progress: bool = False,
-    ) -> Future[Any]:
+    ) -> Any:
         """The same for a model that returns a `torch.futures.Future`, as a future."""
-        arguments = (target, additional_forward_args, feature_mask, n_samples, perturbations_per_eval, show_progress)
-        return self._future(inputs, baselines, *arguments)
 
 
 class ShapleyValues(ShapleyValueSampling):
@@ -85,9 +75,13 @@ class ShapleyValues(ShapleyValueSampling):
         forward_func: The model.
     """
 
+    _differs: tuple[str, ...] = (
+        "Each of the 2^n coalitions of groups is evaluated once, not n! permutations; up to 20 groups.",
+    )
+
     _random = False
 
-    @captum_call
+    @face(af.shapley_values)
     def attribute(  # type: ignore[override]  # as in Captum
         self,
         inputs: Inputs,
@@ -99,10 +93,8 @@ class ShapleyValues(ShapleyValueSampling):
         show_progress: bool = False,
     ) -> Any:
         """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": as_mask(feature_mask, inputs)}
-        return self._attributed(af.shapley_values, inputs, options, flat=False)
 
+    @later
     def attribute_future(
         self,
         inputs: Inputs,
@@ -113,10 +105,8 @@ class ShapleyValues(ShapleyValueSampling):
         n_samples: int = 25,
         perturbations_per_eval: int = 1,
         show_progress: bool = False,
-    ) -> Future[Any]:
+    ) -> Any:
         """The same for a model that returns a `torch.futures.Future`, as a future; `n_samples` has no effect."""
-        arguments = (target, additional_forward_args, feature_mask, perturbations_per_eval, show_progress)
-        return self._future(inputs, baselines, *arguments)
 
 
 class KernelShap(_Shapley, Lime):
@@ -126,12 +116,19 @@ class KernelShap(_Shapley, Lime):
         forward_func: The model.
     """
 
+    _differs: tuple[str, ...] = (
+        "Coalitions are drawn in pairs of complements, small and large ones enumerated as far as `n_samples` "
+        "goes, and shared by all examples; the least squares problem is solved exactly, so attributions sum to "
+        "the change of the score. With fewer than n + 2 samples for n groups it raises, where Captum returns one "
+        "of many solutions.",
+    )
+
     _multiply_by_inputs = False  # so says Captum's
 
     def __init__(self, forward_func: Callable[..., Any]) -> None:
         PerturbationAttribution.__init__(self, forward_func)
 
-    @captum_call
+    @face(af.kernel_shap)
     def attribute(  # type: ignore[override]
         self,
         inputs: Inputs,
@@ -149,13 +146,13 @@ class KernelShap(_Shapley, Lime):
         Without `return_input_shape` attributions are those of the groups, in the order of their numbers: `(B, n)`, or
         `(n,)` for a score of the whole batch.
         """
-        options = self._options(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        mask = as_mask(feature_mask, inputs)
-        options |= {"baseline": as_baseline(baselines, inputs), "feature_mask": mask, "n_samples": n_samples}
-        found = self._attributed(af.kernel_shap, inputs, options, flat=False)
-        if return_input_shape:
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        whole = options.pop("return_input_shape")
+        found = PerturbationAttribution._called(self, function, at, inputs, options)
+        if whole:
             return found
-        groups = _of_groups(found, inputs, mask)
+        groups = _of_groups(found, inputs, options["feature_mask"])
         return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
 
 

@@ -170,6 +170,8 @@ class StdDev(MomentStat):
         order: As for `Var`.
     """
 
+    _differs: tuple[str, ...] = ("The name of `StdDev(order=2)` is `std_dev(2)`; Captum's lacks the bracket.",)
+
     def __init__(self, name: str | None = None, order: int = 0) -> None:
         super().__init__(_of_order("std_dev", order) if name is None else name, order=order)
         self.order = order

@@ -129,6 +129,10 @@ class ClassSummarizer(Summarizer):
         {0: [{'mean': tensor([1.5000])}], 7: [{'mean': tensor([5.])}]}
     """
 
+    _differs: tuple[str, ...] = (
+        "Equal numbers in a tensor of labels are one class; Captum makes each a class of its own.",
+    )
+
     def __init__(self, stats: list[Stat]) -> None:
         super().__init__(stats)
         self.summaries: dict[Any, Summarizer] = {}

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from attrfunc.core.model.guard import Written
+from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.target import canonical, select
+from attrfunc.core.score.views import as_view
 
-__all__ = ["as_batch_of_one", "named", "with_forward"]
+__all__ = ["as_batch_of_one", "named", "output_of", "with_forward"]
 
 
 def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
@@ -33,7 +36,7 @@ def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], ar
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         return None
     forward, target = explainer.forward_func, arguments.get("target")
-    output = forward(*(inputs if isinstance(inputs, tuple) else (inputs,)), *args)
+    output = output_of(forward, inputs, args)
     if not _is_of_one(output, target, leaves):
         return None
 
@@ -55,6 +58,19 @@ def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], ar
     if not arguments.get("return_convergence_delta"):
         return pytree.tree_map(lambda leaf: leaf[0], found)
     return pytree.tree_map(lambda leaf: leaf[0], found[0]), found[1]
+
+
+def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -> Any:
+    """What a model gives for inputs, run once on a twin: the model itself stays as it is."""
+    view = as_view(forward)
+    twin = Twin(view.model, view.tensors)
+    while True:
+        twin.restore()
+        copied = pytree.tree_map(torch.clone, inputs)
+        try:
+            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *twin.copied(args)), {})
+        except Written:  # it is run anew, with a copy of what it was about to write into
+            continue
 
 
 def with_forward(explainer: Any, forward: Callable[..., Any]) -> Any:

@@ -82,6 +82,7 @@ def configure_interpretable_embedding_layer(
         >>> from attrfunc.captum.attr import IntegratedGradients, configure_interpretable_embedding_layer
         >>> from attrfunc.captum.attr import remove_interpretable_embedding_layer
         >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+        >>> import warnings
         >>> with warnings.catch_warnings(action="ignore"):
         ...     embedding = configure_interpretable_embedding_layer(model, "0")
         >>> vectors = embedding.indices_to_embeddings(torch.tensor([[1, 5, 2]]))
