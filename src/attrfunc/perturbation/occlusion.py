@@ -73,7 +73,7 @@ def occlusion(
     game = open_game(model, x, baseline=baseline, target=target, args=args, kwargs=kwargs, chunk_size=chunk_size)
     if not game.examples_first:
         raise ModelError(
-            "windows slide over each example, but these are not apart: their scores depend on each other, or the "
+            "windows slide over examples, but these are not apart: their scores depend on each other, or the "
             "layer's activation does not have them in dimension 0. Choose another layer, or feature_ablation with a "
             "feature_mask."
         )
