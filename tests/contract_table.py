@@ -26,6 +26,7 @@ class Method:
     exact: bool = True  # what does not matter gets zero; a fit to samples leaves something
     mirrors: bool = True  # gives the structure of the input; otherwise tensors over groups of features
     fitted: bool = False  # what is not used gets zero but for rounding
+    compiles: bool = True  # refuses by name to be compiled, where not
     variant: bool = False  # of a method that has a row: a test that picks views tries it at the input
 
     def __call__(self, model, x, **kwargs):
@@ -132,7 +133,7 @@ POSITIONS = ("input", "layer", "layer input", "layers", "neuron")  # for a metho
 METHODS = [
     Method(af.integrated_gradients, {"n_steps": 6}, baseline=True),
     # Second derivatives lose more.
-    Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2),
+    Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2, compiles=False),
     Method(af.guided_ig, {"n_steps": 5, "max_distance": 0.3}, baseline=True, loss=0.2),
     Method(af.blur_ig, {"n_steps": 5, "max_sigma": 2.0}, views=POSITIONS),
     Method(af.temporal_ig, {"n_steps": 2, "dim": -1}, baseline=True, views=POSITIONS),
@@ -204,6 +205,7 @@ METHODS = [
         af.xrai,
         {"regions": torch.tensor([[[0, 0, 1, 1, 2, 2]]]), "baselines": [0.2, -0.5], "n_steps": 4},
         views=("input",),
+        compiles=False,
     ),
     # More groups than samples, and fewer.
     Method(af.lime, {"n_samples": 10}, baseline=True, random=True, exact=False),

@@ -19,9 +19,16 @@ def x():
     return torch.randn(4, 2, 6, generator=torch.Generator().manual_seed(1)).double()
 
 
-@each_cell(most=1)
+@each_cell(lambda method: method.compiles, most=1)
 def test_compile(method, view, net, x):
     check(method, view, net, x)
+
+
+@each_method(lambda method: not method.compiles)
+def test_what_does_not_compile_says_so(method, net, x):
+    torch.compiler.reset()
+    with pytest.raises(Exception, match=rf"Call {method.call.__name__} outside of torch.compile"):
+        torch.compile(method.compiled(net, target=1), fullgraph=True, backend="aot_eager")(x)
 
 
 # A path, an interpreter of rules, and a game.

@@ -260,5 +260,5 @@ class TestInterpolate:
     def test_maps(self, maps):
         with raises("interpolate: argument `attributions`", "(B, C, *S)", "maps[:, None]"):
             af.viz.interpolate([torch.ones(2, 3, 4), maps], 8)
-        with raises("interpolate: argument `attributions`", "at least one position"):
+        with raises("interpolate: argument `attributions`", "at least one channel and position"):
             af.viz.interpolate(torch.ones(2, 3, 0), 8)

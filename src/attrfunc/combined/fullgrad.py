@@ -18,6 +18,7 @@ from attrfunc.core.score.places import AtLayers
 from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model, View, as_view
+from attrfunc.core.trees import batch_size
 from attrfunc.viz.interpolate import interpolate
 
 __all__ = ["FullGradients", "full_gradients", "fullgrad"]
@@ -154,6 +155,7 @@ def fullgrad(
         Srinivas, Fleuret: Full-Gradient Representation for Neural Network Visualization, NeurIPS 2019.
         https://arxiv.org/abs/1905.00780
     """
+    batch_size(x)
     if not isinstance(x, Tensor) or not 3 <= x.dim() <= 5:
         shapes = [tuple(leaf.shape) for leaf in pytree.tree_leaves(x) if isinstance(leaf, Tensor)]
         raise ArgumentError(

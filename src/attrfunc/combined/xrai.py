@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, ModelError, describe
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.baseline import Baseline
 from attrfunc.core.score.method import method
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model, as_view
+from attrfunc.core.trees import batch_size
 from attrfunc.gradient.integrated_gradients import integrated_gradients
 from attrfunc.perturbation.feature_masks import superpixels
 
@@ -77,6 +78,9 @@ def xrai(
         https://arxiv.org/abs/1906.02825
     """
     view = as_view(model)
+    batch_size(x)
+    if torch.compiler.is_compiling():
+        raise ModelError("a compiler does not see how many regions there are. Call xrai outside of torch.compile.")
     if view.sites or not isinstance(x, Tensor) or x.dim() < 3 or not x.is_floating_point() or 0 in x.shape[2:]:
         raise ArgumentError(
             "model" if view.sites else "x",

@@ -83,6 +83,10 @@ def integrated_hessians(
         https://arxiv.org/abs/2002.04138
     """
     nodes, weights = double_quadrature(n_steps)
+    if torch.compiler.is_compiling():
+        raise ModelError(
+            "a compiler does not trace second derivatives. Call integrated_hessians outside of torch.compile."
+        )
     problem = open_problem(model, x, target, args, kwargs)
     # Fused attention has no second derivative.
     problem = replace(problem, plan=replace(problem.plan, plain_attention=True))

@@ -181,7 +181,7 @@ def _compared(
     alike = [name for name, part in zip(chosen, differ, strict=True) if not part.any()]
     if alike and len(methods) > 1:
         warn(
-            f"compare: in {', '.join(alike)} no two methods differ beyond chance on these {values.shape[2]} examples. "
+            f"in {', '.join(alike)} no two methods differ beyond chance on these {values.shape[2]} examples. "
             "Take more examples before you prefer one."
         )
     return Comparison(tuple(methods), tuple(chosen), values, means, low, high, differ, float(confidence))
