@@ -39,7 +39,7 @@ def test_the_table(tmp_path):
     torch.testing.assert_close(table.high - table.low, 2 * 1.96 * error, rtol=0.15, atol=0)
     assert table.differ[0].tolist() == [[False, True, False], [True, False, True], [False, True, False]]
     assert str(table).startswith("| method | insertion | sparseness |\n| --- | --- | --- |\n| IG | ")
-    table.draw(tmp_path / "table.png")
+    table.draw().savefig(tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 5_000
     again = M.compare(methods, model, data, metrics=metrics, generator=generator())
     assert torch.equal(table.low, again.low)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,9 @@ from attrfunc.core.score.method import named
 from attrfunc.core.score.views import Model
 from attrfunc.core.trees import batch_size
 from attrfunc.metrics.simplicity import complexity, sparseness
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "Measured", "compare"]
 
@@ -71,15 +73,16 @@ class Comparison:
             lines.append([name, *(f"{mean:.3g} [{low:.3g}, {high:.3g}]" for mean, low, high in cells)])
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
-    def draw(self, path: str | Path) -> None:
-        """Write a picture of the means with their intervals, a panel for each metric (needs matplotlib).
+    def draw(self) -> Figure:
+        """Draw the means with their intervals, a panel for each metric (needs matplotlib, `attrfunc[viz]`).
 
-        Args:
-            path: The picture's file; its ending tells the format.
+        Returns:
+            The figure; see `af.viz.image`.
         """
-        from matplotlib.figure import Figure
+        from attrfunc.viz.canvas import Picture
 
-        figure = Figure(figsize=(1.5 + 2.4 * len(self.metrics), 1.2 + 0.4 * len(self.methods)), layout="constrained")
+        size = (1.5 + 2.4 * len(self.metrics), 1.2 + 0.4 * len(self.methods))
+        figure = Picture(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(self.metrics), squeeze=False, sharey=True)[0]
         places = list(range(len(self.methods)))
         for number, (panel, name) in enumerate(zip(panels, self.metrics, strict=True)):
@@ -95,7 +98,7 @@ class Comparison:
             panel.grid(axis="x", color="#dddddd")
         panels[0].invert_yaxis()
         figure.supxlabel(f"mean and its {self.confidence:.0%} interval", fontsize=8)
-        figure.savefig(path)
+        return figure
 
 
 Metric = Callable[[Measured], Tensor]
