@@ -101,7 +101,7 @@ def tracin(name: str, model: nn.Module, shape: tuple[int, ...], rows: int, queri
         other, many = peer(hooks), f"{name}, {queries} x {rows}"
         goal = (20.0 if name == "MLP" else 1.4) if hooks else 6.0
         found.append(Row(f"TracIn, {many}", f"Captum, {way}", goal, scores, lambda o=other: o.influence(asked)))
-        goal = 1.0 if hooks else 6.0
+        goal = 6.0
         aggregate = lambda o=other: o.influence(asked, aggregate=True)  # noqa: E731
         found.append(Row(f"TracIn, {many}, summed", f"Captum, {way}", goal, summed, aggregate))
     return found
