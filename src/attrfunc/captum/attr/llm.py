@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attrfunc.captum.attr.attribution import Attribution, GradientAttribution
+from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, NoFuture
 from attrfunc.captum.attr.convert import captum_call
 from attrfunc.captum.attr.gradient_shap import LayerGradientShap
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
@@ -34,7 +34,7 @@ GENERATION: dict[str, Any] = {"max_new_tokens": 25, "do_sample": False, "tempera
 AT_ONCE = 8
 
 
-class BaseLLMAttribution(Attribution):
+class BaseLLMAttribution(NoFuture):
     """Base of the classes that attribute language models.
 
     Args:
@@ -174,10 +174,6 @@ class LLMAttribution(BaseLLMAttribution):
             inp=inp,
         )
 
-    def attribute_future(self) -> Any:
-        """Not offered, as in Captum."""
-        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
-
     def _game(self, inp: InterpretableInput, tokens: Tensor, inspect: Callable[..., None] | None) -> Game:
         """The game of the prompt: the score of the whole answer, and those of its tokens."""
         evaluate = self._evaluator(inp, tokens)
@@ -304,10 +300,6 @@ class LLMGradientAttribution(BaseLLMAttribution):
                 "return_convergence_delta", "True", "attributions alone", "af.text.explain tells the gap of each token."
             )
         return found.detach()
-
-    def attribute_future(self) -> Any:
-        """Not offered, as in Captum."""
-        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
 
 
 class _Presence(nn.Module):

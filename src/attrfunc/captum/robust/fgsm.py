@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from attrfunc.captum.robust.perturbation import Loss, Perturbation, as_masks, as_tuple, losses_and_gradients
+from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
 from attrfunc.core.errors import AttributionError
 
 __all__ = ["FGSM"]
 
 
-class FGSM(Perturbation):
+class FGSM(GradientAttack):
     """One step along the sign of the loss's gradient; see `attrfunc.robust.fgsm`.
 
     Args:
@@ -23,18 +21,6 @@ class FGSM(Perturbation):
         lower_bound: The least value of an element.
         upper_bound: The largest.
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        loss_func: Loss | None = None,
-        lower_bound: float = float("-inf"),
-        upper_bound: float = float("inf"),
-    ) -> None:
-        super().__init__()
-        self.forward_func = forward_func
-        self.loss_func = loss_func
-        self.bound: Callable[[Tensor], Tensor] = lambda x: torch.clamp(x, min=lower_bound, max=upper_bound)
 
     def perturb(
         self,

@@ -15,7 +15,7 @@ from attrfunc.core.score.target import canonical, select
 from attrfunc.core.score.views import Model
 from attrfunc.core.trees import batch_size
 
-__all__ = ["Perturbation", "as_masks", "as_tuple", "losses_and_gradients"]
+__all__ = ["GradientAttack", "Perturbation", "as_masks", "as_tuple", "losses_and_gradients"]
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -28,6 +28,29 @@ class Perturbation:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Perturb inputs."""
         return self.perturb(*args, **kwargs)
+
+
+class GradientAttack(Perturbation):
+    """Base of the attacks that follow the loss's gradient.
+
+    Args:
+        forward_func: The model.
+        loss_func: `(outputs, target)` gives a loss, of each example or of the batch.
+        lower_bound: The least value of an element.
+        upper_bound: The largest.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        loss_func: Loss | None = None,
+        lower_bound: float = float("-inf"),
+        upper_bound: float = float("inf"),
+    ) -> None:
+        super().__init__()
+        self.forward_func = forward_func
+        self.loss_func = loss_func
+        self.bound: Callable[[Tensor], Tensor] = lambda x: torch.clamp(x, min=lower_bound, max=upper_bound)
 
 
 def as_tuple(inputs: Any) -> tuple[Tensor, ...]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrfunc.captum.robust.perturbation import Loss, Perturbation, as_masks, as_tuple, losses_and_gradients
+from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
 from attrfunc.core.errors import ArgumentError, AttributionError, positive
 from attrfunc.robust.ball import ball_around, like_rows
 
 __all__ = ["PGD"]
 
 
-class PGD(Perturbation):
+class PGD(GradientAttack):
     """Steps along the loss's gradient, each followed by a projection; see `attrfunc.robust.pgd`.
 
     Args:
@@ -24,18 +23,6 @@ class PGD(Perturbation):
         lower_bound: The least value of an element.
         upper_bound: The largest.
     """
-
-    def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        loss_func: Loss | None = None,
-        lower_bound: float = float("-inf"),
-        upper_bound: float = float("inf"),
-    ) -> None:
-        super().__init__()
-        self.forward_func = forward_func
-        self.loss_func = loss_func
-        self.bound: Callable[[Tensor], Tensor] = lambda x: torch.clamp(x, min=lower_bound, max=upper_bound)
 
     def perturb(
         self,
