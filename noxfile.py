@@ -87,8 +87,8 @@ def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
-    packages += ("gguf", "accelerate", "networkx")
-    extras = ".[neighbours,progress,shap,shapiq,testing,viz]"
+    packages += ("gguf", "accelerate", "networkx", "datasets", "playwright")
+    extras = ".[cli,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
     alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES, *GENOME)
     install(session, "-e", extras, *packages, *peers, alone=alone)
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
