@@ -265,6 +265,7 @@ EXEMPT = {
     "measures explanations; tests/metrics": ["metrics"],
     "attacks models; tests/robust": ["robust"],
     "draws gates; tests/gates": ["gates"],
+    "runs methods over data sets; tests/data": ["data"],
     "concepts; tests/concepts": ["concepts"],
     "of training data, with a contract of its own; influence/test_influence_contract.py": ["influence"],
     "attributes language models; tests/text": ["text"],

@@ -35,7 +35,7 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize(
     "space",
-    [af, af.concepts, af.gates, af.influence, af.masks, af.metrics, af.robust, af.surrogates, af.viz],
+    [af, af.concepts, af.data, af.gates, af.influence, af.masks, af.metrics, af.robust, af.surrogates, af.viz],
     ids=lambda space: space.__name__,
 )
 def test_every_public_function_has_a_running_example(space):

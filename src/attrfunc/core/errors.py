@@ -61,6 +61,10 @@ class ArgumentError(AttributionError, ValueError):
         super().__init__(f"argument `{argument}`: got {got}; expected {expected}. {fix}")
         self.argument, self.got, self.expected, self.fix = argument, got, expected, fix
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that it travels between processes."""
+        return type(self), (self.argument, self.got, self.expected, self.fix), self.__dict__
+
 
 class ModelError(AttributionError, RuntimeError):
     """A model whose score cannot be evaluated or differentiated as asked."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Moment", "with_samples"]
+__all__ = ["Moment", "merged", "with_samples"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,27 @@ def with_samples(known: Moment | None, samples: Tensor, *, second: bool) -> Mome
     wide = samples.to(torch.promote_types(samples.dtype, torch.float32))
     mean = wide[0] + (wide - wide[0]).mean(0)  # exact for samples that are all the same
     squares = (wide - mean).square().sum(0) if second else None
-    if known is None:
-        return Moment(count, mean, squares)
-    total, step = known.count + count, mean - known.mean
-    if squares is not None and known.squares is not None:
-        squares = known.squares + (squares + step.square() * (known.count * count / total))
-    return Moment(total, known.mean + step * (count / total), squares)
+    found = Moment(count, mean, squares)
+    return found if known is None else merged(known, found)
+
+
+def merged(known: Moment, other: Moment) -> Moment:
+    """The moments of the samples of both.
+
+    Args:
+        known: Those of some samples.
+        other: Those of others of the same shape.
+
+    Example:
+        >>> from attrfunc.core.loops.moments import merged, with_samples
+        >>> first, second = (with_samples(None, torch.tensor(part), second=True) for part in ([1.0, 2.0], [6.0]))
+        >>> merged(first, second).mean
+        tensor(3.)
+    """
+    total, step = known.count + other.count, other.mean - known.mean
+    squares = None
+    if other.squares is not None:
+        squares = other.squares
+        if known.squares is not None:
+            squares = known.squares + (squares + step.square() * (known.count * other.count / total))
+    return Moment(total, known.mean + step * (other.count / total), squares)

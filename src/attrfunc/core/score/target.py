@@ -37,7 +37,17 @@ from torch._C import _functorch
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.engines import inside, numbers, wrapped
 
-__all__ = ["BatchScore", "Following", "Index", "Target", "batch_score", "canonical", "computes", "select"]
+__all__ = [
+    "BatchScore",
+    "Following",
+    "Index",
+    "Target",
+    "batch_score",
+    "canonical",
+    "computes",
+    "output_tensor",
+    "select",
+]
 
 Target = None | int | Tensor | Sequence[Any] | Callable[[Any], Tensor]
 Index = Any
@@ -167,7 +177,7 @@ def select(output: Any, index: Index, rows: int, name: str = "target") -> Tensor
         return index(output)
     if callable(index):
         return _scores(index(output), rows, name)
-    output = _tensor(output, index, name)
+    output = output_tensor(output, index, name)
     if index is None:
         if output.numel() != rows or (output.dim() > 0 and output.shape[0] != rows):
             many = output.dim() > 1 and output.shape[0] == rows
@@ -243,8 +253,17 @@ def _bounds(part: int | Tensor) -> tuple[int, int] | None:
     return int(low), int(high)
 
 
-def _tensor(output: Any, index: Index, name: str) -> Tensor:
-    """The tensor of an output that an index selects from."""
+def output_tensor(output: Any, index: Index, name: str) -> Tensor:
+    """The tensor of an output that an index selects from.
+
+    Args:
+        output: What the model returned.
+        index: A canonical target, which is told of in the error.
+        name: The argument's name.
+
+    Raises:
+        ArgumentError: If the output is not a tensor, has no logits, and is no tuple with one tensor of its shape first.
+    """
     if isinstance(output, Tensor):
         return output
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
