@@ -79,13 +79,14 @@ class Ray:
         started = self._connected()
         actors: list[Any] = []
         try:
-            actors += self._actors(library.put(function))
+            shared = library.put(function)  # held here for as long as workers may have to start again
+            self._start(actors, shared)
             pool = library.util.ActorPool(actors)
             taken = pool.get_next if in_order else pool.get_next_unordered
             for item in items:
                 if not pool.has_free():
                     yield taken()
-                pool.submit(lambda actor, value: actor.call.remote(value), item)
+                pool.submit(lambda actor, value: actor.call.remote([shared], value), item)
             while pool.has_next():
                 yield taken()
         except library.exceptions.RayTaskError as error:
@@ -107,8 +108,8 @@ class Ray:
     def wait(self) -> None:
         """Nobody else makes this call."""
 
-    def _actors(self, function: Any) -> list[Any]:
-        """Workers that have started."""
+    def _start(self, actors: list[Any], shared: Any) -> None:
+        """Add workers, and wait until they have started."""
         library = ray()
         needed = {"CPU": self.workers * self.cpus_per_worker, "GPU": self.workers * self.gpus_per_worker}
         there = library.cluster_resources()
@@ -123,21 +124,21 @@ class Ray:
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )(_Worker)
-        actors = [
-            kind.remote(function, max(1, int(self.cpus_per_worker)), self.gpus_per_worker > 0)
-            for _ in range(self.workers)
-        ]
+        threads = max(1, int(self.cpus_per_worker))
+        actors += [kind.remote(threads, self.gpus_per_worker > 0, sys.path) for _ in range(self.workers)]
         ready, late = library.wait(
-            [actor.ready.remote() for actor in actors], num_returns=len(actors), timeout=self.timeout
+            [actor.ready.remote([shared]) for actor in actors], num_returns=len(actors), timeout=self.timeout
         )
         if late:
             got = f"{len(late)} of {self.workers} workers that had not started after {self.timeout:g} seconds"
             fix = "Others may use the cluster: ask for fewer workers, or for a longer timeout."
-            for actor in actors:
-                library.kill(actor)
             raise ArgumentError("engine", got, "workers that start", fix)
-        library.get(ready)
-        return actors
+        try:
+            library.get(ready)
+        except library.exceptions.RayTaskError as error:
+            got = f"workers that cannot load what they are sent ({type(error.cause).__name__}: {error.cause})"
+            fix = "Install the packages that define them on all machines, or define them in the script itself."
+            raise ArgumentError("engine", got, "what workers can import", fix) from error
 
     def _connected(self) -> bool:
         """See that Ray runs; gives whether it was started here."""
@@ -158,18 +159,29 @@ class Ray:
 
 
 class _Worker:
-    """What runs in a worker's process."""
+    """What runs in a worker's process.
 
-    def __init__(self, function: Any, threads: int, gpu: bool) -> None:
+    Args:
+        threads: Threads of torch.
+        gpu: Whether the function is put on a GPU.
+        path: Where the driver looks for modules.
+    """
+
+    def __init__(self, threads: int, gpu: bool, path: list[str]) -> None:
         torch.set_num_threads(threads)
-        self._function = function.on_gpu() if gpu and hasattr(function, "on_gpu") else function
+        sys.path += [place for place in path if place not in sys.path]
+        self._gpu, self._function = gpu, None
 
-    def ready(self) -> bool:
-        """Whether it has started."""
-        return True
+    def ready(self, shared: list[Any]) -> None:
+        """Take the function from the object store, where the list's only entry says."""
+        function = ray().get(shared[0])
+        self._function = function.on_gpu() if self._gpu and hasattr(function, "on_gpu") else function
 
-    def call(self, item: Any) -> Any:
+    def call(self, shared: list[Any], item: Any) -> Any:
         """The function of an item."""
+        if self._function is None:  # it was killed, and started again
+            self.ready(shared)
+        assert self._function is not None
         return self._function(item)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from attrfunc.data.store import Store, open_store
 from attrfunc.data.student import quantile
 
 __all__ = ["Importance", "Summary", "summary"]
+
+_ROWS = 128
+"""Rows that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +132,11 @@ def _summary(
     names = [column, "error", *([by] if by is not None and by in store.columns else [])]
     found: dict[Any, Importance] = {}
     failed = 0
-    for batch in store.batches(names):
-        keys = batch[by] if by is not None and by in batch else [None] * len(batch["error"])
+    for rows in _some(store, names):
         chosen: dict[Any, list[Tensor]] = {}
-        for value, error, key in zip(batch[column], batch["error"], keys, strict=True):
+        for value, error, *key in rows:
             if error is None:
-                chosen.setdefault(key, []).append(_reduced(value, reduce))
+                chosen.setdefault(key[0] if key else None, []).append(_reduced(value, reduce))
             else:
                 failed += 1
         for key, values in chosen.items():
@@ -147,6 +150,14 @@ def _summary(
         overall = overall.merged(other)
     classes = {key: found[key] for key in sorted(found, key=_order) if key is not None}
     return Summary(overall, classes, len(store), failed)
+
+
+def _some(store: Store, names: list[str]) -> Iterator[list[Sequence[Any]]]:
+    """Rows, some at a time."""
+    for batch in store.batches(names):
+        rows = zip(*(batch[name] for name in names), strict=True)
+        while some := list(itertools.islice(rows, _ROWS)):
+            yield some
 
 
 def _reduced(value: Any, reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
