@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def _summary(
     return Summary(overall, classes, len(store), failed)
 
 
-def _some(store: Store, names: list[str]) -> Iterator[list[Sequence[Any]]]:
+def _some(store: Store, names: list[str]) -> Iterator[list[tuple[Any, ...]]]:
     """Rows, some at a time."""
     for batch in store.batches(names):
         rows = zip(*(batch[name] for name in names), strict=True)

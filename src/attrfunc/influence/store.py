@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
+from attrfunc.data.engines import engine_of
+from attrfunc.data.torchrun import Torchrun
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import digest
@@ -162,6 +165,7 @@ def embed(
     path: str | Path,
     sketch: CountSketch | None = None,
     parameters: Any = None,
+    engine: Any = None,
     progress: Progress = False,
 ) -> Store:
     """Write the gradient of each example's loss, sketched, to disk.
@@ -178,6 +182,7 @@ def embed(
         path: The folder, which is made.
         sketch: A projection of gradients, made by `count_sketch`; `None` stores whole gradients.
         parameters: As for `tracin`.
+        engine: `"ray"`, or `af.data.Ray(...)`, sends batches to workers; `None` computes in this process.
         progress: Whether and how to report; see `attrfunc.core.loops.progress`.
 
     Returns:
@@ -199,26 +204,38 @@ def embed(
     network, folder = open_network(model, parameters), Path(path)
     wanted = _described(network, sketch)
     width = network.size if sketch is None else Sketcher(sketch, network).size
-    gradients = PerExample(network, losses(loss))
+    embedding, worker = _Embedding(network, sketch, PerExample(network, losses(loss))), engine_of(engine)
+    if isinstance(worker, Torchrun):
+        fix = "Embed each part of the data in a folder of its own, or pass engine='ray'."
+        raise ArgumentError("engine", "'torchrun', of which one file is not written", "None or 'ray'", fix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _begun(folder, wanted, width)
         known, chain, done = manifest["batches"], "", 0
         with open(_numbers(folder), "ab") as file:
             file.truncate(manifest["rows"] * width * 4)  # what came behind the last whole batch
-            for batch in reported(batches_of(data, ordered=True), data, progress):
-                chain, done = _chained(chain, batch), done + 1
-                if done == known and chain != manifest["data"]:
-                    raise _stale(folder, "other data, or batches in another order or of another size")
-                if done <= known:
-                    continue
-                if manifest["complete"]:
-                    raise _stale(folder, "fewer batches than the data has now")
-                numbers = _embedded(network, sketch, gradients, batch)
+            chains: deque[str] = deque()
+
+            def missing() -> Iterator[Any]:
+                """The batches behind those that are there."""
+                nonlocal chain, done
+                for batch in reported(batches_of(data, ordered=True), data, progress):
+                    chain, done = _chained(chain, batch), done + 1
+                    if done == known and chain != manifest["data"]:
+                        raise _stale(folder, "other data, or batches in another order or of another size")
+                    if done <= known:
+                        continue
+                    if manifest["complete"]:
+                        raise _stale(folder, "fewer batches than the data has now")
+                    chains.append(chain)
+                    yield batch
+
+            for numbers in worker.map(embedding, missing(), in_order=True):
                 file.write(require_finite_scores(numbers).float().cpu().contiguous().numpy().tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-                manifest = {**manifest, "rows": manifest["rows"] + len(numbers), "batches": done, "data": chain}
+                manifest = {**manifest, "rows": manifest["rows"] + len(numbers), "batches": manifest["batches"] + 1}
+                manifest["data"] = chains.popleft()
                 _write(folder, manifest)
         if done < known:
             raise _stale(folder, "more batches than the data has now")
@@ -271,6 +288,18 @@ def open_store(path: str | Path) -> Store:
         manifest["data"],
         None if held is None else CountSketch(held["size"], held["seed"]),
     )
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    """What a worker makes of a batch."""
+
+    network: Network
+    sketch: CountSketch | None
+    gradients: PerExample
+
+    def __call__(self, batch: Any) -> Tensor:
+        return _embedded(self.network, self.sketch, self.gradients, batch)
 
 
 def _embedded(network: Network, sketch: CountSketch | None, gradients: PerExample, batch: Any) -> Tensor:
