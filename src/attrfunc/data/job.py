@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.model.parts import model_root
-from attrfunc.core.score.views import as_view
 from attrfunc.data.blocks import Block, Cut, Source
-from attrfunc.data.calls import Call, device_of
+from attrfunc.data.calls import Call
 from attrfunc.data.durable import sweep
 from attrfunc.data.engines import Engine
+from attrfunc.data.gpu import on_gpu
 from attrfunc.data.manifest import finish
 from attrfunc.data.shards import Shard, corrupt, shard_at, shard_path, write_shard
 
@@ -67,11 +64,8 @@ class Job:
 
     def on_gpu(self) -> Job:
         """The same with the model on this worker's GPU."""
-        view = as_view(self.call.model)
-        root = model_root(view.model)
-        if root is not None and torch.cuda.is_available():
-            root.to("cuda")
-        return replace(self, call=replace(self.call, device=device_of(self.call.model)))
+        model, device = on_gpu(self.call.model)
+        return replace(self, call=replace(self.call, model=model, device=device))
 
     def there(self) -> dict[int, Shard]:
         """The shards that are written, by number.

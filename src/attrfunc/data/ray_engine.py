@@ -136,7 +136,10 @@ class Ray:
         try:
             library.get(ready)
         except library.exceptions.RayTaskError as error:
-            got = f"workers that cannot load what they are sent ({type(error.cause).__name__}: {error.cause})"
+            if isinstance(error.cause, ArgumentError):
+                raise error.cause from error
+            why = str(error.cause).strip().splitlines()[-1]  # of a traceback
+            got = f"workers that cannot load what they are sent ({why})"
             fix = "Install the packages that define them on all machines, or define them in the script itself."
             raise ArgumentError("engine", got, "what workers can import", fix) from error
 

@@ -20,12 +20,14 @@ from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
+from attrfunc.data.columns import moved
 from attrfunc.data.engines import engine_of
+from attrfunc.data.gpu import on_gpu
 from attrfunc.data.torchrun import Torchrun
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import digest
-from attrfunc.influence.network import Loss, Network, losses, measured, open_network
+from attrfunc.influence.network import Loss, Network, Values, losses, measured, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import public, reported
 from attrfunc.influence.terms import flat
@@ -204,7 +206,7 @@ def embed(
     network, folder = open_network(model, parameters), Path(path)
     wanted = _described(network, sketch)
     width = network.size if sketch is None else Sketcher(sketch, network).size
-    embedding, worker = _Embedding(network, sketch, PerExample(network, losses(loss))), engine_of(engine)
+    embedding, worker = _Embedding(model, parameters, losses(loss), sketch), engine_of(engine)
     if isinstance(worker, Torchrun):
         fix = "Embed each part of the data in a folder of its own, or pass engine='ray'."
         raise ArgumentError("engine", "'torchrun', of which one file is not written", "None or 'ray'", fix)
@@ -290,16 +292,28 @@ def open_store(path: str | Path) -> Store:
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Embedding:
-    """What a worker makes of a batch."""
+    """What a worker makes of a batch; it opens the model where it runs."""
 
-    network: Network
+    model: Model
+    parameters: Any
+    values: Values
     sketch: CountSketch | None
-    gradients: PerExample
+    opened: tuple[Network, PerExample] | None = None
+    device: torch.device | None = None
 
     def __call__(self, batch: Any) -> Tensor:
-        return _embedded(self.network, self.sketch, self.gradients, batch)
+        if self.opened is None:
+            network = open_network(self.model, self.parameters)
+            self.opened = network, PerExample(network, self.values)
+        network, gradients = self.opened
+        return _embedded(network, self.sketch, gradients, moved(batch, self.device)).cpu()
+
+    def on_gpu(self) -> _Embedding:
+        """The same with the model on this worker's GPU."""
+        self.model, self.device = on_gpu(self.model)
+        return self
 
 
 def _embedded(network: Network, sketch: CountSketch | None, gradients: PerExample, batch: Any) -> Tensor:
