@@ -89,7 +89,7 @@ def page(found):
     lines = [
         "# A data set, row by row",
         "",
-        f"Saliency of the predicted class of images 3 x {SIDE} x {SIDE} by a network of two convolutions, in batches of "
+        f"Saliency of the predicted class of images 3 x {SIDE} x {SIDE} by two convolutions, in batches of "
         f"{BATCH} and shards of {SHARD}, stored as Parquet with predictions. One thread for each worker. "
         "`python -m benchmarks.data` makes this page.",
         "",

@@ -85,9 +85,23 @@ def write_shard(
     errors = [error for part in parts for error in part.errors]
     told = {"shard": number, "first": first, "rows": len(errors), "zarr": size, "identity": identity}
     table = _table(parts, images).replace_schema_metadata({_KEY: json.dumps(told)})
-    options = {"compression": "zstd", "write_page_checksum": True}
-    write_whole(path, lambda partial: parquet().write_table(table, partial, **options))
+    write_whole(path, lambda partial: _write_table(partial, table))
     return len(errors), errors
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    """Write a table; numbers that hardly repeat are split into their bytes, and not looked up."""
+    pa = pyarrow()
+    lists = [field for field in table.schema if field.name.startswith("attributions") and pa.types.is_list(field.type)]
+    split = [field.name for field in lists if field.type.value_type in (pa.float32(), pa.float64())]
+    parquet().write_table(
+        table,
+        path,
+        compression="zstd",
+        write_page_checksum=True,
+        use_dictionary=[name for name in table.column_names if name not in split],
+        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in split},
+    )
 
 
 def _table(parts: Sequence[Found], images: bool) -> pa.Table:
