@@ -16,7 +16,7 @@ from attrfunc.core.score.method import named
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.data.blocks import Block, Cut, Source
 from attrfunc.data.calls import Call, device_of, require_rows
-from attrfunc.data.columns import Columns, table_of
+from attrfunc.data.columns import Columns, rows_of, table_of
 from attrfunc.data.engines import engine_of
 from attrfunc.data.extras import parquet, zarr
 from attrfunc.data.gaps import gap_of
@@ -118,11 +118,13 @@ def _attribute(
             if name is not None
         ]
     )
-    source, size = source_of(data, reads, batch_size, names)
+    size = None if batch_size is None else positive("batch_size", batch_size)
+    source, size = source_of(data, size, names)
     sample = source.sample()
     first = _first_batch(sample, prepare)
     reads.require(first)
-    cut, images = _cut(first, reads, positive("batch_size", size), shard_rows, format)
+    size = rows_of(sample.pieces[0].batch) if size is None else size
+    cut, images = _cut(first, reads, size, shard_rows, format)
     if images:
         zarr()
     call = Call(

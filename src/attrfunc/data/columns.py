@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, describe, suggestions
 from attrfunc.core.trees import batch_size, has_rows
 
-__all__ = ["Columns", "is_rows", "moved", "sliced", "table_of"]
+__all__ = ["Columns", "is_rows", "moved", "rows_of", "sliced", "table_of"]
 
 RESERVED = {"row", "error", "prediction", "score", "gap", "target", "label"}
 """Columns of a store that are not the user's."""
@@ -123,6 +123,21 @@ class Columns:
         """The number of rows of a batch: that of its input."""
         self.require(batch)
         return batch_size(pytree.tree_map(table_of(batch).__getitem__, self.x))
+
+
+def rows_of(batch: Any) -> int:
+    """The number of rows of any batch: that of its first tensor, or the length of its first list.
+
+    Raises:
+        ArgumentError: If it holds none.
+    """
+    table = table_of(batch)
+    sizes = [leaf.shape[0] for leaf in pytree.tree_leaves(table) if isinstance(leaf, Tensor) and leaf.dim()]
+    sizes += [len(value) for value in table.values() if isinstance(value, list)]
+    if not sizes:
+        fix = "Give batches their inputs as tensors with a batch dimension: x[None]."
+        raise ArgumentError("data", f"a batch that is {describe(batch)}", "tensors whose dimension 0 is the row", fix)
+    return sizes[0]
 
 
 def is_rows(value: Any, rows: int) -> bool:

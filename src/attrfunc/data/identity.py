@@ -101,9 +101,10 @@ def _function(value: types.FunctionType, inner: Callable[[Any], str]) -> str:
     held = []
     for cell in value.__closure__ or ():
         try:
-            held.append(inner(cell.cell_contents))
+            contents = cell.cell_contents
         except ValueError:  # empty
-            held.append("nothing")
+            contents = None
+        held.append(inner(contents))
     return f"{name}({_code(value)}, {inner(value.__defaults__)}, {inner(value.__kwdefaults__)}, {held})"
 
 

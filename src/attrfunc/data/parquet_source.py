@@ -47,7 +47,7 @@ class ParquetSource:
         Raises:
             ArgumentError: If there are no files, one cannot be read, or one lacks a column.
         """
-        place = Path(path)
+        library, place = parquet(), Path(path)
         files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
         if not files or not files[0].exists():
             fix = "Pass a folder with files named *.parquet, or one such file."
@@ -56,7 +56,7 @@ class ParquetSource:
         rows = 0
         for file in files:
             try:
-                held = parquet().read_metadata(file)
+                held = library.read_metadata(file)
                 names = held.schema.to_arrow_schema().names
             except (OSError, ValueError, pyarrow().ArrowException) as error:
                 fix = "Restore the file, or take it out of the folder."

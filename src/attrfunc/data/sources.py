@@ -32,7 +32,7 @@ from torch.utils.data import (
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.data.blocks import Block, Cut, Piece, Source
-from attrfunc.data.columns import Columns, sliced
+from attrfunc.data.columns import rows_of, sliced
 
 __all__ = ["MapSource", "StreamSource", "source_of"]
 
@@ -41,12 +41,11 @@ _USUAL = 32
 """Rows of a batch where nothing says how many."""
 
 
-def source_of(data: Any, columns: Columns, batch_size: int | None, needed: Sequence[str] | None) -> tuple[Source, int]:
-    """Where rows come from, and how many make a batch.
+def source_of(data: Any, batch_size: int | None, needed: Sequence[str] | None) -> tuple[Source, int | None]:
+    """Where rows come from, and how many make a batch; None for batches as they come.
 
     Args:
         data: In any of the forms of this module.
-        columns: The columns, which tell how many rows a batch has.
         batch_size: How many rows the user wants in a batch, or None.
         needed: Which columns of Parquet files are read; None for all.
 
@@ -60,19 +59,19 @@ def source_of(data: Any, columns: Columns, batch_size: int | None, needed: Seque
     if _is_hugging_face(data):
         data = data.with_format("torch") if _plain(data) else data
     if isinstance(data, DataLoader):
-        return _of_loader(data, columns, batch_size)
+        return _of_loader(data, batch_size)
     if isinstance(data, IterableDataset) or (_is_hugging_face(data) and not hasattr(data, "__len__")):
         loader: DataLoader[Any] = DataLoader(data, batch_size or _USUAL)
-        return StreamSource(loader, columns), batch_size or _USUAL
+        return StreamSource(loader), batch_size or _USUAL
     if isinstance(data, Dataset) or _is_hugging_face(data):
         return MapSource(data), batch_size or _USUAL
     if isinstance(data, Tensor | dict) or not hasattr(data, "__iter__"):
         fix = "Pass a DataLoader, a Dataset, a path of Parquet files, or a list of batches: data=[(x, labels)]."
         raise ArgumentError("data", describe(data), "a data set, or batches", fix)
-    return StreamSource(data, columns), batch_size or columns.rows(_first(data))
+    return StreamSource(data), batch_size
 
 
-def _of_loader(loader: DataLoader[Any], columns: Columns, batch_size: int | None) -> tuple[Source, int]:
+def _of_loader(loader: DataLoader[Any], batch_size: int | None) -> tuple[Source, int | None]:
     inner = getattr(loader.batch_sampler, "sampler", loader.sampler)
     if isinstance(inner, _SHUFFLES):
         fix = "Pass a DataLoader with shuffle=False over the same data."
@@ -85,7 +84,7 @@ def _of_loader(loader: DataLoader[Any], columns: Columns, batch_size: int | None
             options["multiprocessing_context"] = loader.multiprocessing_context
             options["prefetch_factor"] = loader.prefetch_factor
         return MapSource(loader.dataset, loader.collate_fn, options), size or _USUAL
-    return StreamSource(loader, columns), size or columns.rows(_first(loader))
+    return StreamSource(loader), size
 
 
 def _is_hugging_face(data: Any) -> bool:
@@ -221,18 +220,16 @@ class StreamSource:
 
     Attributes:
         batches: The batches.
-        columns: The columns, which tell how many rows a batch has.
     """
 
     batches: Iterable[Any]
-    columns: Columns
     rows = None
     separable = False
 
     def sample(self) -> Block:
         """The first batch."""
         batch = _first(self.batches)
-        rows = self.columns.rows(batch)
+        rows = rows_of(batch)
         return Block(0, rows, (Piece(tuple(range(rows)), batch),))
 
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
@@ -247,7 +244,7 @@ class StreamSource:
         held: list[Piece] = []
         first = count = 0
         for batch in self.batches:
-            rows, begin = self.columns.rows(batch), 0
+            rows, begin = rows_of(batch), 0
             while begin < rows:
                 end = min(rows, begin + size - count)
                 part = batch if end - begin == rows else sliced(batch, begin, end, rows)

@@ -91,7 +91,7 @@ class Store:
             ArgumentError: If there is no such column, or its rows differ in shape.
         """
         found: list[Any] = [value for batch in self.batches([column]) for value in batch[column]]
-        shapes = {np.shape(value) for value in found if value is not None}
+        shapes = {tuple(np.shape(value)) for value in found if value is not None}
         if len(shapes) > 1:
             expected = "one shape in all rows"
             fix = "Read them row by row, or by `batches`."
@@ -191,12 +191,14 @@ def _from_lists(column: Any, shapes: list[Any] | None) -> list[Any]:
     pa, found = pyarrow(), list[Any]()
     for chunk in column.chunks:
         if not pa.types.is_list(chunk.type):
-            found += [None if value is None else torch.tensor(value) for value in chunk.to_pylist()]
+            numbers = torch.from_numpy(chunk.fill_null(0).to_numpy(zero_copy_only=False).copy())
+            pairs = zip(numbers, chunk.is_valid().to_pylist(), strict=True)
+            found += [number if valid else None for number, valid in pairs]
             continue
         values = torch.from_numpy(chunk.values.to_numpy(zero_copy_only=False).copy())
         offsets = chunk.offsets.to_pylist()
-        pairs = zip(offsets[:-1], offsets[1:], chunk.is_valid().to_pylist(), strict=True)
-        found += [values[begin:end] if valid else None for begin, end, valid in pairs]
+        ends = zip(offsets[:-1], offsets[1:], chunk.is_valid().to_pylist(), strict=True)
+        found += [values[begin:end] if valid else None for begin, end, valid in ends]
     if shapes is None:
         return found
     return [None if one is None else one.reshape(shape) for one, shape in zip(found, shapes, strict=True)]
@@ -220,6 +222,7 @@ def _open_store(path: str | Path, *, partial: bool = False) -> Store:
         >>> af.data.open_store(path).numpy().shape
         (8, 4)
     """
+    parquet()
     folder = Path(path)
     manifest = read_manifest(folder)
     fix = "Call attribute with this path again: it goes on where it was."

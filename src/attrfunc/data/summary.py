@@ -131,7 +131,7 @@ def _summary(
             raise ArgumentError(argument, repr(name), "a column of the store", suggestions(name, store.columns))
     names = [column, "error", *([by] if by is not None and by in store.columns else [])]
     found: dict[Any, Importance] = {}
-    failed = 0
+    shapes, failed = set[tuple[int, ...]](), 0
     for rows in _some(store, names):
         chosen: dict[Any, list[Tensor]] = {}
         for value, error, *key in rows:
@@ -140,7 +140,12 @@ def _summary(
             else:
                 failed += 1
         for key, values in chosen.items():
-            new = _importance(values, level, column)
+            shapes |= {tuple(value.shape) for value in values}
+            if len(shapes) > 1:
+                fix = "Pass reduce=..., which makes one shape of each row: lambda a: a.abs().sum()."
+                raise ArgumentError("column", f"{column!r}, of shapes {sorted(shapes)}", "one shape in all rows", fix)
+            samples = torch.stack(values)
+            new = Importance(Statistics.of(samples), Statistics.of(samples.abs()), level)
             found[key] = found[key].merged(new) if key in found else new
     if not found:
         fix = "Look at store.errors()."
@@ -166,15 +171,6 @@ def _reduced(value: Any, reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
     if not isinstance(reduced, Tensor):
         raise ArgumentError("reduce", f"one that gives {describe(reduced)}", "a tensor", "Return a tensor.")
     return reduced
-
-
-def _importance(values: list[Tensor], level: float, column: str) -> Importance:
-    shapes = sorted({tuple(value.shape) for value in values})
-    if len(shapes) > 1:
-        fix = "Pass reduce=..., which makes of each row a tensor of one shape: lambda a: a.abs().sum()[None]."
-        raise ArgumentError("column", f"{column!r}, of shapes {shapes[:3]}", "one shape in all rows", fix)
-    samples = torch.stack(values)
-    return Importance(Statistics.of(samples), Statistics.of(samples.abs()), level)
 
 
 def _order(key: Any) -> tuple[str, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
+from torch.utils.data import Dataset
 
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, captum_call, only
 from attrfunc.captum.attr.outputs import promoted
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.data.batches import batches
 from attrfunc.perturbation.dataset_ablation import losses
 
 __all__ = ["DataLoaderAttribution", "InputRole"]
@@ -55,7 +58,7 @@ class DataLoaderAttribution(NoFuture):
     @captum_call
     def attribute(
         self,
-        dataloader: Iterable[Any],
+        dataloader: Any,
         input_roles: tuple[int, ...] | None = None,
         baselines: Baselines = None,
         feature_mask: Mask = None,
@@ -68,7 +71,7 @@ class DataLoaderAttribution(NoFuture):
         """Attribute to the elements of batches that need it; for the arguments see `attrfunc.dataset_ablation`.
 
         Args:
-            dataloader: The batches.
+            dataloader: The batches, or a data set in any form that `attrfunc.data.batches` reads.
             input_roles: What each element of a batch is for, a number of `InputRole`.
             baselines: What replaces features.
             feature_mask: The groups of features.
@@ -92,6 +95,8 @@ class DataLoaderAttribution(NoFuture):
             "progress": show_progress,
         }
         chosen = None if input_roles is None else [role == InputRole.need_attr for role in input_roles]
+        if isinstance(dataloader, str | Path | Dataset):
+            dataloader = batches(dataloader)
         data = _Promoted(dataloader, chosen, only(baselines))
         found = losses(self.forward_func, iter(data) if iter(dataloader) is dataloader else data, **options)
         of_groups = found.of_groups.reshape(-1, found.of_groups.shape[-1])

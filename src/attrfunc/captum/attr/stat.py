@@ -1,4 +1,4 @@
-"""Statistics that are updated with one tensor after the other, element by element."""
+"""Names and orders of statistics that are updated with one tensor after the other: those of `attrfunc.data`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.loops.moments import Moment, with_samples
+from attrfunc.data.statistics import Statistics
 
 __all__ = [
     "MSE",
@@ -18,10 +18,10 @@ __all__ = [
     "Max",
     "Mean",
     "Min",
-    "MomentStat",
     "Stat",
     "StatValue",
     "StdDev",
+    "StreamingStat",
     "Sum",
     "Var",
 ]
@@ -67,16 +67,16 @@ class Stat:
         return isinstance(other, Stat) and type(self) is type(other) and self.params == other.params
 
 
-class MomentStat(Stat):
-    """Base of what is read from the running moments, which a summarizer keeps once for all of them.
+class StreamingStat(Stat):
+    """Base of what is read from `attrfunc.data.Statistics`, which a summarizer keeps once for all of them.
 
     Attributes:
-        moment: The moments of what was added.
-        second: Whether the squares are needed.
+        known: The statistics of what was added.
+        shared: Whether it reads these; one with a function of the caller's accumulates by itself.
     """
 
-    moment: Moment | None = None
-    second = True
+    known: Statistics | None = None
+    shared = True
 
     def update(self, x: Tensor) -> None:
         """Add a tensor."""
@@ -84,54 +84,50 @@ class MomentStat(Stat):
 
     def take(self, samples: Tensor) -> None:
         """Add the tensors that lie behind each other in dimension 0."""
-        self.moment = moments_with(self.moment, samples, second=self.second)
+        self.known = statistics_with(self.known, samples)
 
     def get(self) -> StatValue | None:
         """The statistic of what was added; None before anything was."""
-        return None if self.moment is None else self._read(self.moment)
+        return None if self.known is None else self._read(self.known)
 
-    def _read(self, moment: Moment) -> StatValue:
+    def _read(self, known: Statistics) -> StatValue:
         raise NotImplementedError
 
 
-def moments_with(known: Moment | None, samples: Tensor, *, second: bool) -> Moment:
-    """The moments after further samples, of integers in double precision."""
-    return with_samples(known, samples if samples.is_floating_point() else samples.double(), second=second)
+def statistics_with(known: Statistics | None, samples: Tensor) -> Statistics:
+    """The statistics after further samples."""
+    return Statistics.of(samples) if known is None else known.with_samples(samples)
 
 
-class Count(MomentStat):
+class Count(StreamingStat):
     """How many tensors were added.
 
     Args:
         name: Its key in a summary.
     """
 
-    second = False
-
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
 
-    def _read(self, moment: Moment) -> int:
-        return moment.count
+    def _read(self, known: Statistics) -> int:
+        return known.count
 
 
-class Mean(MomentStat):
+class Mean(StreamingStat):
     """The mean.
 
     Args:
         name: Its key in a summary.
     """
 
-    second = False
-
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
 
-    def _read(self, moment: Moment) -> Tensor:
-        return moment.mean
+    def _read(self, known: Statistics) -> Tensor:
+        return known.mean
 
 
-class MSE(MomentStat):
+class MSE(StreamingStat):
     """The sum of squared distances from the mean; Captum's name says otherwise.
 
     Args:
@@ -141,12 +137,11 @@ class MSE(MomentStat):
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
 
-    def _read(self, moment: Moment) -> Tensor:
-        assert moment.squares is not None
-        return moment.squares
+    def _read(self, known: Statistics) -> Tensor:
+        return known.squares
 
 
-class Var(MomentStat):
+class Var(StreamingStat):
     """The variance, `MSE / (count - order)`.
 
     Args:
@@ -158,11 +153,11 @@ class Var(MomentStat):
         super().__init__(_of_order("variance", order) if name is None else name, order=order)
         self.order = order
 
-    def _read(self, moment: Moment) -> Tensor:
-        return moment.variance(self.order)
+    def _read(self, known: Statistics) -> Tensor:
+        return known.variance(self.order)
 
 
-class StdDev(MomentStat):
+class StdDev(StreamingStat):
     """The root of the variance.
 
     Args:
@@ -176,35 +171,36 @@ class StdDev(MomentStat):
         super().__init__(_of_order("std_dev", order) if name is None else name, order=order)
         self.order = order
 
-    def _read(self, moment: Moment) -> Tensor:
-        return moment.variance(self.order).sqrt()
+    def _read(self, known: Statistics) -> Tensor:
+        return known.variance(self.order).sqrt()
 
 
 def _of_order(name: str, order: int) -> str:
     return {0: name, 1: f"sample_{name}"}.get(order, f"{name}({order})")
 
 
-class _Accumulated(Stat):
-    """Base of what a function of two tensors accumulates."""
+class _Accumulated(StreamingStat):
+    """Base of what a function of two tensors accumulates: read from the statistics, unless it is the caller's own."""
+
+    usual: Any = None
 
     def __init__(self, fn: Callable[[Tensor, Tensor], Tensor], name: str | None = None) -> None:
         super().__init__(name)
         self.result: Tensor | None = None
-        self.fn = fn
-
-    def update(self, x: Tensor) -> None:
-        """Add a tensor."""
-        self.take(x[None])
+        self.fn, self.shared = fn, fn is type(self).usual
 
     def take(self, samples: Tensor) -> None:
         """Add the tensors that lie behind each other in dimension 0."""
+        if self.shared:
+            super().take(samples)
+            return
         known = [] if self.result is None else [self.result]
         # A clone: the caller may overwrite what was added.
         self.result = functools.reduce(self.fn, [*known, *samples.clone()])
 
-    def get(self) -> Tensor | None:
+    def get(self) -> StatValue | None:
         """What was accumulated; None before anything was added."""
-        return self.result
+        return super().get() if self.shared else self.result
 
 
 class Min(_Accumulated):
@@ -215,8 +211,13 @@ class Min(_Accumulated):
         min_fn: The smaller of two tensors.
     """
 
+    usual = torch.min
+
     def __init__(self, name: str | None = None, min_fn: Callable[[Tensor, Tensor], Tensor] = torch.min) -> None:
         super().__init__(min_fn, name)
+
+    def _read(self, known: Statistics) -> Tensor:
+        return known.low
 
 
 class Max(_Accumulated):
@@ -227,8 +228,13 @@ class Max(_Accumulated):
         max_fn: The larger of two tensors.
     """
 
+    usual = torch.max
+
     def __init__(self, name: str | None = None, max_fn: Callable[[Tensor, Tensor], Tensor] = torch.max) -> None:
         super().__init__(max_fn, name)
+
+    def _read(self, known: Statistics) -> Tensor:
+        return known.high
 
 
 class Sum(_Accumulated):
@@ -239,8 +245,13 @@ class Sum(_Accumulated):
         add_fn: The sum of two tensors.
     """
 
+    usual = torch.add
+
     def __init__(self, name: str | None = None, add_fn: Callable[[Tensor, Tensor], Tensor] = torch.add) -> None:
         super().__init__(add_fn, name)
+
+    def _read(self, known: Statistics) -> Tensor:
+        return known.total
 
 
 def CommonStats() -> list[Stat]:  # noqa: N802  # Captum's name

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.captum.attr.convert import captum_call
-from attrfunc.captum.attr.stat import MomentStat, Stat, StatValue, moments_with
+from attrfunc.captum.attr.stat import Stat, StatValue, StreamingStat, statistics_with
 from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["ClassSummarizer", "Summarizer", "SummarizerSingleTensor"]
@@ -28,7 +28,7 @@ class SummarizerSingleTensor:
     def __init__(self, stats: list[Stat], summary_stats_indices: list[int]) -> None:
         self._stats = stats
         self._shown = [stats[index] for index in summary_stats_indices]
-        self._of_moments = [stat for stat in stats if isinstance(stat, MomentStat)]
+        self._sharing = [stat for stat in stats if isinstance(stat, StreamingStat) and stat.shared]
 
     def update(self, x: Tensor) -> None:
         """Add a tensor."""
@@ -36,21 +36,12 @@ class SummarizerSingleTensor:
 
     def take(self, samples: Tensor) -> None:
         """Add the tensors that lie behind each other in dimension 0."""
-        known = next((stat.moment for stat in self._of_moments), None)
-        if known is not None and known.mean.shape != samples.shape[1:]:
-            raise ArgumentError(
-                "x",
-                f"a tensor of shape {tuple(samples.shape[1:])} after some of shape {tuple(known.mean.shape)}",
-                "one shape, since statistics are those of each element",
-                "Sum over what varies first, or use a summarizer for each shape.",
-            )
-        if self._of_moments:
-            second = any(stat.second for stat in self._of_moments)
-            moment = moments_with(known, samples, second=second)
-            for stat in self._of_moments:
-                stat.moment = moment
+        if self._sharing:
+            statistics = statistics_with(self._sharing[0].known, samples)
+            for stat in self._sharing:
+                stat.known = statistics
         for other in self._stats:
-            if not isinstance(other, MomentStat):
+            if not (isinstance(other, StreamingStat) and other.shared):
                 other.take(samples)
 
     def get(self, stat: Stat) -> Stat | None:
