@@ -69,7 +69,7 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
-    install(session, "-e", ".[viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
+    install(session, "-e", ".[data,viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     examples = {"PYTHONPATH": str(Path("examples").resolve())}
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
@@ -121,3 +121,5 @@ def bench(session: nox.Session) -> None:
         session.install("--no-deps", *LANGUAGE)
         session.run("python", "-m", "benchmarks.text")
         session.run("python", "-m", "benchmarks.influence")
+        install(session, "-e", ".[data,ray]")
+        session.run("python", "-m", "benchmarks.data")

@@ -15,8 +15,8 @@ from sphinx.pycode import ModuleAnalyzer
 
 import attrfunc
 
-SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates")
-_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates"
+SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates", "data")
+_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates|data"
 REFERENCE = re.compile(rf"see\s+`(attrfunc\.(?:{_FOLDERS})\.[\w.]+)`")
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
 

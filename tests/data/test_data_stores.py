@@ -133,11 +133,8 @@ def test_damaged_shards(form, damage, tmp_path):
             af.data.open_store(store.path)
     else:
         # One of its size and with all of its ends is found when it is read.
-        look = (
-            (lambda: af.data.open_store(store.path).verify())
-            if damage == "flipped"
-            else (lambda: run(store.path, format=form))
-        )
+        flipped = damage == "flipped"
+        look = lambda: af.data.open_store(store.path).verify() if flipped else run(store.path, format=form)
         with pytest.raises(af.ArgumentError, match=r"argument `path`: got .*is damaged") as caught:
             look()
         parquet = store.path / "shards" / "00000002.parquet"
@@ -243,8 +240,8 @@ def test_draws_do_not_depend_on_interruptions(tmp_path):
     np.testing.assert_array_equal(call("b").numpy(), first.numpy())
     assert (call("c", seed=1).numpy() != first.numpy()).any(1).all()
     noisy = lambda model, x, *, target=None: af.smooth(af.saliency, n_samples=2)(model, x, target=target)
-    before = torch.get_rng_state()
-    results = [af.data.attribute(noisy, net(), Pairs(), path=tmp_path / name, **OPTIONS) for name in ("d", "e")]
+    model, before = net(), torch.get_rng_state()
+    results = [af.data.attribute(noisy, model, Pairs(), path=tmp_path / name, **OPTIONS) for name in ("d", "e")]
     np.testing.assert_array_equal(results[0].numpy(), results[1].numpy())
     assert torch.equal(torch.get_rng_state(), before)
 

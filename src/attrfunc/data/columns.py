@@ -1,6 +1,6 @@
 """Columns: which parts of a row are the input, the label and the method's arguments.
 
-This is where `columns` is documented. A batch is a dict, whose columns are its keys; a tuple or list, whose columns are
+This is where `columns` is documented; every method refers here. A batch is a dict, whose columns are its keys; a tuple or list, whose columns are
 the numbers of its elements; or a tensor, whose only column is 0.
 
 columns: A dict. Its keys are

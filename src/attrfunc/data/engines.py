@@ -1,6 +1,6 @@
 """Engines: where the work is done. Each maps a function over items.
 
-This is where `engine` is documented. It is one of
+This is where `engine` is documented; every method refers here. It is one of
     * `None`: this process;
     * `"ray"`, or `af.data.Ray(...)`: actors of Ray, on this machine or a cluster;
     * `"torchrun"`, or `af.data.Torchrun()`: the processes that torchrun has started, each of which makes this call.

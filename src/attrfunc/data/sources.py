@@ -1,6 +1,6 @@
 """Sources of rows: data sets with an index, and batches that come one after the other.
 
-This is where `data` is documented. It is one of
+This is where `data` is documented; every method refers here. It is one of
     * a torch `Dataset` or a `datasets.Dataset` of Hugging Face, whose rows are read by their numbers;
     * a `DataLoader`, which must not shuffle; its `collate_fn` and `num_workers` are kept;
     * a folder of Parquet files, or one such file, as a path; files are taken by the order of their names;

@@ -144,7 +144,7 @@ def _summary(
             if len(shapes) > 1:
                 fix = "Pass reduce=..., which makes one shape of each row: lambda a: a.abs().sum()."
                 raise ArgumentError("column", f"{column!r}, of shapes {sorted(shapes)}", "one shape in all rows", fix)
-            samples = torch.stack(values)
+            samples = torch.stack(values).double()
             new = Importance(Statistics.of(samples), Statistics.of(samples.abs()), level)
             found[key] = found[key].merged(new) if key in found else new
     if not found:
@@ -166,8 +166,8 @@ def _some(store: Store, names: list[str]) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _reduced(value: Any, reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
-    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64).double()
-    reduced = value if reduce is None else reduce(value)
+    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    reduced = value if reduce is None else reduce(value.double())
     if not isinstance(reduced, Tensor):
         raise ArgumentError("reduce", f"one that gives {describe(reduced)}", "a tensor", "Return a tensor.")
     return reduced
