@@ -85,38 +85,94 @@ def run(count, workers):
     return json.loads(found.stdout.splitlines()[-1])
 
 
+def photographs(rows=8, batch=8):
+    """What a row costs of a real classifier, in forward passes of that: processor time, on one thread."""
+    from benchmarks.networks import efficientnet
+
+    torch.set_num_threads(1)
+    model, x, _ = efficientnet()
+    pictures = (x + torch.linspace(-0.1, 0.1, rows).reshape(-1, 1, 1, 1)).contiguous()
+    methods = {
+        "saliency": (af.saliency, {"gap": False}),
+        "deep_lift": (af.deep_lift, {}),
+        "ig, 50 points": (af.ig, {}),
+        "occlusion, 14 x 14 windows": (af.occlusion, {"window": (3, 16, 16), "stride": (3, 16, 16), "gap": False}),
+    }
+    times = []
+    with torch.no_grad():
+        for _ in range(5):
+            start = time.process_time()
+            model(pictures[:batch])
+            times.append((time.process_time() - start) / batch)
+    forward = sorted(times)[2]
+    found = {"forward": forward}
+    for name, (method, options) in methods.items():
+        with tempfile.TemporaryDirectory() as folder:
+            given = {"target": "predicted", "batch_size": batch, "format": "zarr", "progress": False, **options}
+            af.data.attribute(method, model, [pictures[:1]], path=folder + "/warm", **given)
+            start = time.process_time()
+            af.data.attribute(method, model, list(pictures.split(batch)), path=folder + "/store", **given)
+            found[name] = (time.process_time() - start) / rows / forward
+        print(name, found[name], flush=True)
+    return found
+
+
 def page(found):
     lines = [
         "# A data set, row by row",
         "",
-        f"Saliency of the predicted class of images 3 x {SIDE} x {SIDE} by two convolutions, in batches of "
-        f"{BATCH} and shards of {SHARD}, stored as Parquet with predictions. One thread for each worker. "
-        "`python -m benchmarks.data` makes this page.",
+        f"Saliency of the predicted class of images 3 x {SIDE} x {SIDE} by two convolutions, in batches of {BATCH} and "
+        f"shards of {SHARD}, stored as Parquet with predictions. One thread for each worker, on two cores that other "
+        "work shared. `python -m benchmarks.data` makes this page.",
         "",
         "| rows | where | seconds | of these until the first shard | rows/s after that | most memory of a worker, MiB "
         "| of the driver, MiB | on disk, MiB | seconds of `summary` |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (count, way), one in found.items():
+    for one in found["growth"]:
         rate = "" if one["rate"] is None else f"{one['rate']:,.0f}"
         lines.append(
-            f"| {count:,} | {way} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} | {one['memory']:.0f} "
-            f"| {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
+            f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} "
+            f"| {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
         )
+    costs = dict(found.get("photographs", {}))
+    if costs:
+        forward = costs.pop("forward")
+        lines += [
+            "",
+            "## What a photograph costs, in forward passes",
+            "",
+            "`af.data.attribute` of EfficientNet-lite0 at 224 x 224 in batches of 8, with predictions, gaps where the "
+            "method has one, and zarr arrays: processor time for each row over that of a forward pass of the model, "
+            f"{1000 * forward:.0f} ms on one thread.",
+            "",
+            "| method | forward passes |",
+            "|---|---:|",
+            *[f"| {name} | {cost:.1f} |" for name, cost in costs.items()],
+        ]
     return "\n".join(lines) + "\n"
 
 
+def write(found):
+    RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.write_text(page(found))
+
+
 def main():
-    found = {}
+    found = {"growth": []}
     for count in COUNTS:
         for way, workers in WAYS.items():
-            found[count, way] = run(count, workers)
-            print(count, way, found[count, way], flush=True)
-            RESULTS.write_text(page(found))
+            found["growth"].append({"rows": count, "where": way, **run(count, workers)})
+            print(found["growth"][-1], flush=True)
+            write(found)
+    write({**found, "photographs": photographs()})
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         one(int(sys.argv[1]), None if sys.argv[2] == "None" else int(sys.argv[2]))
+    elif sys.argv[1:] == ["photographs"]:
+        held = json.loads(RESULTS.with_suffix(".json").read_text())
+        write({**held, "photographs": photographs()})
     else:
         main()

@@ -224,7 +224,9 @@ def test_layers_arguments_and_preparation(tmp_path):
     np.testing.assert_array_equal(store.numpy(), torch.cat(expected))
     assert store.numpy("gap").shape == (20,)
     layers = af.layer(model, ["hidden", "head"])
-    store = run(tmp_path / "b", layers, gap=False)
+    store = run(tmp_path / "b", layers)
+    assert {"gap.0", "gap.1"} < set(store.columns)
+    assert abs(store.numpy("gap.1")).max() < 1e-5  # the head's own output
     assert [store[3][f"attributions.{i}"].shape for i in (0, 1)] == [(6,), (3,)]
     assert torch.equal(store[3]["attributions.0"], af.ig(layers, Pairs().x[:8], target=0, n_steps=4)[0][3])
 
@@ -279,6 +281,8 @@ BAD = {
     "form": ({"format": "csv"}, "`format`: got str 'csv'; expected 'auto' or 'parquet' or 'zarr'"),
     "on_error": ({"on_error": "stop"}, "`on_error`: got str 'stop'"),
     "gap": ({"gap": 3}, "`gap`: got int 3"),
+    "gaps": ({"gap": lambda model, x, found: found}, r"`gap`: got a tensor of shape \(8, 4\).* for 8 rows"),
+    "no rows at all": ({"data": [torch.ones(0, 4)]}, "`data`: got batches without rows"),
     "engine": ({"engine": "dask"}, "`engine`: got str 'dask'; expected None, 'ray', 'torchrun'"),
     "prepared": ({"prepare": lambda batch: (batch[0][:1], batch[1])}, "`prepare`: got a batch of 1 rows, made of 8"),
     "columns": ({"columns": ["x"]}, r"`columns`: got list \['x'\]; expected a dict"),

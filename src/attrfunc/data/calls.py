@@ -93,6 +93,7 @@ class Call:
         except MisfitError:
             raise
         except Exception as error:  # of whatever kind: a row that fails does not stop the rest
+            _require_alive(error)
             if len(rows) == 1:
                 yield Found(rows, {}, self._what_is_told(piece.batch), [told(error)])
                 return
@@ -103,6 +104,7 @@ class Call:
             except MisfitError:
                 raise
             except Exception as error:
+                _require_alive(error)
                 yield Found((row,), {}, self._what_is_told(alone), [told(error)])
 
     def _what_is_told(self, batch: Any) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class Call:
             result = self.method(self.model, x, **arguments, **self._drawing(rows[0], trial))
         named = named_leaves(result, len(rows), self.method)
         if self.gap is not None:
-            columns["gap"] = self.gap(self.model, x, result, **arguments)
+            columns |= _gaps(self.gap(self.model, x, result, **arguments), len(rows))
         finite = torch.stack([_finite(leaf) for leaf in named.values()]).all(0).tolist()
         return Found(rows, named, columns, [None if is_finite else NOT_FINITE for is_finite in finite])
 
@@ -163,6 +165,23 @@ class Call:
         if not draws(self.method):
             return {}
         return {"generator": torch.Generator().manual_seed(self._seed(row, trial))}
+
+
+def _gaps(gap: Any, rows: int) -> dict[str, Any]:
+    """A gap for each row; for a list of layers, a column for each of them."""
+    parts = {"gap": gap} if isinstance(gap, Tensor) else {f"gap.{i}": one for i, one in enumerate(gap)}
+    for part in parts.values():
+        if not isinstance(part, Tensor) or part.shape != (rows,):
+            got, fix = f"{describe(part)} for {rows} rows", "Pass gap=False, or a measure of each row."
+            raise MisfitError("gap", got, f"a measure that gives a tensor of shape ({rows},)", fix)
+    return parts
+
+
+def _require_alive(error: Exception) -> None:
+    """Raise an error of a device on which nothing runs any more: all later rows would fail of it."""
+    lost = isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error)
+    if lost and not isinstance(error, torch.OutOfMemoryError):
+        raise error
 
 
 def draws(method: Callable[..., Any]) -> bool:

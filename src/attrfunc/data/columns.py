@@ -1,7 +1,7 @@
 """Columns: which parts of a row are the input, the label and the method's arguments.
 
-This is where `columns` is documented; every method refers here. A batch is a dict, whose columns are its keys; a tuple or list, whose columns are
-the numbers of its elements; or a tensor, whose only column is 0.
+This is where `columns` is documented; every method refers here. A batch is a dict, whose columns are its keys; a tuple
+or list, whose columns are the numbers of its elements; or a tensor, whose only column is 0.
 
 columns: A dict. Its keys are
     * `"x"`: what is attributed: the name of a column, or a tuple, list or dict of names, as the model takes it;
@@ -83,7 +83,7 @@ class Columns:
         rest = dict(columns)
         x, label, keep = rest.pop("x"), rest.pop("label", None), rest.pop("keep", ())
         keep = (keep,) if isinstance(keep, str | int) else tuple(keep)
-        taken = [name for name in keep if str(name) in RESERVED or str(name).startswith("attributions")]
+        taken = [name for name in keep if str(name) in RESERVED or str(name).startswith(("attributions", "gap."))]
         if taken:
             expected = f"other names than the store's own: {', '.join(sorted(RESERVED))}, attributions"
             fix = "Rename the column, in `prepare`, say. The label is kept by columns={'label': ...}."

@@ -44,9 +44,12 @@ def begun(folder: Path, made_with: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         fix = "Choose a folder that may be made and written to."
         raise ArgumentError("path", f"{folder} ({error})", "a folder", fix) from error
+    # In this order: another process may be about to begin the same store.
+    ours = {"shards", "manifest.json"}
+    others = sorted(one.name for one in folder.iterdir() if one.name not in ours and not one.name.startswith("."))
+    has_shards = any((folder / "shards").glob("*.parquet"))
     if read_manifest(folder) is None:
-        others = sorted(one.name for one in folder.iterdir() if one.name != "shards" and not one.name.startswith("."))
-        if others or any((folder / "shards").glob("*.parquet")):
+        if others or has_shards:
             got = f"{folder}, which has no manifest, and holds {(others or ['shards'])[0]!r}"
             raise ArgumentError("path", got, "a new folder, or a store", "Choose another folder.")
         _write(folder, {"format": _FORMAT, "made_with": made_with, "complete": False})

@@ -21,7 +21,7 @@ from attrfunc.data.extras import parquet, pyarrow, zarr
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Shard", "corrupt", "read_arrays", "read_table", "shard_at", "shard_path", "write_shard"]
+__all__ = ["Shard", "corrupt", "read_arrays", "read_schema", "read_table", "shard_at", "shard_path", "write_shard"]
 
 _KEY = b"attrfunc"
 _CHUNK = 1 << 22
@@ -38,6 +38,7 @@ class Shard:
         first: The number of its first row.
         rows: How many rows it has.
         zarr: The size in bytes of the zip of arrays beside it; 0 where there is none.
+        columns: The names of its columns, those of arrays too.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Shard:
     first: int
     rows: int
     zarr: int
+    columns: tuple[str, ...]
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -83,8 +85,17 @@ def write_shard(
         write_whole(arrays_path(path), lambda partial: _write_arrays(partial, parts, first))
         size = arrays_path(path).stat().st_size
     errors = [error for part in parts for error in part.errors]
-    told = {"shard": number, "first": first, "rows": len(errors), "zarr": size, "identity": identity}
-    table = _table(parts, images).replace_schema_metadata({_KEY: json.dumps(told)})
+    table = _table(parts, images)
+    names = [*table.column_names, *(name for part in parts for name in part.attributions)]
+    told = {
+        "shard": number,
+        "first": first,
+        "rows": len(errors),
+        "zarr": size,
+        "columns": [name for name in dict.fromkeys(names) if not name.endswith(":shape")],
+        "identity": identity,
+    }
+    table = table.replace_schema_metadata({_KEY: json.dumps(told)})
     write_whole(path, lambda partial: _write_table(partial, table))
     return len(errors), errors
 
@@ -119,7 +130,7 @@ def _table(parts: Sequence[Found], images: bool) -> pa.Table:
             for _ in part.rows
         ]
         if any(shape is not None and len(shape) != 1 for shape in shapes):
-            columns[f"{name}.shape"] = pa.array(shapes, pa.list_(pa.int32()))
+            columns[f"{name}:shape"] = pa.array(shapes, pa.list_(pa.int32()))
     return pa.table(columns)
 
 
@@ -214,7 +225,7 @@ def shard_at(path: Path, identity: str | None = None) -> Shard:
     try:
         held = parquet().read_metadata(path)
         told = json.loads(held.metadata[_KEY])
-        shard = Shard(path, told["shard"], told["first"], told["rows"], told["zarr"])
+        shard = Shard(path, told["shard"], told["first"], told["rows"], told["zarr"], tuple(told["columns"]))
         whole = held.num_rows == shard.rows and path.name == shard_path(Path(), shard.number).name
     except (OSError, ValueError, KeyError, TypeError, pyarrow().ArrowException) as error:
         raise corrupt(path, str(error)) from error
@@ -233,6 +244,18 @@ def corrupt(path: Path, why: str) -> ArgumentError:
     got = f"{path.parent.parent}, whose shard {path} is damaged ({why})"
     fix = f"Delete {path} and call attribute with this path again: it computes what is missing, and nothing else."
     return ArgumentError("path", got, "shards as they were written", fix)
+
+
+def read_schema(shard: Shard) -> list[str]:
+    """The names of the columns of a shard's table.
+
+    Raises:
+        ArgumentError: If it is damaged.
+    """
+    try:
+        return list(parquet().read_schema(shard.path).names)
+    except (OSError, ValueError, pyarrow().ArrowException) as error:
+        raise corrupt(shard.path, str(error)) from error
 
 
 def read_table(shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:

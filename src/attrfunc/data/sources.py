@@ -227,10 +227,13 @@ class StreamSource:
     separable = False
 
     def sample(self) -> Block:
-        """The first batch."""
-        batch = _first(self.batches)
-        rows = rows_of(batch)
-        return Block(0, rows, (Piece(tuple(range(rows)), batch),))
+        """The first batch that has rows."""
+        _first(self.batches)
+        for batch in self.batches:
+            rows = rows_of(batch)
+            if rows:
+                return Block(0, rows, (Piece(tuple(range(rows)), batch),))
+        raise ArgumentError("data", "batches without rows", "at least one row", "Look at what the data set holds.")
 
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
         """The blocks of each shard that is wanted; the others are passed over."""

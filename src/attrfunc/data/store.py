@@ -16,7 +16,7 @@ from attrfunc.core.errors import ArgumentError, suggestions
 from attrfunc.core.score.method import named
 from attrfunc.data.extras import parquet, pyarrow
 from attrfunc.data.manifest import identity_of, read_manifest
-from attrfunc.data.shards import Shard, corrupt, read_arrays, read_table, shard_at
+from attrfunc.data.shards import Shard, corrupt, read_arrays, read_schema, read_table, shard_at
 
 if TYPE_CHECKING:
     import pandas
@@ -158,8 +158,8 @@ class Store:
 
     def _read(self, shard: Shard, columns: Sequence[str]) -> dict[str, Any]:
         arrays = read_arrays(shard) if shard.zarr and any(_is_attribution(name) for name in columns) else {}
-        there = set(parquet().read_schema(shard.path).names)
-        wanted = [one for name in columns for one in (name, f"{name}.shape") if one in there]
+        there = set(read_schema(shard))
+        wanted = [one for name in columns for one in (name, f"{name}:shape") if one in there]
         table = read_table(shard, wanted)
         found: dict[str, Any] = {}
         for name in columns:
@@ -168,7 +168,7 @@ class Store:
             elif name not in there:
                 found[name] = [None] * shard.rows
             elif _is_attribution(name):
-                shapes = table.column(f"{name}.shape").to_pylist() if f"{name}.shape" in wanted else None
+                shapes = table.column(f"{name}:shape").to_pylist() if f"{name}:shape" in wanted else None
                 found[name] = _from_lists(table.column(name), shapes)
             else:
                 found[name] = table.column(name).to_pylist()
@@ -244,12 +244,8 @@ def _open_store(path: str | Path, *, partial: bool = False) -> Store:
         missing = set(range(manifest["shards"])) - {shard.number for shard in shards}
         got = f"{folder}, in which shards are missing: {sorted(missing)[:5]}"
         raise ArgumentError("path", got, f"the {manifest['shards']} shards that it had", fix)
-    names: dict[str, None] = {}
-    for shard in shards[:1] + shards[-1:]:
-        names |= dict.fromkeys(parquet().read_schema(shard.path).names)
-        names |= dict.fromkeys(read_arrays(shard) if shard.zarr else ())
-    shown = [name for name in names if not name.endswith(".shape")]
-    return Store(folder, manifest["complete"], manifest["made_with"], tuple(shards), shown)
+    names = dict.fromkeys(name for shard in shards for name in shard.columns)
+    return Store(folder, manifest["complete"], manifest["made_with"], tuple(shards), list(names))
 
 
 open_store = named("open_store", _open_store)
