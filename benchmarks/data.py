@@ -48,9 +48,12 @@ def network():
 
 
 def measured(model, x, *, target, folder):
-    """Saliency, which notes the most memory that its process has held."""
+    """Saliency, which notes what its process has taken: its first and last processor second, rows, and memory."""
+    note = Path(folder, f"note-{os.getpid()}")
+    begin, _, rows, _ = json.loads(note.read_text()) if note.exists() else (time.process_time(), 0, 0, 0)
     found = af.saliency(model, x, target=target)
-    Path(folder, f"memory-{os.getpid()}").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    note.write_text(json.dumps([begin, time.process_time(), rows + len(x), memory]))
     return found
 
 
@@ -67,13 +70,14 @@ def one(count, workers):
             progress=lambda done, total: times.append((done, time.perf_counter())),
         )  # fmt: skip
         end = time.perf_counter()
-        memory = {path.name: float(path.read_text()) for path in Path(folder).glob("memory-*")}
+        notes = [json.loads(path.read_text()) for path in Path(folder).glob("note-*")]
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 2**20
         start_of_summary = time.perf_counter()
         af.data.summary(folder + "/store", reduce=lambda a: a.mean((1, 2)))
         summarised = time.perf_counter() - start_of_summary
     (first, begun), (last, done) = times[1], times[-1]
-    found = {"seconds": end - start, "before": begun - start, "memory": max(memory.values()), "size": size,
+    found = {"seconds": end - start, "before": begun - start, "memory": max(note[3] for note in notes), "size": size,
+             "cost": 1000 * sum(end - begin for begin, end, _, _ in notes) / sum(note[2] for note in notes),
              "rate": (last - first) / (done - begun) if last > first else None, "summary": summarised,
              "driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}  # fmt: skip
     print(json.dumps(found))
@@ -125,14 +129,14 @@ def page(found):
         f"shards of {SHARD}, stored as Parquet with predictions. One thread for each worker, on two cores that other "
         "work shared. `python -m benchmarks.data` makes this page.",
         "",
-        "| rows | where | seconds | of these until the first shard | rows/s after that | most memory of a worker, MiB "
+        "| rows | where | seconds | until the first shard | rows/s after that | processor time of a row, ms | most memory of a worker, MiB "
         "| of the driver, MiB | on disk, MiB | seconds of `summary` |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found["growth"]:
         rate = "" if one["rate"] is None else f"{one['rate']:,.0f}"
         lines.append(
-            f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} "
+            f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} | {one['cost']:.2f} "
             f"| {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
         )
     costs = dict(found.get("photographs", {}))

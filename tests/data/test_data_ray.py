@@ -63,7 +63,7 @@ def test_batches_are_sent_and_embedded(tmp_path):
     loss = lambda model, batch: torch.nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="none")
     found = [
         af.influence.embed(net(), data, loss=loss, path=tmp_path / f"embedded {engine}", engine=engine)
-        for engine in (None, af.data.Ray())
+        for engine in (None, ONE)
     ]
     np.testing.assert_array_equal(*[store.vectors for store in found])
 

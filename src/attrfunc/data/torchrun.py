@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ R = TypeVar("R")
 
 # The first process to be done waits for the last one, however long that takes.
 _LONG = timedelta(days=30)
+_CALLS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ class Torchrun:
         """Wait for the other processes."""
         _place()
         if not dist.is_initialized():
-            dist.init_process_group("gloo", timeout=_LONG)
+            # A name of its own: addresses of a group that is gone stay in the store.
+            store, rank, world = next(dist.rendezvous("env://", timeout=_LONG))  # type: ignore[attr-defined]
+            store = dist.PrefixStore(f"attrfunc.data/{next(_CALLS)}", store)  # type: ignore[attr-defined]
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=_LONG)
             try:
                 dist.barrier()
             finally:
