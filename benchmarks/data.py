@@ -129,15 +129,16 @@ def page(found):
         f"shards of {SHARD}, stored as Parquet with predictions. One thread for each worker, on two cores that other "
         "work shared. `python -m benchmarks.data` makes this page.",
         "",
-        "| rows | where | seconds | until the first shard | rows/s after that | processor time of a row, ms | most memory of a worker, MiB "
+        "| rows | where | seconds | until the first shard | rows/s after that | processor time of a row, ms "
+        "| most memory of a worker, MiB "
         "| of the driver, MiB | on disk, MiB | seconds of `summary` |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in found["growth"]:
         rate = "" if one["rate"] is None else f"{one['rate']:,.0f}"
         lines.append(
-            f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} | {one['cost']:.2f} "
-            f"| {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
+            f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} "
+            f"| {one['cost']:.2f} | {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
         )
     costs = dict(found.get("photographs", {}))
     if costs:
