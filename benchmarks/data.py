@@ -138,7 +138,8 @@ def page(found):
         rate = "" if one["rate"] is None else f"{one['rate']:,.0f}"
         lines.append(
             f"| {one['rows']:,} | {one['where']} | {one['seconds']:.1f} | {one['before']:.1f} | {rate} "
-            f"| {one['cost']:.2f} | {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} | {one['summary']:.1f} |"
+            f"| {one['cost']:.2f} | {one['memory']:.0f} | {one['driver']:.0f} | {one['size']:.0f} "
+            f"| {one['summary']:.1f} |"
         )
     costs = dict(found.get("photographs", {}))
     if costs:

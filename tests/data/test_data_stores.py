@@ -86,6 +86,21 @@ def test_a_store_of_something_else(made, other):
     assert len(run(made.path)) == 50
 
 
+def test_a_stream_of_other_rows(tmp_path):
+    """Which its first batch does not tell."""
+    x, labels = rows(64)
+    data = [[x[i : i + 8], labels[i : i + 8]] for i in range(0, 64, 8)]
+    store = run(tmp_path / "store", data=data)
+    store.shards[2].path.unlink()
+    swapped = [*data[:2], data[3], data[2], *data[4:]]
+    for other in (swapped, data[:3]):
+        with pytest.raises(
+            af.ArgumentError, match=r"other data, or of batches in another order: rows 16 on|the data ends"
+        ):
+            run(store.path, data=other)
+    assert run(store.path, data=data).numpy("row").tolist() == list(range(64))
+
+
 def test_another_version(made, monkeypatch):
     monkeypatch.setattr(af, "__version__", "9.9")
     with pytest.raises(af.ArgumentError, match=r"the version of attrfunc \(.* there, 9.9 now\)"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,8 @@ _BYTES, _ROWS = 1 << 25, 1024
 """How large a shard gets if nobody says."""
 
 
-def _attribute(
+@partial(named, "attribute")
+def attribute(
     method: Callable[..., Any],
     model: Model,
     data: Any,
@@ -109,17 +111,8 @@ def _attribute(
     require_rows(target)
     _require(method, format, on_error, options)
     parquet()
-    names = (
-        None
-        if prepare is not None
-        else [
-            name
-            for name in pytree.tree_leaves([reads.x, dict(reads.arguments), reads.label, list(reads.keep)])
-            if name is not None
-        ]
-    )
     size = None if batch_size is None else positive("batch_size", batch_size)
-    source, size = source_of(data, size, names)
+    source, size = source_of(data, size, None if prepare else reads.names)
     sample = source.sample()
     first = _first_batch(sample, prepare)
     reads.require(first)
@@ -127,27 +120,14 @@ def _attribute(
     cut, images = _cut(first, reads, size, shard_rows, format)
     if images:
         zarr()
-    call = Call(
-        method,
-        model,
-        reads,
-        options,
-        target,
-        prepare,
-        predictions,
-        gap_of(method, options, gap),
-        seed,
-        device_of(model),
-    )
+    measure, device = gap_of(method, options, gap), device_of(model)
+    call = Call(method, model, reads, options, target, prepare, predictions, measure, seed, device)
     made_with = _made_with(call, source, sample, cut, images, gap)
     folder = Path(path)
     manifest = begun(folder, made_with)
     job = Job(call, source, cut, folder, identity_of(made_with), images, on_error)
     job.run(manifest, worker, reporter(progress, source.rows or 0))
     return open_store(folder)
-
-
-attribute = named("attribute", _attribute)
 
 
 def _require(method: Any, format: str, on_error: str, options: dict[str, Any]) -> None:  # noqa: A002

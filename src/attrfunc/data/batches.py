@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from attrfunc.core.errors import ArgumentError, positive
@@ -45,7 +46,8 @@ class Batches:
         return Cut(self.size, self.size).shards(self.source.rows)
 
 
-def _batches(data: Any, *, batch_size: int | None = None) -> Batches:
+@partial(named, "batches")
+def batches(data: Any, *, batch_size: int | None = None) -> Batches:
     """Batches of a data set, in the order of its rows, for any function that takes batches.
 
     Args:
@@ -65,6 +67,3 @@ def _batches(data: Any, *, batch_size: int | None = None) -> Batches:
     """
     source, size = source_of(data, None if batch_size is None else positive("batch_size", batch_size), None)
     return Batches(source, size)
-
-
-batches = named("batches", _batches)

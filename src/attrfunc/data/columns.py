@@ -90,6 +90,12 @@ class Columns:
             raise ArgumentError("columns", f"the column {taken[0]!r} to keep", expected, fix)
         return cls(x, rest, label, keep)
 
+    @property
+    def names(self) -> list[Any]:
+        """The names of all of them."""
+        held = [self.x, dict(self.arguments), self.label, list(self.keep)]
+        return [name for name in pytree.tree_leaves(held) if name is not None]
+
     def require(self, batch: Any) -> None:
         """Raise if a batch lacks a column."""
         table = table_of(batch)

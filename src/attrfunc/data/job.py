@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from attrfunc.core.errors import ArgumentError
 from attrfunc.data.blocks import Block, Cut, Source
 from attrfunc.data.calls import Call
+from attrfunc.data.columns import table_of
 from attrfunc.data.durable import sweep
 from attrfunc.data.engines import Engine
 from attrfunc.data.gpu import on_gpu
+from attrfunc.data.identity import described
 from attrfunc.data.manifest import finish
 from attrfunc.data.shards import Shard, corrupt, shard_at, shard_path, write_shard
 
@@ -50,7 +53,8 @@ class Job:
         if blocks is None:
             blocks = next(iter(self.source.shards(self.cut, [number])))[1]
         first = number * self.cut.shard
-        found = [part for block in blocks for part in self.call(block)]
+        seen: list[str] = []
+        found = [part for block in self._noted(blocks, seen) for part in self.call(block)]
         errors = [error for part in found for error in part.errors]
         failed = [(row, error) for part in found for row, error in zip(part.rows, part.errors, strict=True) if error]
         if failed and (self.on_error == "raise" or (self.on_error == "check" and number == 0 and all(errors))):
@@ -59,8 +63,16 @@ class Job:
             expected = "rows that the method and the model take"
             fix = "Mend the call, or the rows; on_error='record' records errors whatever they are, and goes on."
             raise ArgumentError("data", f"{which} failed: {error}", expected, fix)
-        rows, _ = write_shard(self.folder, number, first, found, identity=self.identity, images=self.images)
-        return rows
+        about = {"identity": self.identity, "data": "".join(seen)}
+        return write_shard(self.folder, number, first, found, about=about, images=self.images)
+
+    def _noted(self, blocks: Iterable[Block], seen: list[str]) -> Iterator[Block]:
+        """Blocks; of a stream, which is passed over again when a run goes on, with a hash of each."""
+        for block in blocks:
+            if not self.source.separable:
+                held = described([table_of(piece.batch) for piece in block.pieces])
+                seen.append(hashlib.sha256(held.encode()).hexdigest()[:8])
+            yield block
 
     def on_gpu(self) -> Job:
         """The same with the model on this worker's GPU."""
@@ -111,9 +123,14 @@ class Job:
         for number, blocks in self.source.shards(self.cut, None):
             seen.add(number)
             if number in done:
-                rows = sum(block.rows for block in blocks)
-                if rows != done[number].rows:
-                    raise corrupt(done[number].path, f"it holds {done[number].rows} rows, and the data {rows}")
+                here: list[str] = []
+                counts: list[int] = [block.rows for block in self._noted(blocks or [], here)]
+                rows = sum(counts)
+                if rows != done[number].rows or "".join(here) != done[number].data:
+                    where = f"rows {number * self.cut.shard} on"
+                    got = f"{self.folder}, a store of other data, or of batches in another order: {where}"
+                    fix = "Choose another path, or give the rows that it was made of, in their order."
+                    raise ArgumentError("path", got, "a store of these rows", fix)
             elif list(engine.share([number])):
                 yield number, blocks
         beyond = [shard for shard in done.values() if shard.number not in seen]

@@ -8,6 +8,7 @@ one whose worker was killed is computed again.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import socket
@@ -75,7 +76,10 @@ class Ray:
             items: What it is called with.
             in_order: Whether results come in the items' order.
         """
-        library = ray()
+        library, items = ray(), iter(items)
+        first = list(itertools.islice(items, 1))
+        if not first:
+            return
         started = self._connected()
         actors: list[Any] = []
         try:
@@ -83,7 +87,7 @@ class Ray:
             self._start(actors, shared)
             pool = library.util.ActorPool(actors)
             taken = pool.get_next if in_order else pool.get_next_unordered
-            for item in items:
+            for item in itertools.chain(first, items):
                 if not pool.has_free():
                     yield taken()
                 pool.submit(lambda actor, value: actor.call.remote([shared], value), item)

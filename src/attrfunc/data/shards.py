@@ -39,6 +39,7 @@ class Shard:
         rows: How many rows it has.
         zarr: The size in bytes of the zip of arrays beside it; 0 where there is none.
         columns: The names of its columns, those of arrays too.
+        data: A hash of what it was made of, where that is passed over again.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Shard:
     rows: int
     zarr: int
     columns: tuple[str, ...]
+    data: str
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -60,8 +62,8 @@ def arrays_path(path: Path) -> Path:
 
 
 def write_shard(
-    folder: Path, number: int, first: int, found: Iterable[Found], *, identity: str, images: bool
-) -> tuple[int, list[str | None]]:
+    folder: Path, number: int, first: int, found: Iterable[Found], *, about: dict[str, str], images: bool
+) -> int:
     """Write a shard, whole or not at all.
 
     Args:
@@ -69,11 +71,11 @@ def write_shard(
         number: The shard's number.
         first: The number of its first row.
         found: What is known of its rows.
-        identity: The hash of what the store is made with.
+        about: Hashes of what the store and the shard are made with.
         images: Whether attributions are written as zarr arrays, and not into the Parquet file.
 
     Returns:
-        The number of rows, and what each failed of.
+        The number of rows.
 
     Raises:
         ArgumentError: If it cannot be written.
@@ -84,20 +86,19 @@ def write_shard(
     if images:
         write_whole(arrays_path(path), lambda partial: _write_arrays(partial, parts, first))
         size = arrays_path(path).stat().st_size
-    errors = [error for part in parts for error in part.errors]
     table = _table(parts, images)
     names = [*table.column_names, *(name for part in parts for name in part.attributions)]
     told = {
         "shard": number,
         "first": first,
-        "rows": len(errors),
+        "rows": len(table),
         "zarr": size,
         "columns": [name for name in dict.fromkeys(names) if not name.endswith(":shape")],
-        "identity": identity,
+        **about,
     }
     table = table.replace_schema_metadata({_KEY: json.dumps(told)})
     write_whole(path, lambda partial: _write_table(partial, table))
-    return len(errors), errors
+    return len(table)
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
@@ -225,7 +226,9 @@ def shard_at(path: Path, identity: str | None = None) -> Shard:
     try:
         held = parquet().read_metadata(path)
         told = json.loads(held.metadata[_KEY])
-        shard = Shard(path, told["shard"], told["first"], told["rows"], told["zarr"], tuple(told["columns"]))
+        shard = Shard(
+            path, told["shard"], told["first"], told["rows"], told["zarr"], tuple(told["columns"]), told["data"]
+        )
         whole = held.num_rows == shard.rows and path.name == shard_path(Path(), shard.number).name
     except (OSError, ValueError, KeyError, TypeError, pyarrow().ArrowException) as error:
         raise corrupt(path, str(error)) from error

@@ -6,6 +6,7 @@ import bisect
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +205,8 @@ def _from_lists(column: Any, shapes: list[Any] | None) -> list[Any]:
     return [None if one is None else one.reshape(shape) for one, shape in zip(found, shapes, strict=True)]
 
 
-def _open_store(path: str | Path, *, partial: bool = False) -> Store:
+@partial(named, "open_store")
+def open_store(path: str | Path, *, partial: bool = False) -> Store:
     """Open what `attribute` has written.
 
     Args:
@@ -246,6 +248,3 @@ def _open_store(path: str | Path, *, partial: bool = False) -> Store:
         raise ArgumentError("path", got, f"the {manifest['shards']} shards that it had", fix)
     names = dict.fromkeys(name for shard in shards for name in shard.columns)
     return Store(folder, manifest["complete"], manifest["made_with"], tuple(shards), list(names))
-
-
-open_store = named("open_store", _open_store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class Summary:
     failed: int
 
 
-def _summary(
+@partial(named, "summary")
+def summary(
     path: str | Path | Store,
     *,
     by: str | None = "target",
@@ -176,6 +178,3 @@ def _reduced(value: Any, reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
 def _order(key: Any) -> tuple[str, Any]:
     """Numbers by value and then names, whatever classes are."""
     return ("", key) if isinstance(key, int | float) else (type(key).__name__, str(key))
-
-
-summary = named("summary", _summary)
