@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrfunc.diagnosis.expected import Case, as_is, first_part
+from attrfunc.diagnosis.expected import Case, as_is, first_part, signed
 from attrfunc.diagnosis.hand import Hand
 from attrfunc.diagnosis.recipes import Recipe
 
@@ -32,6 +32,7 @@ class Match:
         error: How far apart, as a share.
         said: Why there was nothing to compare with, or what is wrong.
         expected: Whether there was anything to compare with.
+        loops: Whether it takes as much by hand as the method does, so that times compare.
     """
 
     verdict: str
@@ -39,6 +40,7 @@ class Match:
     error: float | None = None
     said: str = ""
     expected: bool = True
+    loops: bool = True
 
 
 def match(recipe: Recipe, case: Case, found: list[Tensor]) -> tuple[Match, float]:
@@ -63,12 +65,12 @@ def match(recipe: Recipe, case: Case, found: list[Tensor]) -> tuple[Match, float
         return Match("wrong", said=f"shapes {shapes[0]} where {shapes[1]} were expected"), seconds
     if not all(one.isfinite().all() for one in seen):
         return Match("wrong", said="values that are not finite"), seconds
-    itself = recipe.seen in (as_is, first_part)
+    itself = recipe.seen in (as_is, first_part, signed)
     floor = 0.0 if itself else 0.01 * _size(recipe.seen(case, case.hand, [one.abs() for one in found]))
     error = apart(seen, expected, floor)
     limit = _limit(found) if recipe.limit is None else recipe.limit(case, case.hand)
     if error <= limit:
-        return Match("right", error=error), seconds
+        return Match("right", error=error, loops=itself), seconds
     noise = apart(recipe.expected(case, case.hand.moved()) or expected, expected, floor)
     if error <= ROUNDING * noise:
         verdict = "right" if noise < BLURRED else "unjudged"

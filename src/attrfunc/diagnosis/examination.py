@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, AttributionError, ModelError, describe, suggestions
-from attrfunc.core.model.parts import model_root
+from attrfunc.core.model.parts import model_root, unsettled
 from attrfunc.core.score.baseline import Baseline, activation_baseline
-from attrfunc.core.score.method import named
 from attrfunc.core.score.target import Target, canonical
 from attrfunc.core.score.views import View
 from attrfunc.core.score.views import layer as at_layer
@@ -87,7 +86,10 @@ def doctor(
         'a loop over the path'
     """
     given = {"target": target, "baseline": baseline, "layer": layer, "args": args, "kwargs": kwargs}
-    return named("doctor", _examined)(model, x, methods, time_limit, memory, given)
+    try:  # and no more: the methods are to speak for themselves
+        return _examined(model, x, methods, time_limit, memory, given)
+    except AttributionError as error:
+        raise error.within("doctor")  # noqa: B904  # the same error, now with its name
 
 
 def _examined(
@@ -108,7 +110,7 @@ def _examined(
                 break
             findings.append(replace(patient.examine(recipe), method=name))
     return Diagnosis(
-        model=type(model_root(model) or model).__name__,
+        model=type(model if model_root(model) is None else model_root(model)).__name__,
         findings=tuple(findings),
         notes=tuple(patient.notes),
         target=patient.told_target,
@@ -203,8 +205,10 @@ class _Patient:
 
     def _note(self, root: Any) -> None:
         hand, notes = self._hand, self.notes
-        if root is not None and root.training:
-            notes.append("the model is in training mode; call model.eval() before you explain it")
+        culprits = unsettled(root.modules()) if root is not None else []
+        if culprits:
+            kinds = ", ".join(dict.fromkeys(type(part).__name__ for part in culprits))
+            notes.append(f"the model is in training mode ({kinds}); call model.eval() before you explain it")
         if self.spread > 0:
             notes.append(
                 f"its scores are random: two runs differ by {self.spread:.1%}. No method can be compared with anything"
@@ -227,6 +231,9 @@ class _Patient:
     def examine(self, recipe: Recipe) -> Finding:
         """Try one method."""
         case, view, options = self._prepared(recipe)
+        if recipe.layer and self._placed(recipe)["layer"] is None:
+            said = "no layer was found that runs once and gives one tensor of the batch: pass layer="
+            return Finding(recipe.method.__name__, "refused", said=said)
         told = ", ".join(_option(name, {**options(), **self._placed(recipe)}) for name in recipe.told)
         blank = Finding(recipe.method.__name__, "", options=told)
         if recipe.method.__name__ == "integrated_hessians" and case.hand.end[0][0].numel() > INTERACTIONS:
@@ -254,7 +261,7 @@ class _Patient:
             return replace(timed, verdict="wrong", said="it draws from torch's global source of randomness")
         found, seconds = match(recipe, case, first.leaves)
         if found.expected:
-            slow = first.seconds > NOTICED and first.seconds > SLOW * seconds
+            slow = found.loops and first.seconds > NOTICED and first.seconds > SLOW * seconds
             if slow:  # the first call of a kind may load parts of torch
                 first = min(first, self._call(recipe, view, self._x, options()), key=lambda called: called.seconds)
                 slow = first.seconds > NOTICED and first.seconds > SLOW * seconds
@@ -326,8 +333,6 @@ class _Patient:
         given = {**self._rest, **options, **self._placed(recipe)}
         if "target" in inspect.signature(recipe.method).parameters:
             given["target"] = self.target
-        if recipe.layer and given["layer"] is None:
-            return _Called(refused="no layer was found that runs once and gives one tensor of the batch; pass layer=")
         torch.manual_seed(0)
         before, start = torch.get_rng_state(), time.perf_counter()
         with warnings.catch_warnings(record=True) as heard:
@@ -336,7 +341,7 @@ class _Patient:
                 result = recipe.method(view, x, **given)
                 anatomy.wait(self.device)
             except AttributionError as error:
-                return _Called(refused=str(error))
+                return _Called(refused=str(error).removeprefix(f"{recipe.method.__name__}: "))
             except Exception as error:
                 return _Called(failed=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         seconds = time.perf_counter() - start

@@ -16,6 +16,7 @@ from attrfunc.diagnosis.rectified import Calls, rectified
 
 __all__ = [
     "CHANNELS",
+    "CLEAR",
     "INTERACTIONS",
     "SAMPLES",
     "STEPS",
@@ -38,10 +39,12 @@ __all__ = [
     "pair_totals",
     "path",
     "permuted",
+    "players",
     "principal",
     "product",
     "regions",
     "rolled",
+    "signed",
     "start",
     "times_gradient",
     "totals",
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 STEPS, SAMPLES, INTERACTIONS, CHANNELS = 10, 20, 64, 64
+CLEAR = 1e-3  # of a map's sum, as a share of what it sums
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ LINEAR = {
 def times_gradient(case: Case, hand: Hand) -> Leaves | None:
     """What LRP is with a vanishing epsilon in networks of linear layers and ReLUs, and in no others."""
     calls, model = Calls(), hand.fresh()
+    if hasattr(model, "_orig_mod"):  # compiled: what it calls is not seen
+        return None
     with calls:
         hand.output(model=model)
     if not calls.names <= LINEAR or hand.layer is not None:
@@ -228,8 +234,15 @@ def principal(case: Case, hand: Hand) -> Leaves:
     matrix = values.flatten(2) if values.dim() > 2 else values[:, :, None]  # (B, C, positions)
     _, vectors = torch.linalg.eigh(matrix @ matrix.transpose(1, 2))
     heat = (vectors[:, :, -1:] * matrix).sum(1, keepdim=True)
-    heat = torch.where(heat.sum(2, keepdim=True) < 0, -heat, heat)
-    return [heat.view(len(heat), 1, *values.shape[2:])]
+    return signed(case, hand, [heat.view(len(heat), 1, *values.shape[2:])])
+
+
+def signed(case: Case, hand: Hand, found: Leaves) -> Leaves:
+    """Maps with the sign that makes their sums positive; their size where the sum is too near zero to say."""
+    flat = found[0].flatten(1)
+    total, size = flat.sum(1, keepdim=True), flat.abs().sum(1, keepdim=True)
+    clear = total.abs() > CLEAR * size
+    return [torch.where(clear, torch.where(total < 0, -flat, flat), flat.abs()).view(found[0].shape)]
 
 
 def windows(case: Case) -> dict[str, Any]:
@@ -283,9 +296,14 @@ def regions(case: Case) -> dict[str, Any]:
     return {"regions": (grid if leaf.dim() > 3 else columns)[None, None].to(leaf.device), "n_steps": STEPS}
 
 
+def players(case: Case) -> int:
+    """How many groups there are; where examples depend on each other, each has its own."""
+    return case.groups if case.hand.apart else case.groups * case.rows
+
+
 def halves(case: Case) -> list[list[int]]:
     """The groups in two unions."""
-    count = case.groups if case.hand.apart else case.groups * case.rows
+    count = players(case)
     return [list(range(count // 2)), list(range(count // 2, count))]
 
 

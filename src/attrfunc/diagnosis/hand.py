@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +50,7 @@ class Hand:
         self.copies = model_root(model) is not None or isinstance(model, torch.jit.ScriptModule)
         if self.copies:
             try:
-                copy.deepcopy(model)
+                self.fresh()
             except Exception:  # whatever a class makes of being copied
                 self.copies = False
         self.index: Index = None
@@ -75,7 +76,11 @@ class Hand:
 
     def fresh(self) -> Any:
         """A copy of the model, as it is."""
-        return copy.deepcopy(self._model) if self.copies else Twin(self._model)
+        if not self.copies:
+            return Twin(self._model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's graphs warn of torch
+            return copy.deepcopy(self._model)
 
     def output(self, leaves: Leaves | None = None, model: Any = None) -> Any:
         """What the model gives for these tensors of the input."""

@@ -12,7 +12,11 @@ from attrfunc.diagnosis.hand import Hand, Leaves
 
 __all__ = ["Calls", "rectified"]
 
-_MAY_RECTIFY = {"clamp", "clamp_min", "clip", "maximum", "max", "where", "threshold", "hardtanh", "masked_fill", "sign"}
+_MAY_RECTIFY = {
+    *("clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum", "max", "min", "fmax", "fmin", "where"),
+    *("threshold", "hardtanh", "masked_fill", "sign", "silu", "mish", "hardswish", "softplus", "multi_head_attention"),
+    *("gt", "lt", "ge", "le", "__gt", "__lt", "__ge", "__le", "__setitem", "multi_head_attention_forward"),
+}
 
 
 class _Guided(torch.autograd.Function):
@@ -64,7 +68,7 @@ def rectified(hand: Hand, guided: bool) -> Leaves | None:
         guided: Guided backpropagation; else deconvolution.
     """
     model = hand.fresh()
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or hasattr(model, "_orig_mod"):  # compiled: what it calls is not seen
         return None
     for name, part in list(model.named_modules()):
         if type(part) is nn.ReLU:
@@ -75,7 +79,7 @@ def rectified(hand: Hand, guided: bool) -> Leaves | None:
         calls = Calls()
         with calls:
             scores = hand.at(points, model)
-        if calls.names & _MAY_RECTIFY or any("relu" in name for name in calls.names):
+        if calls.names & _MAY_RECTIFY or any("elu" in name for name in calls.names):
             return None
         found = torch.autograd.grad(scores.sum(), points, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(points, found, strict=True)]

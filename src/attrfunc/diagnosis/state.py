@@ -30,7 +30,9 @@ class State:
     """
 
     def __init__(self, model: Any) -> None:
-        root = model_root(model) or (model if isinstance(model, nn.Module) else None)
+        root = model_root(model)
+        if root is None and isinstance(model, nn.Module):  # scripted
+            root = model
         self._parts = dict(root.named_modules()) if root is not None else {}
         self._held = {name: _held(part) for name, part in self._parts.items()}
         self._tensors = [(name, tensor, _facts(tensor), tensor.detach().clone()) for name, tensor in self._all()]
