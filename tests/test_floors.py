@@ -17,6 +17,7 @@ FLOORS = [
     ["concepts", "gates", "influence", "metrics", "robust", "text"],
     ["diagnosis"],
     ["testing", "captum"],
+    ["cli"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 

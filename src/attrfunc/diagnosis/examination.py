@@ -33,6 +33,7 @@ from attrfunc.diagnosis.state import State
 __all__ = ["doctor"]
 
 SLOW, NOTICED = 3.0, 0.05  # times as slow as by hand, and seconds that are worth telling
+PATIENCE = 10.0  # seconds: what takes longer is called once
 
 
 def doctor(
@@ -248,7 +249,7 @@ class _Patient:
             verdict = "refused" if first.refused else "failed"
             return replace(blank, verdict=verdict, said=first.refused or first.failed)
         timed = replace(blank, seconds=first.seconds, ratio=first.seconds / self.seconds, said=said)
-        if self._measures:
+        if self._measures and first.seconds < PATIENCE:
             timed = replace(timed, memory=self._memory(recipe, view, options()))
         if self.spread > 0:
             verdict = "warned" if said else "unjudged"
@@ -268,10 +269,13 @@ class _Patient:
                 timed = replace(timed, seconds=first.seconds, ratio=first.seconds / self.seconds)
             said = "; ".join(filter(None, [timed.said, found.said]))
             judged = replace(timed, verdict=found.verdict, check=recipe.check, error=found.error, slow=slow, said=said)
-            if found.verdict != "right":
+            if found.verdict != "right" or first.seconds > PATIENCE:
                 return judged
             again = self._again(recipe, case, view, options, first, alone=False)
             return judged if again.verdict != "wrong" else replace(judged, verdict="wrong", said=again.said)
+        if first.seconds > PATIENCE:
+            said = "; ".join(filter(None, [timed.said, "it was called once, since it takes long"]))
+            return replace(timed, verdict="unjudged", said=said)
         again = self._again(recipe, case, view, options, first, alone=True)
         said = "; ".join(filter(None, [timed.said, again.said, found.said]))
         return replace(timed, verdict=again.verdict, check=again.check, said=said)
