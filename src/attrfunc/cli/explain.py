@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -219,8 +220,12 @@ def explain_text(request: Request, text: str) -> None:
     loaded = request.loaded
     if loaded.tokenizer is None:
         raise UsageError("a text needs a model of transformers, which has a tokenizer: --model FOLDER or NAME.")
-    parts = attrfunc.text.segments(loaded.tokenizer, text, by="word" if request.words else "token")
-    if loaded.task == "text-generation":
+    generates = loaded.task == "text-generation"
+    # What a causal model reads last is always there; of a text that is classified the last word is one as any other.
+    last = loaded.tokenizer(text)["input_ids"][-1:]
+    fixed = "special" if generates or set(last) <= set(loaded.tokenizer.all_special_ids) else None
+    parts = attrfunc.text.segments(loaded.tokenizer, text, by="word" if request.words else "token", fixed=fixed)
+    if generates:
         _answer(request, parts)
     else:
         _class_of_text(request, parts)
@@ -274,7 +279,7 @@ def _drawing(request: Request) -> dict[str, Any]:
 
 def _told(request: Request, shown: Any, found: Any) -> None:
     """Print a text, and write it where that was asked for."""
-    request.say(str(shown))
+    request.say(str(shown) if sys.stdout.isatty() else shown.plain())
     if request.output is None:
         return
     if request.output.suffix == ".json":

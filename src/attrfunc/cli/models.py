@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import re
 import sys
 import zipfile
@@ -265,6 +266,7 @@ def quiet(transformers: Any) -> None:
     """No bars and no advice between the lines of a result."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
 
 def _line(error: Exception) -> str:

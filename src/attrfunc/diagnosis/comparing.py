@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attrfunc.diagnosis.expected import Case, as_is, first_part, signed
-from attrfunc.diagnosis.hand import Hand
 from attrfunc.diagnosis.recipes import Recipe
 
 __all__ = ["Match", "agreement", "match"]
@@ -78,14 +77,29 @@ def match(recipe: Recipe, case: Case, found: list[Tensor]) -> tuple[Match, float
     return Match("wrong", error=error, said="it is not what it should be"), seconds
 
 
-def agreement(found: Sequence[Tensor], again: Sequence[Tensor], hand: Hand) -> str:
-    """How two results that should be the same differ, in words; nothing if they do not."""
+def agreement(
+    found: Sequence[Tensor], again: Sequence[Tensor], nearest: Callable[[], Sequence[Tensor] | None]
+) -> Match:
+    """Whether two results are the same that should be.
+
+    Args:
+        found: The one.
+        again: The other.
+        nearest: The same at the nearest other input, whose distance tells what rounding may do.
+    """
     if [one.shape for one in found] != [one.shape for one in again]:
-        return f"shapes {[tuple(one.shape) for one in found]} and {[tuple(one.shape) for one in again]}"
+        return Match("wrong", said=f"shapes {[tuple(one.shape) for one in (*found, *again)]}")
     if not all(one.isfinite().all() for one in (*found, *again)):
-        return "values that are not finite"
-    error, limit = apart(again, found, 0.0), _limit(found)
-    return "" if error <= limit else f"{error:.0e} apart"
+        return Match("wrong", said="values that are not finite")
+    error = apart(again, found, 0.0)
+    if error <= _limit(found):
+        return Match("consistent")
+    moved = nearest()
+    noise = 0.0 if moved is None else apart(moved, found, 0.0)
+    if error > ROUNDING * noise:
+        return Match("wrong", said=f"{error:.0e} apart")
+    said = f"by {error:.0e}, where the nearest other input changes {noise:.0e}"
+    return Match("consistent" if noise < BLURRED else "unjudged", said=said)
 
 
 def apart(found: Sequence[Tensor], expected: Sequence[Tensor], floor: float) -> float:

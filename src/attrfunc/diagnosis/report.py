@@ -145,7 +145,7 @@ def _cells(finding: Finding) -> Sequence[str]:
     told = [finding.said]
     if finding.check and finding.verdict in ("right", "wrong"):
         told = [f"{finding.check}: {finding.error:.0e} apart" if finding.error is not None else finding.check, *told]
-    elif finding.check and finding.verdict == "consistent":
+    elif finding.check and finding.verdict in ("consistent", "unjudged"):
         told = [finding.check, *told]
     seconds: Any = "" if finding.seconds is None else _seconds(finding.seconds)
     ratio = "" if finding.ratio is None else f"{finding.ratio:.3g}"
