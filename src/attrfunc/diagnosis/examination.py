@@ -290,7 +290,10 @@ class _Patient:
         second = self._call(recipe, view, self._x, {**options(), **chunked})
         if second.leaves is None:
             return Match("wrong", said=f"in chunks of the batch: {second.refused or second.failed}")
-        nearest = lambda: self._call(recipe, view, self._nearest(), options()).leaves  # noqa: E731
+
+        def nearest() -> list[Tensor] | None:
+            return self._call(recipe, view, self._nearest(), options()).leaves
+
         found = agreement(first.leaves, second.leaves, nearest)
         if found.verdict == "wrong":
             return replace(
@@ -300,7 +303,7 @@ class _Patient:
             one = self._alone(recipe, view, options())
             if not recipe.draws and one is not None:
                 part = [leaf[:1] for leaf in first.leaves]
-                single = agreement(part, one, lambda: [leaf[:1] for leaf in nearest() or []] or None)
+                single = agreement(part, one, lambda: [leaf[:1] for leaf in nearest() or ()] or None)
                 if single.verdict == "wrong":
                     return replace(single, said=f"the first example by itself gets other numbers: {single.said}")
                 found = single if single.said else found
