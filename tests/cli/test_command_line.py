@@ -81,7 +81,7 @@ def test_numbers_are_those_of_the_library(call, place, net, model):
     assert done.exit_code == 0, done.output
     expected = af.ig(net, prepared(place), target=3, n_steps=7)
     torch.testing.assert_close(torch.tensor(np.load(place / "heat.npy")), expected, atol=1e-5, rtol=1e-3)
-    probabilities = net(prepared(place)).softmax(1)[0]
+    probabilities = net(prepared(place)).detach().softmax(1)[0]
     best = int(probabilities.argmax())
     assert f"{float(probabilities[best]):.2%}  class {best}" in done.output
 
