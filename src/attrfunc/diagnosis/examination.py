@@ -80,7 +80,7 @@ def doctor(
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-        >>> found = af.doctor(model, torch.randn(3, 4), methods=["ig", "deep_lift", "grad_cam"])
+        >>> found = af.doctor(model, torch.randn(3, 4), methods=["ig", "deep_lift", "rise"])
         >>> [one.verdict for one in found.findings]
         ['right', 'right', 'refused']
         >>> found["ig"].check
