@@ -175,6 +175,9 @@ def _chosen(request: Request, x: Tensor) -> dict[str, Any]:
         call["layer"] = request.layer or _layer(request, x)
     if request.takes("generator"):
         call["generator"] = torch.Generator().manual_seed(request.seed)
+    if request.takes("baselines") and not request.takes("baseline") and request.name != "xrai":
+        numbers = request.options.get("baselines") or (0.0,)
+        call["baselines"] = torch.stack([torch.full_like(x[0], number) for number in numbers])
     if request.takes("feature_mask") and "feature_mask" not in request.options and not request.layer:
         side = request.cells or max(1, -(-min(x.shape[-2:]) // CELLS))
         call["feature_mask"] = attrfunc.masks.grid_mask(x, (side, side))
@@ -272,6 +275,8 @@ def _class_of_text(request: Request, parts: Any) -> None:
 def _drawing(request: Request) -> dict[str, Any]:
     if request.layer or request.takes("layer"):
         raise UsageError(f"--layer and methods of layers ({request.name}) are for pictures.")
+    if request.takes("baselines") and not request.takes("baseline"):
+        raise UsageError(f"{request.name} needs a distribution of baselines, which texts have none of.")
     if request.takes("generator"):
         return {"generator": torch.Generator().manual_seed(request.seed)}
     return {}

@@ -16,9 +16,12 @@ from attrfunc.diagnosis.recipes import RECIPES
 
 __all__ = ["METHODS", "method_named", "parsed", "taken"]
 
+OTHERS = ("shapley_interactions", "full_gradients", "integrated_hessians", "owen_values")
+"""Those that give other things, or take a structure."""
+
 METHODS: dict[str, Callable[..., Any]] = {
     "ig": attrfunc.integrated_gradients,
-    **{name: getattr(attrfunc, name) for name in RECIPES if name not in ("shapley_interactions", "full_gradients")},
+    **{name: getattr(attrfunc, name) for name in RECIPES if name not in OTHERS},
 }
 """All that give one map of the input."""
 
@@ -37,7 +40,6 @@ OWN = {
     "linear_model": None,
     "with_info": None,
     "nesting": None,
-    "baselines": None,
     "regions": None,
 }
 
@@ -56,7 +58,9 @@ def method_named(name: str) -> Callable[..., Any]:
 def taken(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The options that a method takes here."""
     known = inspect.signature(method).parameters
-    return {name: one for name, one in known.items() if name not in {"model", "x", *OWN}}
+    # A distribution of baselines is a list of grey values where a method needs one.
+    hidden = {"model", "x", *OWN, *(["baselines"] if "baseline" in known or method is attrfunc.xrai else [])}
+    return {name: one for name, one in known.items() if name not in hidden}
 
 
 def parsed(method: Callable[..., Any], given: Sequence[str]) -> dict[str, Any]:
@@ -98,6 +102,11 @@ def _value(text: str, parameter: inspect.Parameter, one: str) -> Any:
             raise UsageError(f"--option {one!r}: expected a number, or numbers of the channels: baseline=0.5,0.4,0.3.")
         if isinstance(value, tuple | list):
             return torch.tensor(value, dtype=torch.float32).view(1, -1, 1, 1)
+    if parameter.name == "baselines":
+        value = value if isinstance(value, tuple | list) else (value,)
+        if not all(isinstance(number, int | float) for number in value):
+            raise UsageError(f"--option {one!r}: expected grey values, each of one baseline: baselines=-1,0,1.")
+        return tuple(value)
     default = parameter.default
     if isinstance(value, str) and isinstance(default, int | float) and not isinstance(default, bool):
         raise UsageError(f"--option {one!r}: expected a number, as its default {default} is.")
@@ -106,7 +115,7 @@ def _value(text: str, parameter: inspect.Parameter, one: str) -> Any:
 
 def require_all(method: Callable[..., Any], given: dict[str, Any]) -> None:
     """Raise where an option is missing that has no default."""
-    missing = [n for n, one in taken(method).items() if one.default is one.empty and n not in given]
+    missing = [n for n, one in taken(method).items() if one.default is one.empty and n not in {"baselines", *given}]
     examples = {"window": "16,16", "n_samples": "200", "neuron": "0"}
     if missing:
         told = " ".join(f"--option {name}={examples.get(name, '...')}" for name in missing)

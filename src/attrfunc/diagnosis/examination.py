@@ -172,7 +172,7 @@ class _Patient:
         )
         hand.start = anatomy.start_of(hand, given["baseline"])
         self.spread = anatomy.draws(hand)
-        hand.apart = not anatomy.coupled(hand) or self.spread > 0
+        hand.apart = not anatomy.coupled(hand)
         self.seconds = anatomy.forward_seconds(hand)
         self.memory = self._forward_memory() if memory else None
         self._layers = anatomy.layers_of(hand)
