@@ -69,7 +69,14 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
-    install(session, "-e", ".[viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
+    install(
+        session,
+        "-e",
+        ".[corruptions,viz,shap,testing,text]",
+        *build,
+        *packages,
+        alone=(*CLASSIFIER, *ENCODER, *LANGUAGE),
+    )
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     examples = {"PYTHONPATH": str(Path("examples").resolve())}
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
@@ -88,7 +95,7 @@ def tests(session: nox.Session) -> None:
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
     packages += ("gguf", "accelerate", "networkx", "datasets", "playwright")
-    extras = ".[cli,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
+    extras = ".[cli,corruptions,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
     alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES, *GENOME)
     install(session, "-e", extras, *packages, *peers, alone=alone)
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
