@@ -207,11 +207,8 @@ def _motion_blur(image: Tensor, length: float, draw: Draw) -> Tensor:
 def _zoom_blur(image: Tensor, most: float, draw: Draw) -> Tensor:
     """The mean of the image and of its enlargements."""
     factors = torch.arange(1.0, most + 1e-6, 0.01 if most < 1.2 else 0.02 if most < 1.3 else 0.03)
-    scale = _kornia().geometry.transform.scale
-    zoomed = [
-        scale(image, image.new_full((len(image), 2), float(f)), padding_mode="border", align_corners=False)
-        for f in factors
-    ]
+    places, middle = _places(image), image.new_tensor([image.shape[3] - 1, image.shape[2] - 1]) / 2
+    zoomed = [_sampled(image, middle + (places - middle) / factor) for factor in factors.tolist()]
     return torch.stack([image, *zoomed]).mean(0)
 
 
@@ -258,17 +255,26 @@ def _jpeg(image: Tensor, quality: float, draw: Draw) -> Tensor:
 
 
 def _elastic(image: Tensor, level: tuple[float, float], draw: Draw) -> Tensor:
-    """Pixels are displaced by smoothed noise, of at most so many pixels (as uniform numbers before the smoothing)."""
+    """Pixels are displaced by smoothed noise, by at most so many pixels."""
     most, sigma = _pixels(image, level[0]), max(_pixels(image, level[1]), 0.5)
     noise = 2 * draw(torch.rand, image[:, :1].expand(-1, 2, -1, -1)) - 1
     smooth = _smoothed(noise, sigma)
     spread = smooth.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    size = image.new_tensor([max(image.shape[3], 2), max(image.shape[2], 2)]).view(1, 2, 1, 1)
-    grid = torch.nn.functional.affine_grid(
-        torch.eye(2, 3).to(image)[None], [1, 1, *image.shape[2:]], align_corners=True
-    )
-    moved = grid + (smooth / spread * most * 2 / size).permute(0, 2, 3, 1)
-    return torch.nn.functional.grid_sample(image, moved, padding_mode="reflection", align_corners=True)
+    return _sampled(image, _places(image) + (smooth / spread * most).permute(0, 2, 3, 1))
+
+
+def _places(image: Tensor) -> Tensor:
+    """Where each pixel is, `(H, W, 2)`: across and down."""
+    down, across = torch.meshgrid(*(torch.arange(size) for size in image.shape[2:]), indexing="ij")
+    return torch.stack([across, down], 2).to(image)
+
+
+def _sampled(image: Tensor, places: Tensor) -> Tensor:
+    """The image at other places, `(H, W, 2)` or of each example; beyond its edges it is mirrored."""
+    # From -1 at the outer edge of the first pixel to 1 at that of the last.
+    places = (2 * places + 1) / image.new_tensor([image.shape[3], image.shape[2]]) - 1
+    places = places.expand(len(image), -1, -1, -1)
+    return torch.nn.functional.grid_sample(image, places, padding_mode="reflection", align_corners=False)
 
 
 class _Kind(NamedTuple):
