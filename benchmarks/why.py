@@ -26,8 +26,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "Quantus, MLP",
         "other",
-        "Milliseconds in all: opening the problem (1 ms), the run that tells whether examples depend on each other, and "
-        "the points, made in one go, are what is left beside the network.",
+        "Milliseconds in all: opening the problem (1 ms), the run that tells whether examples depend on each other, "
+        "and the points, made in one go, are what is left beside the network.",
     ),
     (
         "MLP, infidelity",
