@@ -6,10 +6,10 @@ import re
 
 WHY: list[tuple[str, str, str]] = [
     (
-        "Quantus, .*(random logit|parameter randomisation|relevance rank|sparseness)",
+        "Quantus, .*(random logit|parameter randomisation|sparseness)",
         "other",
-        "Both sort the attributions, which is most of the time that is not the network's: 0.6 ms in torch for 16 x 784 "
-        "numbers, and numpy is no slower.",
+        "Both sort the attributions, for ranks or for an index. torch takes 0.62 ms for 16 x 784 numbers, of which "
+        "numpy's vectorised sort takes 0.05 and its argsort 0.21 (measured apart), but no gradient goes through these.",
     ),
     (
         "Quantus, .*(completeness|sufficiency|input invariance)",

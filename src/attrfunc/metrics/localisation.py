@@ -145,7 +145,8 @@ def _mass(attributions: Tensor, mask: Tensor) -> Tensor:
 def _rank(attributions: Tensor, mask: Tensor) -> Tensor:
     relevance, inside = (part.flatten(1) for part in _places(attributions, mask))
     count = inside.sum(1, keepdim=True)
-    limit = relevance.sort(dim=1, descending=True).values.gather(1, count - 1)
+    largest = relevance.topk(int(count.max()) if len(count) else 0, dim=1).values
+    limit = largest.gather(1, count - 1)
     above, level = relevance > limit, relevance == limit
     room = count.squeeze(1) - above.sum(1)
     shared = (level & inside).sum(1).double() / level.sum(1) * room
