@@ -45,8 +45,8 @@ NEAREST = {
     "fab": (A.fab, {"n_steps": 20}, 1e-3),
     "carlini_wagner": (
         A.carlini_wagner,
-        {"learning_rate": 0.02, "n_steps": 150, "n_searches": 7, "n_target_classes": 2},
-        0.03,
+        {"learning_rate": 0.03, "n_steps": 100, "n_searches": 9, "n_target_classes": 2},
+        0.01,
     ),
 }
 
