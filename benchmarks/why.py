@@ -20,8 +20,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "Quantus, .*relevance rank",
         "other",
-        "Half a millisecond of some twenty small operations: attributions and mask are looked at for what no number can "
-        "be given, and equal attributions share their places, which Quantus does not do.",
+        "Half a millisecond of some twenty small operations: attributions and mask are looked at for what no number "
+        "can be given, and equal attributions share their places, which Quantus does not do.",
     ),
     (
         "Quantus, .*ROAD",
