@@ -72,18 +72,14 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
-<<<<<<< HEAD
-    install(session, "-e", ".[data,viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
-=======
     install(
         session,
         "-e",
-        ".[corruptions,viz,shap,testing,text]",
+        ".[corruptions,data,viz,shap,testing,text]",
         *build,
         *packages,
         alone=(*CLASSIFIER, *ENCODER, *LANGUAGE),
     )
->>>>>>> main
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     examples = {"PYTHONPATH": str(Path("examples").resolve())}
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
@@ -135,10 +131,7 @@ def bench(session: nox.Session) -> None:
         session.install("--no-deps", *LANGUAGE)
         session.run("python", "-m", "benchmarks.text")
         session.run("python", "-m", "benchmarks.influence")
-<<<<<<< HEAD
         install(session, "-e", ".[data,ray]")
         session.run("python", "-m", "benchmarks.data")
-=======
         session.install("--no-deps", *QUANTUS)
         session.run("python", "-m", "benchmarks.worth_quantus")
->>>>>>> main

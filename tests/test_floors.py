@@ -14,13 +14,9 @@ FLOORS = [
     ["core"],
     ["gradient", "perturbation", "propagation", "viz"],
     ["combined"],
-<<<<<<< HEAD
     ["concepts", "data", "gates", "metrics", "robust", "text"],
     ["influence"],
-=======
-    ["concepts", "gates", "influence", "metrics", "robust", "text"],
     ["diagnosis"],
->>>>>>> main
     ["testing", "captum"],
     ["cli"],
 ]
@@ -78,10 +74,18 @@ def test_peers_are_never_imported():
 
 @pytest.mark.parametrize("package", ["attrfunc", "attrfunc.captum.attr"])
 def test_extras_are_not_imported_before_they_are_used(package):
-<<<<<<< HEAD
-    extras = ["matplotlib", "shap", "shapiq", "sklearn", "skimage", "hypothesis", "IPython", "pyarrow", "ray", "zarr"]
-=======
-    extras = ["matplotlib", "shap", "shapiq", "sklearn", "skimage", "hypothesis", "IPython", "typer"]
->>>>>>> main
+    extras = [
+        "matplotlib",
+        "shap",
+        "shapiq",
+        "sklearn",
+        "skimage",
+        "hypothesis",
+        "IPython",
+        "pyarrow",
+        "ray",
+        "zarr",
+        "typer",
+    ]
     code = f"import sys, {package}; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
