@@ -107,7 +107,7 @@ def test_an_address_that_does_not_answer(tmp_path, monkeypatch):
             (f"127.0.0.1:{silent.getsockname()[1]}", "something else than Ray|no answer in"),
         ):
             with pytest.raises(af.ArgumentError, match=rf"`address`: got '{address}', which does not answer \(.*{why}"):
-                shap(tmp_path / "store", Pairs(20), engine=af.data.Ray(address, timeout=8))
+                shap(tmp_path / "store", Pairs(20), engine=af.data.Ray(address, timeout=4))
     assert time.monotonic() - start < 60
     with pytest.raises(af.ArgumentError, match=r"`address`: got 'somewhere'; expected 'auto', 'host:6379'"):
         shap(tmp_path / "store", Pairs(20), engine=af.data.Ray("somewhere"))
