@@ -61,6 +61,10 @@ _WHOSE = {new: old for old, new in RENAMED.items()} | {
 }
 
 
+class CallError(ArgumentError, AssertionError):
+    """An argument that cannot be right; scripts of Captum's expect an `AssertionError`."""
+
+
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
     """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
     parameters = inspect.signature(function).parameters
@@ -84,7 +88,7 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
             argument = names.get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
             name = f"{type(args[0]).__name__}.{function.__name__}"
-            raise ArgumentError(argument, error.got, error.expected, fix).within(name, settled=True) from error
+            raise CallError(argument, error.got, error.expected, fix).within(name, settled=True) from error
         finally:
             _INSIDE.reset(token)
 
