@@ -28,7 +28,7 @@ DECAY = 1e-2
 HIGHER = 3e-2
 """Above the most negative eigenvalue of the Hessian."""
 RIDGE = 100.0
-"""Of TRAK; peers divide gradients by the root of the number of parameters, and traker's projection has another scale."""
+"""Of TRAK; peers divide gradients by the root of the number of parameters, and traker projects to another scale."""
 ROWS, QUERIES, SUBSETS = 400, 50, 100
 SKETCH = 512
 

@@ -99,7 +99,7 @@ class TracInCPFast(_Scores):
         outer_loop_by_checkpoints: bool = False,
     ) -> Tensor:
         """The influence of examples on themselves, `(N,)`."""
-        return self._on_themselves(inputs, show_progress)
+        return self._on_themselves(inputs, show_progress, outer_loop_by_checkpoints)
 
 
 class NearestNeighbors(ABC):
