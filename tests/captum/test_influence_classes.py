@@ -387,6 +387,7 @@ def test_bars_over_checkpoints_and_a_loss_that_squeezes(capsys):
     load = lambda model, state: model.load_state_dict(state) and 1.0
     states = [{name: value * scale for name, value in model.state_dict().items()} for scale in (1.0, 2.0)]
     squeezed = lambda output, label: (output - label).square().squeeze()
+    squeezed.reduction = "none"
     found = shim.TracInCP(model, data, states, load, loss_fn=squeezed, batch_size=2)
     plain = shim.TracInCP(model, data, states, load, loss_fn=nn.MSELoss(reduction="none"), batch_size=2)
     by_checkpoints = found.self_influence(show_progress=True, outer_loop_by_checkpoints=True)

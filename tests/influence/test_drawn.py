@@ -130,6 +130,10 @@ def test_arguments_of_draws():
         for more in ({}, {"samples": 1}):
             with pytest.raises(ModelError, match="the loss is linear in what the model gives"):
                 make(model, [batch], loss=linear, damping=0.1, **more)
+        broken = (batch[0] / 0, batch[1])
+        for more in ({}, {"samples": 1}):
+            with pytest.raises(ModelError, match="not finite"):
+                make(model, [broken], loss=loss, damping=0.1, **more)
         concave = lambda model, batch: -model(batch[0]).square().sum(1)
         with pytest.raises(ModelError, match="not convex"):
             make(model, [batch], loss=concave, damping=0.1, samples=1)

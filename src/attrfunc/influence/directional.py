@@ -11,9 +11,10 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.trees import leaves_of, map_rows
 from attrfunc.influence.batches import rows_of
-from attrfunc.influence.network import Network, Values, plain
+from attrfunc.influence.network import Network, plain
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.terms import weighted
+from attrfunc.influence.values import Values
 
 __all__ = ["Slopes"]
 
@@ -54,7 +55,8 @@ class Slopes:
     def _tried(self, batch: Any, new: bool) -> Tensor | None:
         """The slopes by forward mode; None where it gives others than the gradients of the first and last example."""
         if not new:
-            return self._along(batch)[1]
+            values, found = self._along(batch)
+            return found if torch.isfinite(values).all() else None  # the gradients tell what is wrong
         rows = rows_of(batch, self._values.of)
         ends = sorted({0, rows - 1})
         pair = map_rows(lambda leaf: leaf[ends], batch, rows)

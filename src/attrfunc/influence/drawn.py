@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, ModelError, describe, positive
 
-__all__ = ["NOT_CONVEX", "Drawn", "drawing", "drawn_roots"]
+__all__ = ["NOT_CONVEX", "Drawn", "drawing", "drawn_roots", "require_finite"]
 
 LossOf = Callable[[list[Tensor]], Tensor]
 
@@ -84,10 +84,20 @@ def drawn_roots(leaves: list[Tensor], loss_of: LossOf, drawn: Drawn) -> list[lis
         return []
     probe = [torch.randn(leaf.shape, generator=torch.Generator().manual_seed(0)).to(leaf) for leaf in leaves]
     image = product(probe)
+    require_finite(image)
     draw = _of_labels(leaves, probe, image, drawn) or _of_signs(leaves, probe, image, product, drawn)
     if draw is None:
         return None
     return [[piece / drawn.samples**0.5 for piece in draw()] for _ in range(drawn.samples)]
+
+
+def require_finite(curved: list[Tensor]) -> None:
+    """Raise if what follows from the second derivatives of a loss is infinite or not a number."""
+    if not all(bool(torch.isfinite(part).all()) for part in curved):
+        raise ModelError(
+            "the Hessian of the loss at what the model gives is not finite. Look for overflow, log(0) or 0/0 in the "
+            "model or the loss, or for NaN in the data."
+        )
 
 
 def _product(leaves: list[Tensor], loss_of: LossOf) -> Callable[[list[Tensor]], list[Tensor]] | None:

@@ -15,9 +15,10 @@ from attrfunc.core.score.views import Model
 from attrfunc.influence.curvature import Curvature, damped, digest
 from attrfunc.influence.drawn import Drawn, drawing
 from attrfunc.influence.moments import Block, Moments, Pulls, in_bases, refitted
-from attrfunc.influence.network import Loss, losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.outputs import NO_CURVATURE, Outputs, pulled
 from attrfunc.influence.per_example import PerExample
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["Blocks", "ekfac", "kfac"]
 

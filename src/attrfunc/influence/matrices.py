@@ -14,11 +14,12 @@ from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of, rows_of
 from attrfunc.influence.curvature import Curvature, Matrix, cholesky, damped, digest, most_numbers
 from attrfunc.influence.drawn import drawing
-from attrfunc.influence.network import Loss, Network, losses, open_network
+from attrfunc.influence.network import Network, open_network
 from attrfunc.influence.outputs import NO_CURVATURE, Outputs, pulled
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Products
 from attrfunc.influence.terms import flat
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["fisher", "ggn", "hessian"]
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.core.trees import floats
 from attrfunc.influence.batches import rows_of
-from attrfunc.influence.drawn import NOT_CONVEX, Drawn, drawn_roots
-from attrfunc.influence.network import Network, Values
+from attrfunc.influence.drawn import NOT_CONVEX, Drawn, drawn_roots, require_finite
+from attrfunc.influence.network import Network
+from attrfunc.influence.values import Values
 
 __all__ = ["MOST_OUTPUTS", "NO_CURVATURE", "Outputs", "pulled"]
 
@@ -104,6 +105,7 @@ class Outputs:
 def _all_roots(leaves: list[Tensor], loss_of: LossOf) -> Tensor:
     """The eigenvectors of each example's Hessian times the roots of their eigenvalues, as columns, `(B, D, D)`."""
     hessian = _hessian(leaves, loss_of)
+    require_finite([hessian])
     eigenvalues, vectors = torch.linalg.eigh(hessian.double())
     rounding = max(1e-4, 8 * torch.finfo(hessian.dtype).eps)
     if eigenvalues.min() < -rounding * eigenvalues.abs().max():

@@ -13,9 +13,10 @@ from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.trees import leaves_of
 from attrfunc.influence.batches import one_of, row_of, rows_of, slow_maps, zeroth
-from attrfunc.influence.network import Network, Values, plain
+from attrfunc.influence.network import Network, plain
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term, dense
 from attrfunc.influence.uses import LAYOUTS, Recording, Use
+from attrfunc.influence.values import Values
 
 __all__ = ["PerExample", "loop", "mapped", "require_finite_scores"]
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.influence.batches import batches_of, rows_of, slow_maps
-from attrfunc.influence.network import Network, Values
+from attrfunc.influence.network import Network
 from attrfunc.influence.outputs import Outputs
+from attrfunc.influence.values import Values
 
 __all__ = ["Kind", "Products"]
 
@@ -49,6 +50,11 @@ class Products:
             for begin in range(0, len(vectors), step):
                 chunk = slice(begin, begin + step)
                 total[chunk] += self._of_batch(batch, vectors[chunk])
+        if not torch.isfinite(total).all() and torch.isfinite(vectors).all():
+            raise ModelError(
+                "the curvature is not finite. Look for overflow, log(0) or 0/0 in the model or the loss, or for NaN in "
+                "the data."
+            )
         return total / self.rows
 
     def _at_once(self, batch: Any) -> int:

@@ -13,8 +13,9 @@ from attrfunc.core.errors import ArgumentError, ModelError, describe, positive
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.influence.curvature import Curvature, damped, digest
-from attrfunc.influence.network import Loss, losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.products import Kind, Products
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["Conjugate", "Lissa", "cg", "lissa"]
 

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.trees import join_rows
 from attrfunc.influence.batches import batches_of
-from attrfunc.influence.network import Loss, Network, checkpointed, open_network
+from attrfunc.influence.network import Network, checkpointed, open_network
+from attrfunc.influence.values import Loss
 
 __all__ = [
     "DataInfluence",

@@ -26,11 +26,12 @@ from attrfunc.captum.influence._shared import (
 )
 from attrfunc.core.errors import ModelError
 from attrfunc.influence.batches import batches_of
-from attrfunc.influence.network import Network, losses
+from attrfunc.influence.network import Network
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Products
 from attrfunc.influence.terms import flat
 from attrfunc.influence.top import best
+from attrfunc.influence.values import losses
 
 __all__ = [
     "ArnoldiInfluenceFunction",

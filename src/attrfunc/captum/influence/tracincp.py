@@ -29,11 +29,11 @@ from attrfunc.captum.influence._shared import (
 from attrfunc.core.errors import warn
 from attrfunc.core.score.target import batch_score
 from attrfunc.influence import self_influence, tracin
-from attrfunc.influence.network import Loss, losses
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.streams import blocks_of
 from attrfunc.influence.terms import flat
 from attrfunc.influence.top import best
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["TracInCP", "TracInCPBase"]
 
