@@ -269,7 +269,7 @@ def test_checkpoints_of_another_precision():
 def test_a_later_batch_that_is_not_a_number():
     model, (x, labels) = trained.network("mlp")
     broken = torch.cat([x[:5], x[5:] / 0])
+    data = [(x, labels), (broken, labels)]
     for queries in (1, 2):
         with pytest.raises(ModelError, match="the loss of an example is not finite"):
-            data = [(x, labels), (broken, labels)]
             tracin(model, (x[:queries], labels[:queries]), data=data, loss=trained.cross_entropy)
