@@ -253,7 +253,7 @@ the median over rounds in which both take turns; `✓` the goal is reached, `≈
 
 {(influence_peers.__doc__ or "").split(chr(10) * 2, 1)[1].strip()}
 
-{peers}, all of them on the CPU. dattri's Arnoldi takes roots of negative eigenvalues and gives no numbers; its EK-FAC
+{peers}, all of them on the CPU. dattri's Arnoldi gives numbers that are not finite here; its EK-FAC
 takes the labels of the data (the empirical Fisher matrix). traker's CUDA kernels are an extra that CPUs do without.
 
 | method | beside | worth | peer's worth | attrfunc, s | peer, s | ratio | quartiles | rounds |
