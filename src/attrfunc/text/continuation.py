@@ -22,6 +22,7 @@ from attrfunc.text.running import (
     padded,
     positions,
     takes,
+    takes_places,
     to_left,
 )
 
@@ -61,7 +62,7 @@ class Continuation(nn.Module):
         self.run: Callable[..., Any] | None = None
         self.training = False  # of this module alone: the model's own mode is the user's
         self.encodes = is_encoder_decoder(model)
-        self._names = takes(model)
+        self._names, self._takes_places = takes(model), takes_places(model)
 
     @property
     def columns(self) -> int:
@@ -111,7 +112,8 @@ class Continuation(nn.Module):
     ) -> Tensor:
         """The logits `(rows, T, V)` of the steps at which the tokens of an answer are chosen; see `forward`."""
         if isinstance(prompts, Mapping):
-            return self._called(len(ids), self._extended(prompts, ids))
+            # Images may take more places than their tokens, so that the last ones are counted from the end.
+            return self._called(len(ids), self._extended(prompts, ids), counts=True)
         place = device_of(self.model)
         if not isinstance(prompts, Tensor):
             rows = [as_ids(row, "prompts").tolist() for row in prompts]
@@ -171,8 +173,11 @@ class Continuation(nn.Module):
         given.pop("position_ids", None)
         return given
 
-    def _called(self, count: int, given: dict[str, Any]) -> Tensor:
-        options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count)
+    def _called(self, count: int, given: dict[str, Any], *, counts: bool = False) -> Tensor:
+        length, places = given["input_ids"].shape[1], None
+        if self._takes_places and not counts:
+            places = torch.arange(length - count, length, device=given["input_ids"].device)
+        options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count, places)
         if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
         output = (self.run or self.model)(**given, **options)

@@ -22,6 +22,7 @@ __all__ = [
     "padded",
     "positions",
     "takes",
+    "takes_places",
     "to_left",
 ]
 
@@ -115,8 +116,28 @@ def positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def kept_logits(names: frozenset[str], count: int) -> dict[str, int]:
-    """What asks a model for the logits of its last places only, where it can be asked."""
+def takes_places(model: Any) -> bool:
+    """Whether a model can be asked for the logits of places that a tensor tells."""
+    forward = model.forward if isinstance(model, nn.Module) else model
+    try:
+        asked = inspect.signature(forward).parameters.get("logits_to_keep")
+    except (TypeError, ValueError):
+        return False
+    return asked is not None and "Tensor" in str(asked.annotation)
+
+
+def kept_logits(names: frozenset[str], count: int, places: Tensor | None = None) -> dict[str, Any]:
+    """What asks a model for the logits of its last places only, where it can be asked.
+
+    Args:
+        names: What its forward takes.
+        count: How many.
+        places: The same places as a tensor, where the model takes one: what is chosen by it is one block in memory,
+            which is multiplied by the vocabulary's matrix once. For a slice torch does so row by row, which takes
+            several times as long.
+    """
+    if places is not None:
+        return {"logits_to_keep": places}
     for name in ("logits_to_keep", "num_logits_to_keep"):
         if name in names:
             return {name: count}
