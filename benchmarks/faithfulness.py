@@ -4,7 +4,7 @@
 SmolLM2-135M-Instruct, which answers each with four tokens at most. Every method attributes the log-probability of the
 whole answer to the words of its prompt. The attributions are then compared with what the model does without words:
 
-* *lost*: what the answer's log-probability loses, in nats, while words are deleted in six steps, those with the largest
+* *lost*: what the answer's log-probability loses, in nats, while words are deleted in four steps, those with the largest
   attributions first, less what it loses in the opposite order; the mean over the steps. (Symmetric
   relevance gain, Bluecher et al. 2024, arXiv:2405.19315.) Zero is what chance gives.
 * *lost, replaced*: the same, with each token of an absent word replaced by the tokenizer's end of text.
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 import language
 
 RESULTS = Path(__file__).parent / "results"
-BUDGET, HALVES, STEPS, DRAWS = 64, 24, 6, 10_000
+BUDGET, HALVES, STEPS, DRAWS = 48, 24, 4, 10_000
 
 PROMPTS = (
     "The capital of France is Paris, and the capital of Italy is",
@@ -154,7 +154,7 @@ def of_prompt(model: Any, tokenizer: Any, prompt: str) -> dict[str, Any]:
     swapped = af.text.game(model, parts, answer, absent=filler(tokenizer))
     rows: dict[str, dict[str, float]] = {}
     generator = torch.Generator().manual_seed(2)
-    chance = [torch.randn(len(parts), generator=generator) for _ in range(3)]
+    chance = [torch.randn(len(parts), generator=generator) for _ in range(2)]
     found = {}
     for name in METHODS:
         start = time.process_time()

@@ -223,9 +223,23 @@ class Page(html.parser.HTMLParser):
 def test_html_stays_text():
     page = Page()
     page.feed(FOUND._repr_html_())
-    assert page.tags == {"table", "caption", "tr", "th", "td", "span"}
+    assert page.tags == {"div", "p", "b", "i", "span"}
     assert "What's <b>it</b> & $x$ is" in page.text
     assert page.text.count("feature_ablation") == 1
+    assert page.text.count("The cat sat.") == 1 + len(FOUND.outputs)
+
+
+def test_colours_are_those_of_pictures(tmp_path):
+    heading = explain(af.feature_ablation, tiny.llama(), segments(tiny.byte_level(), "## The ▁sky\tĠ is"), ANSWER)
+    for found in (FOUND, heading):
+        pieces = found.coloured().passages[0].rows[0].pieces
+        assert "".join(" " * piece.spaced + piece.text for piece in pieces) == found.text
+    row = FOUND.coloured().passages[0].rows[0]
+    place = int(FOUND.sequence.abs().argmax())
+    strongest = [piece.numbers for piece in row.pieces].index((place,))
+    red, blue = af.viz.tokens(["a", "b"], [1.0, -1.0]).passages[0].rows[0].colours()
+    assert row.colours()[strongest] == (red if FOUND.sequence[place] > 0 else blue)
+    assert FOUND.coloured().save(tmp_path / "found.html").exists()
 
 
 def test_terminal():
