@@ -265,9 +265,23 @@ def test_errors_of_a_call():
             says(presence)
     with pytest.raises(af.ArgumentError, match=r"integrated_gradients: .*A game has no gradient"):
         af.ig(says, says.full.float())
-    long = segments(tiny.byte_level(), "The sky " * 80)
+
+
+LONG = segments(tiny.byte_level(), "The sky " * 80)
+
+
+def test_prompts_longer_than_a_table_of_positions():
     with pytest.raises(af.ArgumentError, match="expected at most 128, which the model takes"):
-        game(LLAMA, long, [1])(long.full)
+        game(tiny.gpt2(), LONG, [1])(LONG.full)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_rotary_positions_go_on(name):
+    model = tiny.CAUSAL[name]()
+    says = game(model, LONG, ANSWER)
+    with pytest.warns(UserWarning, match="more than the 128 that the model was made for"):
+        found = says(LONG.full)
+    assert torch.allclose(found[0], step_by_step(model, list(LONG.ids), ANSWER), atol=1e-4)
 
 
 def test_training_mode_is_warned_of():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.core.errors import ArgumentError, ModelError, describe, warn
 from attrfunc.text.public import public
 from attrfunc.text.readings import Reading, log_probabilities
 from attrfunc.text.running import (
@@ -192,14 +192,20 @@ class Continuation(nn.Module):
 
 
 def _require_fit(model: Any, length: int) -> None:
-    most = limit(model)
-    if most is not None and length > most:
+    most, ends = limit(model)
+    if most is None or length <= most:
+        return
+    if ends:
         raise ArgumentError(
             "prompts",
             f"{length} tokens with the answer",
             f"at most {most}, which the model takes",
             "Shorten the prompt or the answer.",
         )
+    warn(
+        f"{length} tokens with the answer are more than the {most} that the model was made for. It can read them, since "
+        "its positions are rotary or distances, but it may say anything there."
+    )
 
 
 @public

@@ -50,12 +50,24 @@ def device_of(model: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def limit(model: Any) -> int | None:
-    """How many tokens a model takes at most; None if that is not known."""
+def limit(model: Any) -> tuple[int | None, bool]:
+    """How many tokens a model was made for, None if that is not known; and whether it cannot read more.
+
+    It cannot if it looks its positions, or its masks, up in a table of that length. Rotary positions, and biases by
+    distance, go on.
+    """
     config = getattr(model, "config", None)
     config = getattr(config, "text_config", config)
     most = getattr(config, "max_position_embeddings", None)
-    return most if isinstance(most, int) and most > 0 else None
+    if not isinstance(most, int) or most <= 0:
+        return None, False
+    if not isinstance(model, nn.Module):
+        return most, True
+    tokens = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not tokens)
+    # Some begin behind the places of padding.
+    is_table = any(most <= table.num_embeddings <= most + 2 for table in tables)
+    return most, is_table or any(held.dim() > 1 and most in held.shape for held in model.buffers())
 
 
 def as_ids(ids: Any, argument: str, *, size: int | None = None) -> Tensor:
