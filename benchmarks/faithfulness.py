@@ -4,8 +4,8 @@
 SmolLM2-135M-Instruct, which answers each with four tokens at most. Every method attributes the log-probability of the
 whole answer to the words of its prompt. The attributions are then compared with what the model does without words:
 
-* *lost*: what the answer's log-probability loses, in nats, while words are deleted in three steps, those with the largest
-  attributions first, less what it loses in the opposite order; the mean over the steps. (Symmetric
+* *lost*: what the answer's log-probability loses, in nats, while words are deleted in three steps, those with the
+  largest attributions first, less what it loses in the opposite order; the mean over the steps. (Symmetric
   relevance gain, Bluecher et al. 2024, arXiv:2405.19315.) Zero is what chance gives.
 * *lost, replaced*: the same, with each token of an absent word replaced by the tokenizer's end of text.
 * *one left out*: Pearson's correlation with what the log-probability loses without each word alone. Ablation is 1 by
@@ -227,6 +227,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     import sklearn.linear_model  # noqa: F401, which is loaded where it is used, and would count there
+
     kept = RESULTS / "faithfulness.json"
     found = json.loads(kept.read_text()) if kept.exists() and not options.fresh else []
     if not options.report:

@@ -271,6 +271,59 @@ def test_nothing_is_changed(model):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+def test_the_method_may_be_left_out():
+    model = tiny.gpt2()
+    chosen = explain(af.feature_ablation, model, PARTS, ANSWER)
+    for found in (
+        explain(model, PARTS, ANSWER),
+        explain(model, PARTS, target=ANSWER),
+        explain(model, segments=PARTS, target=ANSWER),
+        explain(None, model, PARTS, ANSWER),
+        explain(model=model, segments=PARTS, target=ANSWER),
+    ):
+        assert found.method == "feature_ablation"
+        assert torch.equal(found.values, chosen.values)
+    assert explain(model, PARTS, generate={"max_new_tokens": 2}).values.shape == (2, N)
+    played = explain(af.text.game(model, PARTS, ANSWER), PARTS)
+    assert torch.equal(played.values, chosen.values)
+
+
+def test_layer_wise_relevance_loses_what_the_rules_leave_out():
+    """The first order of softmax has a bias, and layers have; CP-LRP has neither and adds up."""
+    for model in (tiny.llama(), tiny.gpt2()):
+        options = {"score": af.text.logits, "each_token": False}
+        embedded = model.get_input_embeddings()(torch.tensor([[*IDS, *ANSWER[:-1]]])).detach()
+        function = lambda e, model=model: model(inputs_embeds=e).logits[:, -3:].gather(
+            2, torch.tensor(ANSWER).expand(len(e), -1)[..., None]
+        ).sum((1, 2))  # fmt: skip
+        _, info = af.lrp(function, embedded, with_info=True)
+        found = explain(af.lrp, model, PARTS, ANSWER, **options)
+        lost = -sum(float(taken) for taken in info.taken.values())
+        assert found.gap.item() == pytest.approx(lost, abs=1e-3)
+        assert abs(lost) > 0.01
+        assert {name for name, taken in info.taken.items() if abs(taken) > 1e-3} <= {
+            "softmax",
+            "add",
+            "linear",
+            "addmm",
+        }
+        kept = explain(af.lrp, model, PARTS, ANSWER, rules=af.rules.cp_lrp(bias=False), **options)
+        assert kept.gap.abs().max() < 1e-3
+
+
+def test_an_embedding_of_zeros_stands_for_nothing():
+    model = copy.deepcopy(tiny.gemma())
+    assert not model.get_input_embeddings().weight[0].any()  # of padding
+    with pytest.warns(UserWarning, match="explain: the embedding that stands for what is absent is zero"):
+        explain(af.deep_lift, model, PARTS, ANSWER, absent=0)
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    tokenizer.pad_token, tokenizer.eos_token = "<|endoftext|>", "<|bos|>"
+    parts = segments(tokenizer, TEXT, by="token")
+    found = explain(af.deep_lift, model, parts, ANSWER)
+    assert torch.allclose(found.values, explain(af.deep_lift, model, parts, ANSWER, absent=1).values, atol=1e-6)
+    assert found.gap.abs().max() < 1e-3
+
+
 LLAMA = tiny.llama()
 WRONG = {
     "method": (lambda: explain("shap", LLAMA, PARTS, ANSWER), "`method`: .*a method of the library"),

@@ -147,24 +147,26 @@ class Continuation(nn.Module):
         return (ids if self.fed is None else self.fed)[:-1]
 
     def _encoded(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        config: Any = self.model.config
-        start = config.decoder_start_token_id
-        if start is None:
-            start = config.bos_token_id
-        first = torch.tensor([0 if start is None else start])
-        said = torch.cat([first, self._fed(ids)]).to(prompts.device).expand(len(prompts), -1)
-        return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": said}
+        return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": self._decoded(prompts, ids)}
+
+    def _decoded(self, prompts: Tensor, ids: Tensor) -> Tensor:
+        """The answer behind the token with which a decoder starts, for each row of what the encoder reads."""
+        configs = [self.model.config, getattr(self.model, "generation_config", None)]
+        starts = [getattr(one, name, None) for name in ("decoder_start_token_id", "bos_token_id") for one in configs]
+        first = torch.tensor([next((start for start in starts if isinstance(start, int)), 0)])
+        return torch.cat([first, self._fed(ids)]).to(prompts.device).expand(len(prompts), -1)
 
     def _extended(self, inputs: Mapping[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """What a model takes by name, with the answer behind its tokens."""
         given = dict(inputs)
+        if self.encodes:  # which may read an image, or sounds, and no tokens
+            read = [part for part in given.values() if isinstance(part, Tensor) and part.dim()]
+            if not read:
+                raise ArgumentError("prompts", f"names {sorted(given)}", "tensors among them", "Pass input_ids, say.")
+            return {**given, "decoder_input_ids": self._decoded(read[0], ids)}
         if "input_ids" not in given:
             raise ArgumentError("prompts", f"names {sorted(given)}", "input_ids among them", "Pass the tokens, too.")
         prompts = given["input_ids"]
-        if self.encodes:
-            mask = given.get("attention_mask")
-            mask = torch.ones_like(prompts) if mask is None else mask
-            return {**given, **self._encoded(prompts, mask, ids)}
         said = self._fed(ids).to(prompts.device).expand(len(prompts), -1)
         for name, tensor in inputs.items():
             if isinstance(tensor, Tensor) and tensor.shape == prompts.shape and name != "position_ids":
@@ -174,14 +176,16 @@ class Continuation(nn.Module):
         return given
 
     def _called(self, count: int, given: dict[str, Any], *, counts: bool = False) -> Tensor:
-        length, places = given["input_ids"].shape[1], None
+        read = given.get("input_ids", given.get("decoder_input_ids"))
+        assert read is not None
+        length, places = read.shape[1], None
         if self._takes_places and not counts:
-            places = torch.arange(length - count, length, device=given["input_ids"].device)
+            places = torch.arange(length - count, length, device=read.device)
         options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count, places)
         if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
         output = (self.run or self.model)(**given, **options)
-        self.counter.rows += len(given["input_ids"])
+        self.counter.rows += len(read)
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] < count:
             raise ModelError(
@@ -203,8 +207,8 @@ def _require_fit(model: Any, length: int) -> None:
             "Shorten the prompt or the answer.",
         )
     warn(
-        f"{length} tokens with the answer are more than the {most} that the model was made for. It can read them, since "
-        "its positions are rotary or distances, but it may say anything there."
+        f"{length} tokens with the answer are more than the {most} that the model was made for. It can read them, "
+        "since its positions are rotary or distances, but it may say anything there."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.baseline import activation_baseline
 from attrfunc.core.score.views import View, layer
 from attrfunc.gradient.completeness import score_change
@@ -46,13 +46,23 @@ class Found(NamedTuple):
     evaluations: int
 
 
-def filler(tokenizer: Any) -> int:
-    """The token that stands for what is absent, unless another one is chosen."""
+def filler(tokenizer: Any, model: Any = None) -> int:
+    """The token that stands for what is absent, unless another one is chosen.
+
+    Args:
+        tokenizer: The tokenizer.
+        model: Where its embeddings are looked at: a row of zeros is no token that the model has learned, and at zero
+            norms have slopes of a thousand.
+    """
+    table = getattr(embeddings(model), "weight", None) if model is not None else None
+    table = None if table is None or table.device.type == "meta" else table
+    found: list[int] = []
     for name in ("pad_token_id", "mask_token_id", "eos_token_id", "unk_token_id"):
         token = getattr(tokenizer, name, None)
         if isinstance(token, int):
-            return token
-    return 0
+            found.append(token)
+    known = [token for token in found if table is None or (token < len(table) and bool(table[token].any()))]
+    return (known or found or [0])[0]
 
 
 def embeddings(model: Any) -> Any:
@@ -133,6 +143,8 @@ def at_embeddings(
         inside = torch.zeros(len(each), count, dtype=each.dtype)
         inside[:, :-1] = each[:, length : length + count - 1]
     baseline_scores = numbers[1] if compares else None
+    if baseline_scores is not None:
+        _warn_of_zero(function, absent, values, numbers[0] - baseline_scores)
     return Found(values, rest, inside, numbers[0], baseline_scores, function.counter.rows - start)
 
 
@@ -166,6 +178,17 @@ def _baseline(
         embedded = table(whole)
         other = table(torch.tensor(absent, device=ids.device)) if is_token else absent.to(embedded)
         return replaced, torch.where(mask[..., None], other, embedded)
+
+
+def _warn_of_zero(function: Continuation, absent: Any, values: Tensor, change: Tensor) -> None:
+    """Tell why attributions are large, and cancel, from an embedding of zeros."""
+    row = absent if isinstance(absent, Tensor) else embeddings(function.model).weight[absent]
+    if not bool(row.any()) and float(values.abs().sum()) > 100 * float(change.abs().sum()):
+        warn(
+            "the embedding that stands for what is absent is zero, where a norm's slope is a thousand times as large "
+            "as elsewhere: attributions are large, cancel, and lose their digits. Pass another one as `absent`, a "
+            "token (tokenizer.eos_token_id, say)."
+        )
 
 
 def _numbers(function: Continuation, ids: Tensor, target: Any) -> Tensor:
