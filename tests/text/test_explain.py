@@ -335,6 +335,14 @@ WRONG = {
     "place": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, score=af.text.token(7)), "a token of the 3 of the answer"),
     "class": (lambda: explain(af.ig, af.text.outputs(LLAMA), PARTS), "`target`: got None; expected the class"),
     "orders": (lambda: explain(af.shapley_interactions, LLAMA, PARTS, ANSWER, order=2), "one value for each segment"),
+    "unknown token": (lambda: explain(LLAMA, PARTS, [-1]), "`target`: .*tokens from 0 to 383"),
+    "no language": (lambda: explain(torch.nn.Linear(1, 1), PARTS, ANSWER), "`model`: got a Linear, which takes input"),
+    "looks ahead": (lambda: explain(tiny.bert_masked(), PARTS, ANSWER), "`model`: .*looks ahead.*af.text.outputs"),
+    "no gradient": (lambda: explain(af.ig, af.text.game(LLAMA, PARTS, ANSWER), PARTS), "`method`: .*since a game has"),
+    "untold": (lambda: explain(lambda f, x, **o: x, LLAMA, PARTS, ANSWER), "`method`: .*does not tell whether"),
+    "absent token": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, absent=999), "`absent`: got the token 999"),
+    "absent row": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, absent=torch.ones(5)), "`absent`: .*of 5 numbers"),
+    "among": (lambda: explain(LLAMA, PARTS, ANSWER, among=True, each_token=False), "`among`: got True"),
     "no generation": (lambda: explain(af.ig, torch.nn.Linear(1, 1), PARTS), "cannot generate"),
 }  # fmt: skip
 

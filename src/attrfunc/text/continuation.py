@@ -21,9 +21,11 @@ from attrfunc.text.running import (
     limit,
     padded,
     positions,
+    require_language,
     takes,
     takes_places,
     to_left,
+    vocabulary,
 )
 
 __all__ = ["Continuation", "continuation"]
@@ -239,8 +241,7 @@ def continuation(model: nn.Module, ids: Any, *, foil: Any = None, reading: Readi
         >>> says(tokenizer("The capital of France is", return_tensors="pt").input_ids).shape
         torch.Size([1, 3])
     """
-    if not callable(model):
-        raise ArgumentError("model", describe(model), "a language model", "Pass AutoModelForCausalLM's.")
-    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    require_language(model)
+    size = vocabulary(model)
     made = as_ids(ids, "ids", size=size)
     return Continuation(model, made, None if foil is None else as_ids(foil, "foil", size=size), reading)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def explain(
         True
     """
     method, model, segments, target = _arguments(method, model, segments, target)
-    perturbs = "feature_mask" in _parameters(method)
+    perturbs = _perturbs(method, isinstance(model, Game | Outputs))
     for name in {"baseline", "target", "x", "feature_mask"} & set(options):
         raise ArgumentError(name, describe(options[name]), "nothing, since explain gives it", "Use `absent`, `score`.")
     reducer = None if score is None or isinstance(score, Reading | Contrast) else score
@@ -101,6 +101,10 @@ def explain(
             "score", describe(score), "a reading, contrast(foil), or a function", "See the documentation."
         )
     reducer = reducer or (None if each_token else sequence)
+    if among and (reducer is not None or isinstance(score, Contrast)):
+        raise ArgumentError(
+            "among", "True", "False where tokens of the answer are not explained one by one", "Drop it."
+        )
     if isinstance(model, Game | Outputs):
         return _of_game(method, model, segments, target, reducer, absent, batch_size, options)
     ids = generated(model, segments, **(generate or {})) if target is None else answer_ids(model, segments, target)
@@ -135,13 +139,38 @@ def _arguments(method: Any, model: Any, segments: Any, target: Any) -> tuple[Any
     return DEFAULT if method is None else method, model, segments, target
 
 
-def _parameters(method: Callable[..., Any]) -> frozenset[str]:
+def _perturbs(method: Any, is_played: bool) -> bool:
+    """Whether a method plays a game; others take gradients.
+
+    Args:
+        method: The method.
+        is_played: Whether there is nothing but a game.
+
+    Raises:
+        ArgumentError: If it is no method, its signature does not tell, or it takes gradients and there are none.
+    """
     if not callable(method):
         raise ArgumentError("method", describe(method), "a method of the library", "For example af.shapley_values.")
+    inner = method.func if isinstance(method, functools.partial) else method
     try:
-        return frozenset(inspect.signature(method).parameters)
+        parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):
-        return frozenset()
+        parameters = {}  # type: ignore[assignment]
+    perturbs = "feature_mask" in parameters
+    own = str(getattr(inner, "__module__", "")).startswith("attrfunc.")
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    name = getattr(inner, "__name__", type(inner).__name__)
+    if is_played and own and not perturbs:
+        fix = "Take one that perturbs, or call this one at af.layer(model, embeddings) itself."
+        raise ArgumentError("method", name, "a method that needs no gradient, since a game has none", fix)
+    if not is_played and not own and not perturbs and takes_any and not {"baseline", "baselines"} & set(parameters):
+        raise ArgumentError(
+            "method",
+            f"{name}{inspect.signature(method)}, which does not tell whether it plays a game or takes gradients",
+            "a method of the library",
+            "Settings go into functools.partial(method, ...), or into explain; functools.wraps tells what is wrapped.",
+        )
+    return perturbs
 
 
 def _played(method: Any, played: Game, columns: int, reducer: Any, options: dict[str, Any]) -> Found:

@@ -169,6 +169,7 @@ def _baseline(
             "a token or an embedding (D,), for a method that takes gradients",
             "Pass an integer, such as tokenizer.pad_token_id, or a method that perturbs.",
         )
+    _require_known(table, absent)
     replaced = ids.masked_fill(free, absent) if is_token else ids
     if is_token and not (among and len(function.ids) > 1 and not function.encodes):
         return replaced, None
@@ -178,6 +179,19 @@ def _baseline(
         embedded = table(whole)
         other = table(torch.tensor(absent, device=ids.device)) if is_token else absent.to(embedded)
         return replaced, torch.where(mask[..., None], other, embedded)
+
+
+def _require_known(table: Any, absent: Any) -> None:
+    """Check that a token, or an embedding, is one that a model may have."""
+    if not hasattr(table, "weight"):
+        return
+    rows, width = table.weight.shape
+    known = f"a token from 0 to {rows - 1}, or an embedding of {width} numbers"
+    if isinstance(absent, int) and not 0 <= absent < rows:
+        raise ArgumentError("absent", f"the token {absent}", known, "Pass tokenizer.eos_token_id, say.")
+    if isinstance(absent, Tensor) and len(absent) != width:
+        got = f"an embedding of {len(absent)} numbers"
+        raise ArgumentError("absent", got, known, "Take a row of the model's own embeddings.")
 
 
 def _warn_of_zero(function: Continuation, absent: Any, values: Tensor, change: Tensor) -> None:

@@ -21,9 +21,11 @@ __all__ = [
     "limit",
     "padded",
     "positions",
+    "require_language",
     "takes",
     "takes_places",
     "to_left",
+    "vocabulary",
 ]
 
 
@@ -34,6 +36,38 @@ def takes(model: Callable[..., Any]) -> frozenset[str]:
         return frozenset(inspect.signature(forward).parameters)
     except (TypeError, ValueError):
         return frozenset()
+
+
+def vocabulary(model: Any) -> int | None:
+    """How many tokens a model knows; None if it does not tell."""
+    config = getattr(model, "config", None)
+    sizes = (getattr(one, "vocab_size", None) for one in (config, getattr(config, "text_config", None)))
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def require_language(model: Any) -> None:
+    """Refuse what cannot continue a text.
+
+    Raises:
+        ArgumentError: If it is no model of that kind.
+    """
+    expected = "a language model, which reads tokens by the name of input_ids and tells what follows"
+    if not callable(model):
+        raise ArgumentError("model", describe(model), expected, "Pass AutoModelForCausalLM's.")
+    if type(model).__name__.endswith("ForMaskedLM"):  # it would see the answer that it is asked for
+        fix = "For what it says at its mask pass af.text.outputs(model, at=tokenizer.mask_token_id)."
+        raise ArgumentError("model", f"a {type(model).__name__}, which looks ahead", expected, fix)
+    names, forward = takes(model), model.forward if isinstance(model, nn.Module) else model
+    named = {"input_ids", "decoder_input_ids"} & names
+    if names and not named and not _takes_any(forward):
+        got = f"a {type(model).__name__}, which takes {', '.join(sorted(names))}"
+        raise ArgumentError(
+            "model", got, expected, "Pass AutoModelForCausalLM's, or wrap it in a function of input_ids."
+        )
+
+
+def _takes_any(forward: Callable[..., Any]) -> bool:
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(forward).parameters.values())
 
 
 def is_encoder_decoder(model: Any) -> bool:
@@ -63,7 +97,8 @@ def limit(model: Any) -> tuple[int | None, bool]:
         return None, False
     if not isinstance(model, nn.Module):
         return most, True
-    tokens = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    named: Any = getattr(model, "get_input_embeddings", None)
+    tokens = None if named is None else named()
     tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not tokens)
     # Some begin behind the places of padding.
     is_table = any(most <= table.num_embeddings <= most + 2 for table in tables)
