@@ -109,7 +109,7 @@ def captum_perturbs(bench: Bench, kind: Any, in_tokens: bool) -> Any:
 
 def by_text(bench: Bench, method: Any) -> Any:
     """The same game as Captum's: texts that are empty, read anew."""
-    says = af.text.game(bench.model, bench.parts, bench.answer, absent="render")
+    says = af.text.game(bench.model, bench.parts, bench.answer, absent=[""] * len(bench.parts))
     count = len(bench.answer)
     return method(says, says.full.expand(count, -1), target=torch.arange(count))
 
@@ -158,7 +158,7 @@ def games_by_hand(bench: Bench, exact: bool) -> Any:
     found = {}
     with torch.no_grad():
         for mask in masks.tolist():
-            tokens = torch.tensor([bench.parts.encode(bench.parts.render(mask))])
+            tokens = torch.tensor([bench.parts.encode(bench.parts.render(mask, [""] * n))])
             found[tuple(mask)] = bench.steps(tokens)[0]
     values = torch.zeros(len(bench.answer), n)
     for mask, score in found.items():
@@ -204,30 +204,29 @@ def inseq_gradients(bench: Bench) -> Any:
 def ways(bench: Bench) -> list[Way]:
     exact, ablated = (lambda m=m: by_text(bench, m) for m in (af.shapley_values, af.feature_ablation))
     five = "of 5 segments, each token"
+    path, left = f"IG, {bench.points} points", "leave-one-out of 20 sentences, shared"
+    whole, tokens = (lambda e=e: gradients(bench, e) for e in (False, True))
+    shared, captums = (lambda: left_out(bench, True)), (lambda: captum_gradients(bench))
     found = [
-        Way(f"exact Shapley values {five}", "Captum", 30, exact,
-            lambda: captum_perturbs(bench, ca.ShapleyValues, True), 1e-3, 1),
-        Way(f"exact Shapley values {five}", "by hand", 1, exact, lambda: games_by_hand(bench, True), 1e-3, 3),
         Way(f"ablation {five}", "Captum, sequence", 1.8, ablated,
-            lambda: captum_perturbs(bench, ca.FeatureAblation, False), 1e-3, 5),
-        Way(f"ablation {five}", "by hand", 1, ablated, lambda: games_by_hand(bench, False), 1e-3, 5),
-        Way(f"IG, {bench.points} points, the sequence", "by hand", 1, lambda: gradients(bench, False),
-            lambda: path_by_hand(bench, False), 1e-2, 2),
-        Way(f"IG, {bench.points} points, each token", "by hand", 1, lambda: gradients(bench, True),
-            lambda: path_by_hand(bench, True), 1e-2, 1),
-        Way("leave-one-out of 20 sentences, shared", "the same, not shared", 1.7, lambda: left_out(bench, True),
-            lambda: left_out(bench, False), 1e-4, 3),
-        Way("leave-one-out of 20 sentences, shared", "by hand", 1, lambda: left_out(bench, True),
-            lambda: left_out_by_hand(bench), 1e-4, 3),
+            lambda: captum_perturbs(bench, ca.FeatureAblation, False), 1e-3, 3),
+        Way(f"ablation {five}", "by hand", 1, ablated, lambda: games_by_hand(bench, False), 1e-3, 3),
+        Way(left, "the same, not shared", 1.7, shared, lambda: left_out(bench, False), 1e-3, 2),
+        Way(left, "by hand", 1, shared, lambda: left_out_by_hand(bench), 1e-3, 2),
+        Way(f"exact Shapley values {five}", "by hand", 1, exact, lambda: games_by_hand(bench, True), 1e-3, 2),
+        Way(f"{path}, the sequence", "by hand", 1, whole, lambda: path_by_hand(bench, False), 1e-2, 1),
+        Way(f"{path}, the sequence", "Captum", 5, whole, captums, None, 1),
+        Way(f"{path}, each token", "Captum", 1.6, tokens, captums, None, 1),
+        Way(f"{path}, each token", "by hand", 1, tokens, lambda: path_by_hand(bench, True), 1e-2, 1),
+        Way(f"exact Shapley values {five}", "Captum, sequence", 30, exact,
+            lambda: captum_perturbs(bench, ca.ShapleyValues, False), 1e-3, 1),
     ]  # fmt: skip
-    for peer, way in (("Captum", lambda: captum_gradients(bench)), ("inseq", lambda: inseq_gradients(bench))):
-        if peer == "Captum" or inseq is not None:
-            found.append(
-                Way(f"IG, {bench.points} points, the sequence", peer, 5, lambda: gradients(bench, False), way, None, 1)
-            )
-            found.append(
-                Way(f"IG, {bench.points} points, each token", peer, 1.6, lambda: gradients(bench, True), way, None, 1)
-            )
+    if inseq is not None:
+        by_inseq = lambda: inseq_gradients(bench)  # noqa: E731
+        found += [
+            Way(f"{path}, the sequence", "inseq", 5, whole, by_inseq, None, 1),
+            Way(f"{path}, each token", "inseq", 1.6, tokens, by_inseq, None, 1),
+        ]
     return found
 
 
