@@ -207,10 +207,10 @@ def tables(found: list[dict[str, Any]]) -> tuple[str, str]:
 VERDICT = """\
 ## What is decided
 
-The default of `af.text.explain` is `feature_ablation`: it reads n + 2 prompts, nothing in it is drawn, and on sets of words
-that are replaced, or left out by halves, no method is better by more than the interval. ContextCite's surrogate loses 1.5
-nats more (0.3 to 2.8) where words are deleted in order, for two and a half times as many prompts and a draw: take it where
-passes are cheap, or where there are more segments than one can read prompts. `kernel_shap` lies between the two;
+The default of `af.text.explain` is `feature_ablation`: it reads n + 2 prompts, nothing in it is drawn, and where words
+are replaced, or left out by halves, no method is better by more than the interval. ContextCite's surrogate loses 1.5
+nats more (0.3 to 2.8) where words are deleted in order, for two and a half times as many prompts and a draw: take it
+where passes are cheap, or where there are more segments than one can read prompts. `kernel_shap` lies between the two;
 `shapley_sampling` needs more than 32 prompts before its shares, which add up, are as faithful.
 
 Of the methods that take gradients, AttnLRP (of logits) goes along best with what the model does, in one pass. DeepLIFT
