@@ -26,6 +26,9 @@ INSEQ = ("inseq==0.7.1", "jaxtyping", "wadler-lindig", "typeguard<=2.13.3", "tre
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
+# It asks for the whole of OpenCV, of which it needs what runs without a screen.
+QUANTUS = ("quantus==0.6.0", "opencv-python-headless")
+
 # Several processes on few cores: more threads only wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
@@ -71,7 +74,14 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
-    install(session, "-e", ".[viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
+    install(
+        session,
+        "-e",
+        ".[corruptions,viz,shap,testing,text]",
+        *build,
+        *packages,
+        alone=(*CLASSIFIER, *ENCODER, *LANGUAGE),
+    )
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     examples = {"PYTHONPATH": str(Path("examples").resolve())}
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
@@ -90,7 +100,7 @@ def tests(session: nox.Session) -> None:
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
     packages += ("gguf", "accelerate", "networkx", "datasets", "playwright")
-    extras = ".[cli,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
+    extras = ".[cli,corruptions,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
     alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES, *GENOME)
     install(session, "-e", extras, *packages, *peers, alone=alone)
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
@@ -126,3 +136,5 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "benchmarks.text")
         session.run("python", "-m", "benchmarks.faithfulness", "--fresh")
         session.run("python", "-m", "benchmarks.influence")
+        session.install("--no-deps", *QUANTUS)
+        session.run("python", "-m", "benchmarks.worth_quantus")
