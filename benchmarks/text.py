@@ -10,6 +10,7 @@ answer, logits of these alone, the best number of rows at once. Prompts are rows
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -64,6 +65,7 @@ class Bench:
         """What a call gives, and how many prompts the model reads in it."""
         forward, rows = self.model.forward, []
 
+        @functools.wraps(forward)
         def count(*args: Any, **kwargs: Any) -> Any:
             given = kwargs.get("input_ids", kwargs.get("inputs_embeds"))
             rows.append(len(args[0] if given is None else given))

@@ -44,6 +44,14 @@ def test_deletion_by_mask_is_deletion_of_tokens(name):
         assert torch.allclose(by_mask, says([PARTS.present(mask)]), atol=1e-5)
 
 
+def test_a_forward_that_was_wrapped_takes_the_same():
+    model = copy.deepcopy(tiny.gpt2())
+    inner = model.forward
+    model.forward = lambda *args, **kwargs: inner(*args, **kwargs)
+    found = game(model, PARTS, ANSWER, share=False)(EVERY)
+    assert torch.allclose(found, game(tiny.gpt2(), PARTS, ANSWER, share=False)(EVERY), atol=1e-5)
+
+
 def test_replacing_tokens_and_texts(model):
     kept = [PARTS.kept(mask) for mask in EVERY]
     replaced = [[one if here else 9 for one, here in zip(PARTS.ids, row, strict=True)] for row in kept]

@@ -30,12 +30,16 @@ __all__ = [
 
 
 def takes(model: Callable[..., Any]) -> frozenset[str]:
-    """The names of what a model's forward takes."""
-    forward = model.forward if isinstance(model, nn.Module) else model
-    try:
-        return frozenset(inspect.signature(forward).parameters)
-    except (TypeError, ValueError):
-        return frozenset()
+    """The names of what a model's forward takes; also of one that was wrapped in a function of anything."""
+    wrapped = getattr(model, "get_base_model", None)  # of adapters, which hand on what they do not name
+    forwards = [model.forward, type(model).forward] if isinstance(model, nn.Module) else [model]
+    names: set[str] = set()
+    for forward in [*forwards, *([wrapped().forward] if callable(wrapped) else [])]:
+        try:
+            names |= set(inspect.signature(forward).parameters)
+        except (TypeError, ValueError):
+            continue
+    return frozenset(names - {"self"})
 
 
 def vocabulary(model: Any) -> int | None:
