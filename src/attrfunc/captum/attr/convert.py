@@ -29,6 +29,7 @@ from attrfunc.core.trees import floats
 
 __all__ = [
     "Baselines",
+    "CallError",
     "Inputs",
     "Layers",
     "as_args",
@@ -63,6 +64,10 @@ _NAMES = {
 }
 
 
+class CallError(ArgumentError, AssertionError):
+    """An argument that cannot be right, also for scripts that catch the `AssertionError` which Captum raises for it."""
+
+
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
     """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
 
@@ -83,7 +88,7 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
             argument = (_NAMES | getattr(own, "_names", {})).get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
             name = f"{own.__name__}.{function.__name__}"
-            raise ArgumentError(argument, error.got, error.expected, fix).within(name, settled=True) from error
+            raise CallError(argument, error.got, error.expected, fix).within(name, settled=True) from error
         finally:
             _INSIDE.reset(token)
 
@@ -150,7 +155,7 @@ def per_example(attributions: Any, rows: int) -> Tensor:
             f"the {rows} examples of the end point in dimension 0",
             "Pass what `attribute` returned for these inputs.",
         )
-    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
+    return torch.stack([part[..., None].flatten(1).sum(1) for part in parts]).sum(0)
 
 
 def check_grad_kwargs(grad_kwargs: dict[str, Any] | None) -> None:

@@ -68,7 +68,8 @@ def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -
         twin.restore()
         copied = pytree.tree_map(torch.clone, inputs)
         try:
-            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *twin.copied(args)), {})
+            (further,) = twin.copied((args,))
+            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *further), {})
         except Written:  # it is run anew, with a copy of what it was about to write into
             continue
 
