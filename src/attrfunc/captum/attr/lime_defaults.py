@@ -10,15 +10,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import Inputs
+from attrfunc.captum.attr.forms import Inputs
 from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = [
-    "ExponentialKernel",
-    "default_from_interp_rep_transform",
-    "default_perturb_func",
+    "ExponentialKernel", "default_from_interp_rep_transform", "default_perturb_func",
     "get_exp_kernel_similarity_function",
-]
+]  # fmt: skip
 
 
 class ExponentialKernel:

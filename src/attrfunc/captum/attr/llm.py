@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, NoFuture
 from attrfunc.captum.attr.convert import captum_call
-from attrfunc.captum.attr.gradient_shap import LayerGradientShap
+from attrfunc.captum.attr.gradient import LayerGradientXActivation
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
 from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
-from attrfunc.captum.attr.layer import LayerGradientXActivation, LayerIntegratedGradients
-from attrfunc.captum.attr.lime import Lime
+from attrfunc.captum.attr.lime import KernelShap, Lime
 from attrfunc.captum.attr.llm_result import LLMAttributionResult
-from attrfunc.captum.attr.perturbation import FeatureAblation, PerturbationAttribution
-from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
+from attrfunc.captum.attr.paths import LayerGradientShap, LayerIntegratedGradients
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    PerturbationAttribution,
+    ShapleyValues,
+    ShapleyValueSampling,
+)
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.game import Game

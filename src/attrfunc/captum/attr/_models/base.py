@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
 
 __all__ = [
-    "InterpretableEmbeddingBase",
-    "TokenReferenceBase",
-    "configure_interpretable_embedding_layer",
+    "InterpretableEmbeddingBase", "TokenReferenceBase", "configure_interpretable_embedding_layer",
     "remove_interpretable_embedding_layer",
-]
+]  # fmt: skip
 
 
 class InterpretableEmbeddingBase(nn.Module):

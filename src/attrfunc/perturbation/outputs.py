@@ -1,4 +1,4 @@
-"""Scores that are not one for each example, and inputs that are not one batch: what Captum's perturbation classes take.
+"""Attributions of outputs that are not one number for each example, and of inputs that are not one batch.
 
 Where the output is that of a whole batch, of any shape, each of its numbers has attributions of its own.
 """
@@ -6,19 +6,20 @@ Where the output is that of a whole batch, of any shape, each of its numbers has
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-import attrfunc as af
-from attrfunc.captum.attr.unbatched import output_of
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.score.target import canonical, select
+from attrfunc.core.model.guard import Written
+from attrfunc.core.model.twin import Twin
+from attrfunc.core.score.target import batch_score, canonical, select
+from attrfunc.core.score.views import as_view
 
-__all__ = ["Outputs", "as_groups", "bar", "of_the_batch", "promoted"]
+__all__ = ["Outputs", "output_of", "promoted"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Outputs:
         inputs: Its inputs.
         options: The function's options.
         flat: Whether the outputs of the result are one dimension, or have the output's own.
+        mapped: Whether the function may be mapped over the numbers of an output; else it takes one for the batch.
     """
 
     function: Callable[..., Any]
@@ -38,6 +40,7 @@ class Outputs:
     inputs: Any
     options: dict[str, Any]
     flat: bool
+    mapped: bool = True
 
     def attributed(self, model: Any) -> Any:
         """Attributions of a view of the model: of each example's score, or else of each number of the output."""
@@ -61,7 +64,7 @@ class Outputs:
         except ArgumentError:
             return None
         rows, shape = pytree.tree_leaves(self.inputs)[0].shape[0], values.shape
-        if values.numel() == 0:
+        if values.numel() == 0 or not (self.mapped or values.numel() == 1):
             return None
         if target is None and len(shape) > 1 and shape[0] == rows:
             places = torch.unravel_index(torch.arange(shape[1:].numel()), shape[1:])
@@ -70,7 +73,7 @@ class Outputs:
             return pytree.tree_map(lambda leaf: self._shaped(leaf.flatten(0, 1), shape), found)
 
         def of(place: Tensor) -> Any:
-            score = af.batch_score(lambda output: _values(output, target).reshape(-1).gather(0, place.reshape(1)))
+            score = batch_score(lambda output: _values(output, target).reshape(-1).gather(0, place.reshape(1)))
             return self.function(model, self.inputs, **(self.options | {"target": score}))
 
         if values.numel() == 1:  # without a loop, and as the layer is where it has no examples
@@ -94,7 +97,8 @@ class Outputs:
         if options["chunk_size"] is not None:
             options["chunk_size"] = max(options["chunk_size"] // max(leaves[0].shape[0], 1), 1)
         options["feature_mask"] = _masks(options["feature_mask"], leaves)
-        options["baseline"] = pytree.tree_map_only(Tensor, lambda part: part[None], options["baseline"])
+        if "baseline" in options:
+            options["baseline"] = pytree.tree_map_only(Tensor, lambda part: part[None], options["baseline"])
         lifted = tuple(leaf[None] for leaf in leaves)
         one = lambda place: self.function(whole, lifted, **(options | {"target": place}))  # noqa: E731
         found = torch.vmap(one, randomness="same")(torch.arange(values.numel()))
@@ -110,7 +114,7 @@ class Outputs:
         if inputs is self.inputs:
             return None
         try:
-            return Outputs(self.function, self.forward, inputs, self.options, self.flat).attributed(model)
+            return replace(self, inputs=inputs).attributed(model)
         except (RuntimeError, ArgumentError):
             return None  # an embedding takes no fractions
 
@@ -126,22 +130,15 @@ class Outputs:
         if not self.flat or not all(bool((leaf == leaf.round()).all()) for leaf in leaves):
             return found
         output = self._output()
-        dtype = output.dtype if isinstance(output, Tensor) else torch.tensor(output).dtype if number(output) else None
+        dtype = output.dtype if isinstance(output, Tensor) else torch.tensor(output).dtype if _number(output) else None
         if dtype is None or dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
             return found
         return pytree.tree_map(lambda leaf: leaf.to(dtype), found)
 
 
-def number(output: Any) -> bool:
+def _number(output: Any) -> bool:
     """Whether a model gave a number of Python."""
     return isinstance(output, int | float) and not isinstance(output, bool)
-
-
-def of_the_batch(output: Any, rows: int) -> bool:
-    """Whether an output is one number for the whole batch."""
-    if isinstance(output, Tensor):
-        return output.numel() == 1 and (output.dim() == 0 or rows > 1)
-    return isinstance(output, int | float)
 
 
 def _values(output: Any, target: Any) -> Tensor:
@@ -175,22 +172,6 @@ def _fraction(part: Any) -> bool:
     return isinstance(part, float) and not part.is_integer()
 
 
-def as_groups(mask: Any) -> Any:
-    """A mask of floating-point numbers as one of integers: each number is a group."""
-    parts = [part for part in pytree.tree_leaves(mask) if isinstance(part, Tensor)]
-    if not any(part.is_floating_point() for part in parts):
-        return mask
-    numbers = torch.cat([part.flatten().double() for part in parts]).unique()
-    if not bool(numbers.isfinite().all()):
-        return mask  # which is refused, in words
-    whole = bool((numbers == numbers.round()).all()) and bool((numbers >= 0).all())
-
-    def numbered(part: Tensor) -> Tensor:
-        return part.long() if whole else torch.searchsorted(numbers, part.double())
-
-    return pytree.tree_map_only(Tensor, numbered, mask)
-
-
 def _masks(mask: Any, leaves: list[Tensor]) -> tuple[Tensor, ...]:
     """Masks of one example that holds the batch, alike in all of its rows."""
     if mask is not None:
@@ -200,19 +181,15 @@ def _masks(mask: Any, leaves: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(part.view(1, 1, *leaf.shape[1:]) for part, leaf in zip(numbers, leaves, strict=True))
 
 
-def bar(description: str, rows: int) -> Any:
-    """A bar in Captum's words: evaluations of the batch, the first of them without a perturbation."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
-    except ImportError:
-        return True  # which says what is missing
-    shown: list[Any] = []
-
-    def advance(done: int, total: int) -> None:
-        if not shown:
-            shown.append(tqdm(total=max(total // max(rows, 1), 1), desc=description))
-        shown[0].update(done // max(rows, 1) - shown[0].n)
-        if done >= total:
-            shown[0].close()
-
-    return advance
+def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -> Any:
+    """What a model gives for inputs, run once on a twin: the model itself stays as it is."""
+    view = as_view(forward)
+    twin = Twin(view.model, view.tensors)
+    while True:
+        twin.restore()
+        copied = pytree.tree_map(torch.clone, inputs)
+        try:
+            (further,) = twin.copied((args,))
+            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *further), {})
+        except Written:  # it is run anew, with a copy of what it was about to write into
+            continue
