@@ -19,8 +19,8 @@ from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import floats
 
 __all__ = [
-    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call", "check_grad_kwargs",
-    "only", "per_example", "side",
+    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call",
+    "check_grad_kwargs", "only", "per_example", "side",
 ]  # fmt: skip
 
 P = ParamSpec("P")

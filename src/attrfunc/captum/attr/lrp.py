@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
-from attrfunc.captum.attr.convert import captum_call, only, per_example
+from attrfunc.captum.attr.convert import CallError, captum_call, only, per_example
 from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.forms import Inputs, Layers, Target
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import describe
 
 __all__ = ["LRP", "LayerLRP"]
 
@@ -23,6 +23,10 @@ def _relevance(view: Any, inputs: Any, *, explainer: LRP, with_deltas: bool, ver
         return relevance, None
     gap = af.relevance_gap(view, inputs, relevance, **score)
     return relevance, [-part for part in gap] if isinstance(gap, list) else -gap
+
+
+class RuleError(CallError, TypeError):
+    """A rule that is none, also for scripts that catch the `TypeError` which Captum raises for it."""
 
 
 class LRP(NoFuture, GradientAttribution):
@@ -63,7 +67,7 @@ class LRP(NoFuture, GradientAttribution):
             rule = getattr(module, "rule", None)
             if rule is not None and not isinstance(rule, PropagationRule):
                 fix = "Set one of attrfunc.captum.attr._utils.lrp_rules: EpsilonRule, GammaRule, ..."
-                error = ArgumentError(f"{name}.rule", describe(rule), "a PropagationRule", fix)
+                error = RuleError(f"{name}.rule", describe(rule), "a PropagationRule", fix)
                 raise error.within(type(self).__name__)
             if rule is not None:
                 own = af.rules.for_layers(rule.as_rule())

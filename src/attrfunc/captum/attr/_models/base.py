@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
+from attrfunc.captum.attr.convert import CallError
+from attrfunc.core.errors import describe, suggestions, warn
 
 __all__ = [
     "InterpretableEmbeddingBase", "TokenReferenceBase", "configure_interpretable_embedding_layer",
@@ -37,7 +38,7 @@ class InterpretableEmbeddingBase(nn.Module):
         """The first argument."""
         given = [*inputs, *kwargs.values()]
         if not given:
-            error = ArgumentError("inputs", "no argument", "embeddings", "Call the model with what this layer gives.")
+            error = CallError("inputs", "no argument", "embeddings", "Call the model with what this layer gives.")
             raise error.within(type(self).__name__)
         return given[0]
 
@@ -91,7 +92,7 @@ def configure_interpretable_embedding_layer(
     modules = dict(model.named_modules(remove_duplicate=False))
     name, found = "configure_interpretable_embedding_layer", modules.get(embedding_layer_name)
     if not embedding_layer_name or found is None:
-        error = ArgumentError(
+        error = CallError(
             "embedding_layer_name",
             repr(embedding_layer_name),
             "a layer's dotted name",
@@ -100,9 +101,7 @@ def configure_interpretable_embedding_layer(
         raise error.within(name)
     if isinstance(found, InterpretableEmbeddingBase):
         fix = "Call remove_interpretable_embedding_layer first."
-        raise ArgumentError("embedding_layer_name", describe(embedding_layer_name), "a layer as it was", fix).within(
-            name
-        )
+        raise CallError("embedding_layer_name", describe(embedding_layer_name), "a layer as it was", fix).within(name)
     warn(
         f"{name}: the model takes embeddings at {embedding_layer_name!r} from now on. "
         "remove_interpretable_embedding_layer undoes this."

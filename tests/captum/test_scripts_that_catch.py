@@ -1,0 +1,68 @@
+"""Scripts that catch what Captum raises, and calls that its scripts make and ours once did not take."""
+
+import pytest
+import torch
+from torch import nn
+
+import attrfunc as af
+import attrfunc.captum.attr as shim_attr
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+
+class TestErrorsOfBothKinds:
+    """What cannot be right is a ValueError of attrfunc's, and an AssertionError as Captum's asserts are."""
+
+    @pytest.mark.parametrize("name", ["IntegratedGradients", "DeepLift", "FeatureAblation", "LRP", "NoiseTunnel"])
+    @pytest.mark.parametrize("kind", [AssertionError, ValueError, af.ArgumentError])
+    def test_a_target_out_of_range(self, name, kind, model):
+        made = shim_attr.Saliency(model) if name == "NoiseTunnel" else model
+        with pytest.raises(kind, match=r".attribute: argument `target`: got"):
+            getattr(shim_attr, name)(made).attribute(torch.ones(2, 3), target=(9, 9))
+
+    def test_a_neuron_out_of_range(self, model):
+        with pytest.raises(AssertionError, match=r"NeuronGradient.attribute: argument `neuron_selector`"):
+            shim_attr.NeuronGradient(model, model[0]).attribute(torch.ones(2, 3), neuron_selector=(9, 9))
+
+    def test_embeddings_that_stand_already(self):
+        model = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 1))
+        with pytest.warns(UserWarning, match="takes embeddings"):
+            standing = shim_attr.configure_interpretable_embedding_layer(model, "0")
+        with pytest.raises(AssertionError, match="Call remove_interpretable_embedding_layer first"):
+            shim_attr.configure_interpretable_embedding_layer(model, "0")
+        shim_attr.remove_interpretable_embedding_layer(model, standing)
+
+    @pytest.mark.parametrize("kind", [TypeError, AssertionError, af.ArgumentError])
+    def test_a_rule_that_is_none(self, kind, model):
+        model[0].rule = "epsilon"
+        with pytest.raises(kind, match=r"argument `0.rule`: got str 'epsilon'; expected a PropagationRule"):
+            shim_attr.LRP(model)
+
+    def test_what_the_model_raises_stays_what_it_is(self):
+        def broken(x):
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            shim_attr.Saliency(broken).attribute(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(1,), (4,), (4, 3), (4, 2, 2)])
+@pytest.mark.parametrize("kind", ["IntegratedGradients", "DeepLift"])
+def test_deltas_of_inputs_of_any_rank(shape, kind):
+    x = torch.arange(1, 1 + torch.Size(shape).numel(), dtype=torch.float64).reshape(shape)
+    square = nn.Module()
+    square.forward = lambda x: (x * x).reshape(len(x), -1).sum(1)
+    attributions, delta = getattr(shim_attr, kind)(square).attribute(x, return_convergence_delta=True)
+    torch.testing.assert_close(attributions, x * x)
+    assert delta.shape == shape[:1]
+    torch.testing.assert_close(delta, torch.zeros_like(delta), atol=1e-10, rtol=0)
+
+
+def test_a_tensor_among_further_arguments():
+    x, weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[1.0, 2.0, 1.0], [2.0, 1.0, 2.0]])
+    explainer = shim_attr.FeatureAblation(lambda x, weights, power: (x * weights).sum(1) ** power)
+    torch.testing.assert_close(explainer.attribute(x, additional_forward_args=(weights, 1)), x * weights)
