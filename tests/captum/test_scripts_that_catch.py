@@ -66,3 +66,41 @@ def test_a_tensor_among_further_arguments():
     x, weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), torch.tensor([[1.0, 2.0, 1.0], [2.0, 1.0, 2.0]])
     explainer = shim_attr.FeatureAblation(lambda x, weights, power: (x * weights).sum(1) ** power)
     torch.testing.assert_close(explainer.attribute(x, additional_forward_args=(weights, 1)), x * weights)
+
+
+class TestPermutationsOfOddBatches:
+    def test_lists_of_features_that_are_longer_than_the_batch(self):
+        """All orders of the list but its own, so the mean of what stands first is that of the others."""
+        x, codes = torch.tensor([[1.0, -2.0], [2.0, -1.0]]), torch.tensor([1, 7, 2, 4, 5, 3, 6])
+        explainer = shim_attr.FeaturePermutation(lambda x, codes: x.sum() + 2 * codes[0])
+        torch.manual_seed(0)
+        draws = [explainer.attribute((x, codes)) for _ in range(200)]
+        assert all(bool((of_x == 0).all()) and of_x.shape == (1, 2) for of_x, _ in draws)
+        of_codes = torch.stack([part for _, part in draws])
+        assert of_codes.shape == (200, 1)
+        assert set((of_codes / 2).flatten().tolist()) == {1.0 - first for first in (1, 2, 3, 4, 5, 6, 7)}
+        assert abs(float(of_codes.mean()) - 2 * (1 - 4.0)) < 0.9  # 3 of its standard errors
+
+    def test_no_features(self):
+        explainer = shim_attr.FeaturePermutation(lambda x, codes: x.sum())
+        of_x, of_codes = explainer.attribute((torch.ones(2, 3), torch.tensor([])))
+        assert of_x.tolist() == [[0.0, 0.0, 0.0]]
+        assert of_codes.tolist() == [0.0]
+
+    def test_one_example_has_nothing_to_be_permuted_with(self):
+        explainer = shim_attr.FeaturePermutation(lambda x: x.sum(1))
+        assert explainer.attribute(torch.tensor([[1.0, 2.0]])).tolist() == [[0.0, 0.0]]
+
+    def test_a_way_to_permute_of_ones_own(self):
+        x, codes = torch.tensor([[1.0], [2.0]]), torch.tensor([5, 7, 9])
+        seen = []
+
+        def back_to_front(leaf, mask):
+            seen.append((tuple(leaf.shape), tuple(mask.shape)))
+            return torch.where(mask, leaf.flip(0), leaf)
+
+        explainer = shim_attr.FeaturePermutation(lambda x, codes: (x[0] * codes[0]).sum(), back_to_front)
+        of_x, of_codes = explainer.attribute((x, codes))
+        assert of_x.tolist() == [[5.0 - 10.0]]
+        assert of_codes.tolist() == [5.0 - 9.0]
+        assert {shape for shape, _ in seen} == {(2, 1), (3,)}
