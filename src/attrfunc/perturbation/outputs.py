@@ -206,7 +206,6 @@ def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -
         twin.restore()
         copied = pytree.tree_map(torch.clone, inputs)
         try:
-            (further,) = twin.copied((args,))
-            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *further), {})
+            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *twin.copied((args,))[0]), {})
         except Written:  # it is run anew, with a copy of what it was about to write into
             continue

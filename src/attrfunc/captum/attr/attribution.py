@@ -28,7 +28,8 @@ class Attribution:
         "Arguments mean what they mean in attrfunc, which takes more: baselines may be callables, a number serves"
         " several inputs, `target` may be a callable, layers may be named by strings, inputs may be nested "
         "structures, and a tensor in `additional_forward_args` without a batch dimension is passed on as it is.",
-        "What cannot be right raises `attrfunc.ArgumentError` or `attrfunc.ModelError`. In particular a layer "
+        "What cannot be right raises `attrfunc.ArgumentError`, which is an `AssertionError` here, or "
+        "`attrfunc.ModelError`. In particular a layer "
         "that runs several times in one forward pass raises, where Captum mixes its calls; `attrfunc.layer(..., "
         "call=0)` chooses one.",
         "An input or layer that the score does not depend on gets zeros, where Captum raises.",
@@ -136,6 +137,9 @@ class ScaledInside(_Inside):
         self._multiply_by_inputs = multiply_by_inputs
 
 
+_JOINT: dict[str, Any] = {"joint": True, "cut": "cut"}
+
+
 class LayerAttribution(_Inside):
     """Base of the classes that attribute to layers."""
 
@@ -163,7 +167,7 @@ class LayerAttribution(_Inside):
         if at in ("inside", "single"):
             options["layer"] = self._single() if at == "single" else self.layer
             return self.forward_func
-        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=at == "joint")
+        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=_JOINT.get(at, False))
 
     def _single(self) -> Any:
         """The layer, for the classes that take one."""
@@ -182,7 +186,7 @@ class LayerAttribution(_Inside):
 
     def _explained(self) -> Forward:
         # Inputs of a layer change the score through its outputs, so the output side serves both.
-        return self._explained_at("joint", {})
+        return self._explained_at("cut", {})
 
 
 class NeuronAttribution(_Inside):

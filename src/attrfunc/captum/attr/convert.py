@@ -62,7 +62,7 @@ _WHOSE = {new: old for old, new in RENAMED.items()} | {
 
 
 class CallError(ArgumentError, AssertionError):
-    """An argument that cannot be right, also for scripts that catch the `AssertionError` which Captum raises for it."""
+    """An argument that cannot be right; scripts of Captum's expect an `AssertionError`."""
 
 
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:

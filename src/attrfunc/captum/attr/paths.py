@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import (
@@ -51,8 +53,8 @@ class LayerIntegratedGradients(ScaledInside, LayerAttribution, GradientAttributi
     """
 
     _differs: tuple[str, ...] = (
-        "Where one layer of a list feeds another it raises; Captum raises, or gives the first what reaches the "
-        "output around the second.",
+        "Where one layer of a list feeds another, the first has what reaches the output around the second, as in "
+        "Captum; where nothing does, both raise. The delta is that of the network in which both are replaced.",
     )
     _complete = True
 
@@ -62,6 +64,17 @@ class LayerIntegratedGradients(ScaledInside, LayerAttribution, GradientAttributi
         n_steps: int = 50, method: str = "gausslegendre", internal_batch_size: int | None = None,
         return_convergence_delta: bool = False, attribute_to_layer_input: bool = False, grad_kwargs: Options = None,
     ) -> Any: ...  # fmt: skip
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        try:
+            return super()._called(function, at, inputs, dict(options))
+        except af.ModelError as error:
+            if "depends on another layer" not in str(error):
+                raise
+            found = super()._called(function, "cut", inputs, options)
+            if all(any(bool(leaf.any()) for leaf in pytree.tree_leaves(part)) for part in found):
+                return found
+            raise  # nothing of one reaches the output
 
 
 class NeuronIntegratedGradients(ScaledInside, NeuronAttribution, GradientAttribution):
@@ -98,6 +111,12 @@ class LayerConductance(LayerAttribution, GradientAttribution):
 
 class InternalInfluence(LayerAttribution, GradientAttribution):
     """The score's gradient at a layer, averaged along the inputs' path; see `attrfunc.internal_influence`."""
+
+    _differs: tuple[str, ...] = (
+        "On the small ReLU network of Captum's tests, from -20 to 80, a sum of 100,000 points gives .8100. With 500 "
+        "points of the trapezoid it gives .8106, and Captum, whose weights sum to 499 / 500, .8090. With the other "
+        "rules both give the same, which is off by as much as the weight of a point at the kink.",
+    )
 
     @face(af.internal_influence, at="single")
     def attribute(
