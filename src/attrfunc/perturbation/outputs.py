@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError
+from attrfunc.core.loops.plan import CoupledError, uncoupled
 from attrfunc.core.model.guard import Written
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.target import batch_score, canonical, select
-from attrfunc.core.score.views import as_view
+from attrfunc.core.score.views import View, as_view
 from attrfunc.perturbation.feature_permutation import PermFunc, moving
 
 __all__ = ["Outputs", "output_of", "promoted"]
@@ -46,7 +47,11 @@ class Outputs:
     def attributed(self, model: Any) -> Any:
         """Attributions of a view of the model: of each example's score, or else of each number of the output."""
         try:
-            return self._typed(self.function(model, self.inputs, **self.options))
+            with uncoupled():
+                return self._typed(self.function(model, self.inputs, **self.options))
+        except CoupledError:  # so these are numbers of the whole batch, too
+            found = self._of_each(model)
+            return self._typed(self.function(model, self.inputs, **self.options) if found is None else found)
         except ArgumentError as error:
             found = self._promoted(model) if error.argument == "baseline" else None
             if found is not None:
@@ -59,6 +64,8 @@ class Outputs:
 
     def _of_each(self, model: Any) -> Any:
         """Attributions of each number of an output that is not one for each example."""
+        if isinstance(model, View) and model.output is not None:
+            return None
         output, target = self._output(), self.options["target"]
         try:
             values = _values(output, target)

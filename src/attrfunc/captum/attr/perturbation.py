@@ -35,12 +35,12 @@ class PerturbationAttribution(Attribution):
 
     _differs: tuple[str, ...] = (
         "Where `perturbations_per_eval` is not given, the library chooses how many perturbations to evaluate as one "
-        "batch; the score of an example must not depend on the others. Given 1, it never evaluates two at once. Where "
-        "an output is not one number for each example, each of its numbers has attributions, as in Captum, also to "
-        "`KernelShap`.",
+        "batch. Given 1, it never evaluates two at once. Where an output is not one number for each example, or these "
+        "depend on each other, each of its numbers has attributions, as in Captum, also to `KernelShap`.",
         "Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.",
         "A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.",
-        "`attribute_future` evaluates in a thread, and several perturbations as one batch.",
+        "`attribute_future` evaluates in a thread, and several perturbations as one batch; errors come with the future.",
+        "Scores that are floats of Python are attributed in the precision of the inputs; Captum's ablation gives float64.",
     )
     _multiply_by_inputs = True
     _per_output = True  # attributions of an output have it in one dimension, and not in its own
@@ -143,7 +143,8 @@ class Occlusion(FeatureAblation):
     """Occlusion; see `attrfunc.occlusion`."""
 
     _differs: tuple[str, ...] = (
-        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up.",
+        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and strides "
+        "of fewer dimensions are those of the last; Captum raises.",
     )
 
     @face(af.occlusion)
@@ -193,6 +194,11 @@ class FeaturePermutation(FeatureAblation):
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         options["perm_func"] = None if self.perm_func is _permute_feature else self.perm_func
+        if isinstance(inputs, tuple) and len({_rows((part,)) for part in inputs}) > 1:  # each has its own examples
+            every = (self.perm_func(part, torch.ones_like(part[:1], dtype=torch.bool)) for part in inputs)
+            options["baseline"] = tuple(every)
+            del options["perm_func"]
+            return super()._called(af.feature_ablation, at, inputs, options)
         return super()._called(function, at, inputs, options)
 
 
