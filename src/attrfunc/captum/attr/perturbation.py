@@ -39,8 +39,8 @@ class PerturbationAttribution(Attribution):
         "depend on each other, each of its numbers has attributions, as in Captum, also to `KernelShap`.",
         "Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.",
         "A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.",
-        "`attribute_future` evaluates in a thread, and several perturbations as one batch; errors come with the future.",
-        "Scores that are floats of Python are attributed in the precision of the inputs; Captum's ablation gives float64.",
+        "`attribute_future` evaluates in a thread, and several perturbations as one batch. Errors come with the future.",
+        "Of scores that are floats of Python results have the precision of the inputs; of Captum's ablation, float64.",
     )
     _multiply_by_inputs = True
     _per_output = True  # attributions of an output have it in one dimension, and not in its own
@@ -143,8 +143,8 @@ class Occlusion(FeatureAblation):
     """Occlusion; see `attrfunc.occlusion`."""
 
     _differs: tuple[str, ...] = (
-        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and strides "
-        "of fewer dimensions are those of the last; Captum raises.",
+        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and "
+        "strides of fewer dimensions are those of the last; Captum raises.",
     )
 
     @face(af.occlusion)
