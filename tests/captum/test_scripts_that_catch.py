@@ -104,3 +104,7 @@ class TestPermutationsOfOddBatches:
         assert of_x.tolist() == [[5.0 - 10.0]]
         assert of_codes.tolist() == [5.0 - 9.0]
         assert {shape for shape, _ in seen} == {(2, 1), (3,)}
+
+    def test_no_examples(self):
+        with pytest.raises(AssertionError, match="got 0 example"):
+            shim_attr.FeaturePermutation(nn.Linear(3, 2)).attribute(torch.zeros(0, 3), target=1)

@@ -97,6 +97,8 @@ class Outputs:
         options, target = dict(self.options), self.options["target"]
         args = options.pop("args")
         values, forward = _values(self._output(), target), self.forward
+        if values.numel() == 0:
+            return None
 
         def whole(*rows: Tensor) -> Tensor:
             outputs = [forward(*(leaf[row] for leaf in rows), *args) for row in range(rows[0].shape[0])]
