@@ -1,5 +1,7 @@
 """Scripts that catch what Captum raises, and calls that its scripts make and ours once did not take."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
@@ -48,6 +50,13 @@ class TestErrorsOfBothKinds:
 
         with pytest.raises(KeyError, match="mine"):
             shim_attr.Saliency(broken).attribute(torch.ones(2, 3))
+
+
+def test_what_is_wrapped_has_the_arguments():
+    for name in ("IntegratedGradients", "DeepLiftShap", "GradientShap", "Occlusion"):
+        wrapped = getattr(shim_attr, name).attribute.__wrapped__
+        assert inspect.getfullargspec(wrapped).args[:2] == ["self", "inputs"]
+        assert {"target", "additional_forward_args"} <= set(inspect.getfullargspec(wrapped).args)
 
 
 @pytest.mark.parametrize("shape", [(1,), (4,), (4, 3), (4, 2, 2)])
