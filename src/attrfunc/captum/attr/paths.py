@@ -114,8 +114,8 @@ class InternalInfluence(LayerAttribution, GradientAttribution):
 
     _differs: tuple[str, ...] = (
         "On the small ReLU network of Captum's tests, from -20 to 80, a sum of 100,000 points gives .8100. With 500 "
-        "points of the trapezoid it gives .8106, and Captum, whose weights sum to 499 / 500, .8090. With the other "
-        "rules both give the same, which is off by as much as the weight of a point at the kink.",
+        "points of the trapezoid it gives .8106, and Captum, whose weights sum to 499 / 500, .8090. By other "
+        "rules both are off by the weight of a point at the kink, at most.",
     )
 
     @face(af.internal_influence, at="single")
