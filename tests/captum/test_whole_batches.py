@@ -100,8 +100,7 @@ def test_one_perturbation_at_a_time(name, rows, x):
     options = {"Occlusion": {"sliding_window_shapes": (1,)}, "Lime": {"n_samples": 9}}.get(name, {})
     explainer = getattr(shim_attr, name)(model)
     if (name, rows) == ("FeaturePermutation", 1):
-        with pytest.raises(AssertionError, match="at least two"):
-            explainer.attribute(x[:rows], target=0, perturbations_per_eval=1)
+        assert not explainer.attribute(x[:rows], target=0, perturbations_per_eval=1).any()
     else:
         explainer.attribute(x[:rows], target=0, perturbations_per_eval=1, **options)
         free = max(seen)
