@@ -92,8 +92,8 @@ class LayerConductance(LayerAttribution, GradientAttribution):
     """Conductance of a layer; see `attrfunc.conductance`. What bypasses the layer is in the delta, and is no error."""
 
     _differs: tuple[str, ...] = (
-        "It is nearer to its integral: Captum's differences are of first order, and leave out the ends of the "
-        "path with the default rule.",
+        "On smooth networks it is nearer to its integral: Captum's differences are of first order, and leave out the "
+        "ends of the path with the default rule. At a kink either is off by the weight of a point.",
     )
     _multiply_by_inputs = True
     _complete = True  # where nothing bypasses the layer

@@ -143,8 +143,8 @@ class Occlusion(FeatureAblation):
     """Occlusion; see `attrfunc.occlusion`."""
 
     _differs: tuple[str, ...] = (
-        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and "
-        "strides of fewer dimensions are those of the last; Captum raises.",
+        "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and steps "
+        "may be those of the last dimensions alone, which Captum refuses.",
     )
 
     @face(af.occlusion)

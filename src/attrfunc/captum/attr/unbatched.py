@@ -19,15 +19,14 @@ __all__ = ["as_batch_of_one", "named", "with_forward"]
 
 
 def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
-    """What `attribute` gives for inputs that are one example without a batch dimension.
+    """What `attribute` gives for inputs that are one example without a batch dimension; `None` if there is one.
+
+    Attributions have the shapes of the inputs; deltas have the shape `(1,)`.
 
     Args:
-        attribute: The method of a class, with `self` as its first argument.
+        attribute: The method of a class.
         arguments: All its arguments by name, `self` too.
         args: The model's further arguments.
-
-    Returns:
-        Attributions with the shapes of the inputs; deltas have the shape `(1,)`. `None` if there is a batch dimension.
     """
     explainer, inputs = arguments["self"], arguments.get("inputs")
     leaves = pytree.tree_leaves(inputs)

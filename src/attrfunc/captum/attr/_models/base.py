@@ -67,15 +67,10 @@ def configure_interpretable_embedding_layer(
 ) -> InterpretableEmbeddingBase:
     """Let a model take embeddings where it takes tokens, until `remove_interpretable_embedding_layer` is called.
 
-    Args:
-        model: The model, which is changed.
-        embedding_layer_name: Dotted name of the embedding layer.
-
-    Returns:
-        What stands for the layer; its `indices_to_embeddings` makes embeddings of tokens.
+    The model is changed. What is returned stands for the layer; its `indices_to_embeddings` makes embeddings of tokens.
 
     Raises:
-        ArgumentError: If there is no such layer, or something stands for it already.
+        ArgumentError: If there is no layer of this dotted name, or something stands for it already.
 
     Example:
         >>> from attrfunc.captum.attr import IntegratedGradients, configure_interpretable_embedding_layer
@@ -92,16 +87,11 @@ def configure_interpretable_embedding_layer(
     modules = dict(model.named_modules(remove_duplicate=False))
     name, found = "configure_interpretable_embedding_layer", modules.get(embedding_layer_name)
     if not embedding_layer_name or found is None:
-        error = CallError(
-            "embedding_layer_name",
-            repr(embedding_layer_name),
-            "a layer's dotted name",
-            suggestions(embedding_layer_name, modules),
-        )
-        raise error.within(name)
+        fix = suggestions(embedding_layer_name, modules)
+        raise CallError("embedding_layer_name", repr(embedding_layer_name), "a layer's dotted name", fix).within(name)
     if isinstance(found, InterpretableEmbeddingBase):
-        fix = "Call remove_interpretable_embedding_layer first."
-        raise CallError("embedding_layer_name", describe(embedding_layer_name), "a layer as it was", fix).within(name)
+        got, fix = describe(embedding_layer_name), "Call remove_interpretable_embedding_layer first."
+        raise CallError("embedding_layer_name", got, "a layer as it was", fix).within(name)
     warn(
         f"{name}: the model takes embeddings at {embedding_layer_name!r} from now on. "
         "remove_interpretable_embedding_layer undoes this."
@@ -113,12 +103,7 @@ def configure_interpretable_embedding_layer(
 
 
 def remove_interpretable_embedding_layer(model: nn.Module, interpretable_emb: InterpretableEmbeddingBase) -> None:
-    """Put an embedding layer back where it was.
-
-    Args:
-        model: The model.
-        interpretable_emb: What `configure_interpretable_embedding_layer` returned.
-    """
+    """Put an embedding layer back where it was; takes what `configure_interpretable_embedding_layer` returned."""
     _put(model, interpretable_emb.full_name, interpretable_emb.embedding)
 
 
