@@ -83,12 +83,12 @@ class TestPermutationsOfOddBatches:
         x, codes = torch.tensor([[1.0, -2.0], [2.0, -1.0]]), torch.tensor([1, 7, 2, 4, 5, 3, 6])
         explainer = shim_attr.FeaturePermutation(lambda x, codes: x.sum() + 2 * codes[0])
         torch.manual_seed(0)
-        draws = [explainer.attribute((x, codes)) for _ in range(200)]
+        draws = [explainer.attribute((x, codes)) for _ in range(100)]
         assert all(bool((of_x == 0).all()) and of_x.shape == (1, 2) for of_x, _ in draws)
         of_codes = torch.stack([part for _, part in draws])
-        assert of_codes.shape == (200, 1)
+        assert of_codes.shape == (100, 1)
         assert set((of_codes / 2).flatten().tolist()) == {1.0 - first for first in (1, 2, 3, 4, 5, 6, 7)}
-        assert abs(float(of_codes.mean()) - 2 * (1 - 4.0)) < 0.9  # 3 of its standard errors
+        assert abs(float(of_codes.mean()) - 2 * (1 - 4.0)) < 1.2  # 3 of its standard errors
 
     def test_no_features(self):
         explainer = shim_attr.FeaturePermutation(lambda x, codes: x.sum())
