@@ -22,6 +22,7 @@ from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
+from attrfunc.core.model.parts import unsettled
 from attrfunc.core.model.sites import Edit, Site
 from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
@@ -277,7 +278,7 @@ def uncoupled() -> Iterator[None]:
 def _warn_of_coupling(problem: Problem) -> None:
     if _REFUSED.get():
         raise CoupledError("the score of an example depends on the batch that it is evaluated in.")
-    if any(module.training for module in problem.twin.parts):
+    if unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(
         "the score of an example depends on the batch that it is evaluated in (a graph whose "
