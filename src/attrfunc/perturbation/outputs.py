@@ -35,6 +35,7 @@ class Outputs:
         options: The function's options.
         flat: Whether the outputs of the result are one dimension, or have the output's own.
         mapped: Whether the function may be mapped over the numbers of an output; else it takes one for the batch.
+        typed: Whether differences have the scores' dtype: integers, and double precision of Python's numbers.
     """
 
     function: Callable[..., Any]
@@ -43,6 +44,7 @@ class Outputs:
     options: dict[str, Any]
     flat: bool
     mapped: bool = True
+    typed: bool = True
 
     def attributed(self, model: Any) -> Any:
         """Attributions of a view of the model: of each example's score, or else of each number of the output."""
@@ -85,7 +87,8 @@ class Outputs:
             return self.function(model, self.inputs, **(self.options | {"target": score}))
 
         if values.numel() == 1:  # without a loop, and as the layer is where it has no examples
-            return of(torch.tensor(0))
+            found = of(torch.tensor(0))
+            return pytree.tree_map(Tensor.double, found) if self.typed and isinstance(output, float) else found
         found = torch.vmap(of, randomness="same")(torch.arange(values.numel()))
         return pytree.tree_map(lambda leaf: self._shaped(leaf.squeeze(1), shape), found)
 
@@ -140,7 +143,7 @@ class Outputs:
     def _typed(self, found: Any) -> Any:
         """Differences of integers are integers, as in Captum, whose averages are not."""
         leaves = pytree.tree_leaves(found)
-        if not self.flat or not all(bool((leaf == leaf.round()).all()) for leaf in leaves):
+        if not self.typed or not all(bool((leaf == leaf.round()).all()) for leaf in leaves):
             return found
         output = self._output()
         dtype = output.dtype if isinstance(output, Tensor) else torch.tensor(output).dtype if _number(output) else None

@@ -25,16 +25,21 @@ class WithFutures(Attribution):
 
     def _future(self, arguments: dict[str, Any]) -> Future[Any]:
         waiting = with_forward(self, _awaited(self.forward_func))
-        future: Future[Any] = Future()
+        future: Any = torch._C.Future([])  # of Captum's own type
 
         def work() -> None:
             try:
                 future.set_result(waiting.attribute(**arguments))
             except Exception as error:
-                future.set_exception(error)
+                future._set_unwrap_func(_raise)  # as `torch.futures.Future.set_exception`
+                future.set_result(error)
 
         threading.Thread(target=work, daemon=True).start()
         return future
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def later(stub: Stub) -> Stub:

@@ -69,7 +69,7 @@ class LimeBase(NoFuture, PerturbationAttribution):
     coefficients of a linear one.
     """
 
-    _multiply_by_inputs = _per_output = _per_number = False
+    _multiply_by_inputs = _per_output = _per_number = _typed = False
     _random = True
 
     def __init__(

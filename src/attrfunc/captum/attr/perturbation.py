@@ -44,6 +44,7 @@ class PerturbationAttribution(Attribution):
     )
     _multiply_by_inputs = True
     _per_output = True  # attributions of an output have it in one dimension, and not in its own
+    _typed = True  # differences of scores have their dtype
     _per_number = True  # each number of an output that is not one for each example has attributions
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
@@ -53,9 +54,8 @@ class PerturbationAttribution(Attribution):
             options["progress"] = _bar(f"{self.get_name()} attribution", rows)
         options = {"target": None} | options
         model = self._explained_at(at, options)
-        return Outputs(function, self.forward_func, inputs, options, self._per_output, self._per_number).attributed(
-            model
-        )
+        forms = (self._per_output, self._per_number, self._typed)
+        return Outputs(function, self.forward_func, inputs, options, *forms).attributed(model)
 
 
 def _rows(inputs: Any) -> int:
@@ -142,6 +142,8 @@ class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
 class Occlusion(FeatureAblation):
     """Occlusion; see `attrfunc.occlusion`."""
 
+    _typed = False
+
     _differs: tuple[str, ...] = (
         "Of more than two inputs each window is put where it belongs; Captum mixes their numbers up. Windows and steps "
         "may be those of the last dimensions alone, which Captum refuses.",
@@ -227,7 +229,7 @@ class ShapleyValueSampling(WithFutures, PerturbationAttribution):
         "Permutations are drawn in pairs of reverses, so standard errors are lower after as many evaluations, and"
         " numbers differ from Captum's for the same seed.",
     )
-    _random, _per_output = True, False
+    _random, _per_output, _typed = True, False, False
 
     @face(af.shapley_sampling)
     def attribute(
