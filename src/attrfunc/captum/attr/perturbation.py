@@ -40,7 +40,6 @@ class PerturbationAttribution(Attribution):
         "Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.",
         "A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.",
         "`attribute_future` evaluates in a thread, and several perturbations at once. Errors come with the future.",
-        "Of scores that are floats of Python results have the precision of the inputs; of Captum's ablation, float64.",
     )
     _multiply_by_inputs = True
     _per_output = True  # attributions of an output have it in one dimension, and not in its own
