@@ -8,8 +8,9 @@ by one on the whole batch, with a warning, and the gradient is that of the sum o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import warn
+from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
@@ -27,7 +28,7 @@ from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 
-__all__ = ["planned"]
+__all__ = ["CoupledError", "planned", "uncoupled"]
 
 _ROWWISE = (
     nn.Sequential, nn.ModuleList, nn.Identity, nn.Linear, nn.Embedding, nn.LayerNorm, nn.GroupNorm,
@@ -261,7 +262,26 @@ def _shared(problem: Problem, meter: Meter) -> Any:
     return plan if _close(mapped, plain, plain) else problem.plan
 
 
+class CoupledError(ModelError):
+    """The score of an example depends on the batch that it is evaluated in, which was not asked for."""
+
+
+_REFUSED: ContextVar[bool] = ContextVar("refused", default=False)
+
+
+@contextmanager
+def uncoupled() -> Iterator[None]:
+    """Raise `CoupledError` where scores of examples depend on each other, in place of a warning."""
+    token = _REFUSED.set(True)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
+
+
 def _warn_of_coupling(problem: Problem) -> None:
+    if _REFUSED.get():
+        raise CoupledError("the score of an example depends on the batch that it is evaluated in.")
     if unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(
