@@ -100,8 +100,7 @@ def test_one_perturbation_at_a_time(name, rows, x):
     options = {"Occlusion": {"sliding_window_shapes": (1,)}, "Lime": {"n_samples": 9}}.get(name, {})
     explainer = getattr(shim_attr, name)(model)
     if (name, rows) == ("FeaturePermutation", 1):
-        with pytest.raises(AssertionError, match="at least two"):
-            explainer.attribute(x[:rows], target=0, perturbations_per_eval=1)
+        assert not explainer.attribute(x[:rows], target=0, perturbations_per_eval=1).any()
     else:
         explainer.attribute(x[:rows], target=0, perturbations_per_eval=1, **options)
         free = max(seen)
@@ -123,6 +122,7 @@ def test_permutation_of_batches_that_differ():
     assert ours[1].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*depends on the batch that it is evaluated in")  # of the first, which is true
 @pytest.mark.parametrize("selector", [lambda a: a.tanh().sum(), lambda a: a.flatten(1).mul(2).sum(1)])
 def test_deep_lift_of_what_a_selector_computes(selector, x):
     """Complete: a selector of one number for the batch has its share of each row."""

@@ -19,6 +19,7 @@ from attrfunc.core.model.guard import Written
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.target import batch_score, canonical, select
 from attrfunc.core.score.views import View, as_view
+from attrfunc.perturbation.feature_permutation import PermFunc, moving
 
 __all__ = ["Outputs", "output_of", "promoted"]
 
@@ -99,6 +100,8 @@ class Outputs:
         options, target = dict(self.options), self.options["target"]
         args = options.pop("args")
         values, forward = _values(self._output(), target), self.forward
+        if values.numel() == 0:
+            return None
 
         def whole(*rows: Tensor) -> Tensor:
             outputs = [forward(*(leaf[row] for leaf in rows), *args) for row in range(rows[0].shape[0])]
@@ -109,6 +112,8 @@ class Outputs:
         options["feature_mask"] = _masks(options["feature_mask"], leaves)
         if "baseline" in options:
             options["baseline"] = pytree.tree_map_only(Tensor, lambda part: part[None], options["baseline"])
+        if "perm_func" in options:
+            options["perm_func"] = _within(options["perm_func"], options.get("generator"))
         lifted = tuple(leaf[None] for leaf in leaves)
         one = lambda place: self.function(whole, lifted, **(options | {"target": place}))  # noqa: E731
         found = torch.vmap(one, randomness="same")(torch.arange(values.numel()))
@@ -116,7 +121,8 @@ class Outputs:
             part[:, 0, 0] if leaf.shape[0] else part.new_zeros(len(part), *leaf.shape[1:])
             for part, leaf in zip(found, leaves, strict=True)
         ]
-        return tuple(self._shaped(part, values.shape) for part in parts)
+        found = tuple(self._shaped(part, values.shape) for part in parts)
+        return found[0] if isinstance(self.inputs, Tensor) else found
 
     def _promoted(self, model: Any) -> Any:
         """Attributions of integers that are replaced by fractions: these make all of them fractions, as in Captum."""
@@ -180,6 +186,19 @@ def _fraction(part: Any) -> bool:
     if isinstance(part, Tensor):
         return part.is_floating_point() and not bool((part == part.round()).all())
     return isinstance(part, float) and not part.is_integer()
+
+
+def _within(perm_func: PermFunc | None, generator: torch.Generator | None) -> PermFunc:
+    """Permutes the rows of one example that holds a batch."""
+
+    def permuted(leaf: Tensor, mask: Tensor) -> Tensor:
+        (rows,) = leaf
+        if perm_func is not None:
+            return perm_func(rows, mask[0])[None]
+        draw = lambda: torch.rand(len(rows), generator=generator, device=rows.device)  # noqa: E731
+        return torch.where(mask[0], rows[moving(len(rows), draw, rows.device)], rows)[None]
+
+    return permuted
 
 
 def _masks(mask: Any, leaves: list[Tensor]) -> tuple[Tensor, ...]:

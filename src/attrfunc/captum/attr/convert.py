@@ -19,8 +19,8 @@ from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import floats
 
 __all__ = [
-    "RENAMED", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call", "check_grad_kwargs",
-    "only", "per_example", "side",
+    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call",
+    "check_grad_kwargs", "only", "per_example", "side",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -171,7 +171,7 @@ def per_example(attributions: Any, rows: int) -> Tensor:
             f"the {rows} examples of the end point in dimension 0",
             "Pass what `attribute` returned for these inputs.",
         )
-    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
+    return torch.stack([part[..., None].flatten(1).sum(1) for part in parts]).sum(0)
 
 
 def check_grad_kwargs(grad_kwargs: dict[str, Any] | None) -> None:

@@ -80,7 +80,9 @@ def face(function: Callable[..., Any], at: str = "model") -> Callable[[Stub], St
                 deltas = self.compute_convergence_delta(found, given["baselines"], inputs, *score)
             return (found, deltas) if with_deltas else found
 
-        return captum_call(attribute)  # type: ignore[return-value]
+        made: Any = captum_call(attribute)
+        made.__wrapped__ = stub  # one step behind, as Captum's methods have it
+        return made
 
     return decorate
 

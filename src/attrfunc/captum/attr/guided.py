@@ -104,7 +104,7 @@ class GuidedGradCam(GradientAttribution):
 
     _differs: tuple[str, ...] = (
         "It raises where the map does not fit a single input. Beside others it warns, and gives an empty tensor, "
-        "as Captum does.",
+        "as Captum does. An `interpolate_mode` that does not exist raises; Captum gives empty tensors for it.",
     )
 
     def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None:

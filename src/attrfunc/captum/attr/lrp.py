@@ -9,10 +9,10 @@ from torch import Tensor, nn
 import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
-from attrfunc.captum.attr.convert import captum_call, only, per_example
+from attrfunc.captum.attr.convert import CallError, captum_call, only, per_example
 from attrfunc.captum.attr.faces import face
 from attrfunc.captum.attr.forms import Inputs, Layers, Target
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import describe
 
 __all__ = ["LRP", "LayerLRP"]
 
@@ -25,6 +25,10 @@ def _relevance(view: Any, inputs: Any, *, explainer: LRP, with_deltas: bool, ver
     return relevance, [-part for part in gap] if isinstance(gap, list) else -gap
 
 
+class RuleError(CallError, TypeError):
+    """A rule that is none, also for scripts that catch the `TypeError` which Captum raises for it."""
+
+
 class LRP(NoFuture, GradientAttribution):
     """Relevance of the inputs.
 
@@ -33,8 +37,9 @@ class LRP(NoFuture, GradientAttribution):
     """
 
     _differs: tuple[str, ...] = (
-        "It goes by operation, too, and takes reused modules and any operation of `attrfunc.lrp`. Several inputs "
-        "share what they add up to, where Captum counts a sum once for each of them.",
+        "It goes by operation, too, takes reused modules and any operation of `attrfunc.lrp`, and does not look at "
+        "modules that do not run. Several inputs share what they add up to, where Captum counts a sum once for each of "
+        "them. An output with fewer rows than the input is refused.",
         "`module.rule` holds inside the module, is read, and stays; Captum deletes it. `GammaRule` and "
         "`Alpha1_Beta0_Rule` leave a batch norm to `EpsilonRule`. Rules of one's own define `as_rule`. The rules "
         "are here, and in `attrfunc.captum.attr._utils.lrp_rules` as in Captum.",
@@ -63,7 +68,7 @@ class LRP(NoFuture, GradientAttribution):
             rule = getattr(module, "rule", None)
             if rule is not None and not isinstance(rule, PropagationRule):
                 fix = "Set one of attrfunc.captum.attr._utils.lrp_rules: EpsilonRule, GammaRule, ..."
-                error = ArgumentError(f"{name}.rule", describe(rule), "a PropagationRule", fix)
+                error = RuleError(f"{name}.rule", describe(rule), "a PropagationRule", fix)
                 raise error.within(type(self).__name__)
             if rule is not None:
                 own = af.rules.for_layers(rule.as_rule())

@@ -39,7 +39,7 @@ class PerturbationAttribution(Attribution):
         "depend on each other, each of its numbers has attributions, as in Captum, also to `KernelShap`.",
         "Of integers that are replaced by fractions all become fractions. Captum cuts off the digits, or raises.",
         "A floating-point mask makes a group of each number, also for `KernelShap` and `Lime`.",
-        "`attribute_future` evaluates in a thread, and several perturbations as one batch.",
+        "`attribute_future` evaluates in a thread, and several perturbations at once. Errors come with the future.",
     )
     _multiply_by_inputs = True
     _per_output = True  # attributions of an output have it in one dimension, and not in its own
