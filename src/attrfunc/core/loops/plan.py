@@ -8,16 +8,17 @@ by one on the whole batch, with a warning, and the gradient is that of the sum o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import warn
+from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
@@ -27,7 +28,7 @@ from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 
-__all__ = ["planned"]
+__all__ = ["CoupledError", "coupling", "planned"]
 
 _ROWWISE = (
     nn.Sequential, nn.ModuleList, nn.Identity, nn.Linear, nn.Embedding, nn.LayerNorm, nn.GroupNorm,
@@ -261,8 +262,27 @@ def _shared(problem: Problem, meter: Meter) -> Any:
     return plan if _close(mapped, plain, plain) else problem.plan
 
 
+class CoupledError(ModelError):
+    """The score of an example depends on the batch that it is evaluated in, which was not asked for."""
+
+
+_COUPLING: ContextVar[Literal["new", "refused", "known"]] = ContextVar("coupling", default="new")
+
+
+@contextmanager
+def coupling(how: Literal["refused", "known"]) -> Iterator[None]:
+    """Where scores of examples depend on each other, raise `CoupledError`, or say nothing, in place of a warning."""
+    token = _COUPLING.set(how)
+    try:
+        yield
+    finally:
+        _COUPLING.reset(token)
+
+
 def _warn_of_coupling(problem: Problem) -> None:
-    if unsettled(problem.twin.parts):
+    if _COUPLING.get() == "refused":
+        raise CoupledError("the score of an example depends on the batch that it is evaluated in.")
+    if _COUPLING.get() == "known" or unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(
         "the score of an example depends on the batch that it is evaluated in (a graph whose "

@@ -146,7 +146,7 @@ class Problem:
                 f"the activation at layer {end.parts[0].name!r} has another shape at the baseline than at the input, "
                 "so there is no path between them. Choose another layer."
             )
-        if self.view.place.joint:
+        if self.view.place.joint is True:
             self._require_parallel(start, end)
         return start, end
 
