@@ -15,6 +15,7 @@ FLOORS = [
     ["gradient", "perturbation", "propagation", "viz"],
     ["combined"],
     ["concepts", "gates", "influence", "metrics", "robust", "text"],
+    ["insights"],
     ["testing", "captum"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,93 @@
+"""How attributions of each kind of input are drawn, and the code that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from attrfunc import viz
+from attrfunc.core.errors import ModelError, describe
+from attrfunc.insights.inputs import Image, Input, Table, Text
+from attrfunc.insights.task import Task
+
+__all__ = ["Drawing", "drawings"]
+
+TOP = 20  # bars
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A drawing.
+
+    Attributes:
+        shown: A figure or a text of `af.viz`.
+        code: Python that makes it, from `attributions` and `x`.
+    """
+
+    shown: Any
+    code: str
+
+
+def drawings(
+    task: Task, x: tuple[Tensor, ...], attributions: Any, title: str, style: str, at_layer: bool
+) -> tuple[Drawing, ...]:
+    """Draw attributions, one picture for each input, or one of a layer.
+
+    Args:
+        task: The task.
+        x: The input.
+        attributions: What the method gave.
+        title: What stands above.
+        style: How images are drawn; see `af.viz.image`.
+        at_layer: Whether they are those of a layer.
+    """
+    if len(x) > 1 and not at_layer:
+        return tuple(
+            _drawn(one, leaf, f"x[{number}]", values, f"attributions[{number}]", f"{title}: {one.name}", style)
+            for number, (one, leaf, values) in enumerate(zip(task.inputs, x, attributions, strict=True))
+        )
+    name = "attributions"
+    while isinstance(attributions, tuple | list) and attributions:
+        attributions, name = attributions[0], f"{name}[0]"
+    if not isinstance(attributions, Tensor):
+        leaves = pytree.tree_leaves(attributions)
+        raise ModelError(f"the layer gives {describe(leaves)}, which has no picture. Choose one that gives a tensor.")
+    return (_drawn(task.inputs[0], x[0], "x", attributions, name, title, style),)
+
+
+def _drawn(one: Input, x: Tensor, x_code: str, values: Tensor, code: str, title: str, style: str) -> Drawing:
+    if isinstance(one, Image) and values.ndim == 4:
+        return _image(one, x, x_code, values, code, {"style": style, "title": title})
+    if isinstance(one, Text) and values.ndim > 1 and values.shape[1] == x.shape[1]:
+        pieces = one.pieces(x)
+        summed, told = (values[0], f"{code}[0]")
+        if values.ndim > 2:
+            summed, told = summed.flatten(1).sum(1), f"{told}.flatten(1).sum(1)"
+        return Drawing(viz.tokens(pieces, summed, title=title), _call("tokens", [repr(pieces), told], {"title": title}))
+    named: dict[str, Any] = {"top": TOP, "title": title}
+    if isinstance(one, Table) and values.shape == x.shape:
+        return _bars(values[0], f"{code}[0]", {"names": list(one.columns), **named})
+    return _bars(values[0].flatten(), f"{code}[0].flatten()", named)
+
+
+def _image(one: Image, x: Tensor, x_code: str, values: Tensor, code: str, options: Mapping[str, Any]) -> Drawing:
+    size = (x.shape[2], x.shape[3])
+    shown, told = values[0], f"{code}[0]"
+    if values.shape[2:] != size:
+        shown = viz.interpolate(values.sum(1, keepdim=True), size, mode="bilinear")[0]
+        told = f'af.viz.interpolate({code}.sum(1, keepdim=True), {size}, mode="bilinear")[0]'
+    figure = viz.image(shown, one.photo(x), **options)
+    return Drawing(figure, _call("image", [told, one.photo_code(x_code)], options))
+
+
+def _bars(values: Tensor, code: str, options: Mapping[str, Any]) -> Drawing:
+    return Drawing(viz.bars(values, **options), _call("bars", [code], options))
+
+
+def _call(name: str, arguments: list[str], options: Mapping[str, Any]) -> str:
+    told = [*arguments, *(f"{key}={value!r}" for key, value in options.items())]
+    return f"figure = af.viz.{name}(\n" + "".join(f"    {one},\n" for one in told) + ")"
