@@ -1,0 +1,96 @@
+"""Work that takes long: in a thread of its own, with progress, a way to stop it, and a limit of time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Job", "Stopped"]
+
+T = TypeVar("T")
+Report = Callable[[int, int], None]
+
+TICK = 0.1  # seconds between two looks at a job
+
+
+class Stopped(BaseException):
+    """Ends a job from inside; not an Exception, so that a model's own handlers let it pass."""
+
+
+class Job(Generic[T]):
+    """A piece of work in a thread.
+
+    A thread cannot be ended from outside. So a job ends where it next reports its progress, as methods do after each
+    chunk; whoever waits for it need not wait for that.
+
+    Args:
+        work: What is done; it gets a callable to report `(done, total)` to.
+        seconds: How long it may take, and wait for its turn.
+        slots: How many jobs may run at once: one is held until the thread has really ended.
+
+    Attributes:
+        progress: What was reported last; None before that.
+        replaced: Whether somebody has asked for something else meanwhile, so that nobody wants to hear of this.
+    """
+
+    def __init__(self, work: Callable[[Report], T], *, seconds: float, slots: threading.Semaphore) -> None:
+        self.progress: tuple[int, int] | None = None
+        self.replaced = False
+        self.waiting = True
+        self._work, self._slots, self._seconds = work, slots, seconds
+        self._halted, self._ended = threading.Event(), threading.Event()
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def stop(self, *, replaced: bool = False) -> None:
+        """Let it end."""
+        self.replaced = self.replaced or replaced
+        self._halted.set()
+
+    def watch(self) -> Iterator[None]:
+        """Start, and come back now and then until it has ended, was stopped, or takes too long.
+
+        Raises:
+            TimeoutError: If it takes too long.
+            Stopped: If it was stopped.
+        """
+        self._thread.start()
+        ends = time.monotonic() + self._seconds
+        try:
+            while not self._ended.wait(TICK):
+                if self._halted.is_set():
+                    raise Stopped
+                if time.monotonic() > ends:
+                    raise TimeoutError
+                yield
+        finally:
+            self._halted.set()
+
+    def result(self) -> T:
+        """What came out, or the error that did."""
+        if self._error is not None:
+            raise self._error
+        found: T = self._result
+        return found
+
+    def _report(self, done: int, total: int) -> None:
+        if self._halted.is_set():
+            raise Stopped
+        self.progress = (done, total)
+
+    def _run(self) -> None:
+        while not self._slots.acquire(timeout=TICK):
+            if self._halted.is_set():
+                return
+        self.waiting = False
+        try:
+            self._report(0, 0)
+            self._result = self._work(self._report)
+        except BaseException as error:  # handed over to whoever waits
+            self._error = error
+        finally:
+            self._slots.release()
+            self._ended.set()
