@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -158,7 +159,7 @@ def _view(task: Task, method: Method, request: Request) -> tuple[Value, dict[str
             raise ArgumentError("layer", "none", "a layer: numbers of tokens have no gradient", fix)
     if where is not None:
         told = "".join(f", {name}={number}" for name, number in call.items())
-        view = Value(layer(model, where, **call), f"af.layer(model, {where!r}{told})")
+        view = Value(layer(model, where, call=request.call if call else None), f"af.layer(model, {where!r}{told})")
     return view, options
 
 
@@ -174,8 +175,13 @@ def _target(task: Task, method: Method, request: Request) -> dict[str, Value]:
     if task.probabilities is not None:
         fix = "Explain the output itself."
         raise ArgumentError("score", "'log-probability'", "'output', where the task makes its own probabilities", fix)
-    lambda_code = f'lambda output: getattr(output, "logits", output).log_softmax(-1)[:, {number}]'
-    return {"target": Value(lambda output: getattr(output, "logits", output).log_softmax(-1)[:, number], lambda_code)}
+    code = f'lambda output: getattr(output, "logits", output).log_softmax(-1)[:, {number}]'
+    return {"target": Value(partial(_log_probability, number=number), code)}
+
+
+def _log_probability(output: Any, number: int) -> Tensor:
+    scores: Tensor = getattr(output, "logits", output)
+    return scores.log_softmax(-1)[:, number]
 
 
 def _baseline(
@@ -210,7 +216,7 @@ def _baseline(
 
 def _named(known: Mapping[str, Value], name: str | None) -> tuple[Value, bool]:
     """The baseline of this name, and whether there is one; the first where there is not."""
-    return (known[name], True) if name in known else (next(iter(known.values())), False)
+    return (known[name], True) if name is not None and name in known else (next(iter(known.values())), False)
 
 
 def _mask(task: Task, method: Method, request: Request, data: dict[str, Tensor]) -> dict[str, Value]:
@@ -238,8 +244,9 @@ def _chosen(task: Task, method: Method, request: Request) -> dict[str, Value]:
     """The options that were filled in."""
     found = {}
     for name, value in checked(method, task.inputs, request.options).items():
-        if name in EXTENTS and value is not None and task.inputs[0].kind == "image" and len(task.inputs) == 1:
-            found[name] = Value((value, value), repr((value, value)))
+        if name in EXTENTS and value is not None:
+            each = [(value, value) if one.kind == "image" else 1 for one in task.inputs]
+            found[name] = _together([Value(one, repr(one)) for one in each])
         elif name == "rules" and value is not None:
             found[name] = Value(getattr(rules, value)(), f"af.rules.{value}()")
         else:

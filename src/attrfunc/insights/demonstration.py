@@ -90,8 +90,7 @@ def photographs() -> Task:
     trained = _classifier()
     models = {"EfficientNet-lite0": trained, "its last block at random": _redrawn(trained)}
     setup = "models = af.insights.demo_tasks()[0].models"
-    scale = {"mean": 127 / 255, "std": 128 / 255}
-    image = Image((224, 224), **scale, name="photograph")
+    image = Image((224, 224), mean=127 / 255, std=128 / 255, name="photograph")
     return Task("Photographs", models, (image,), rows, CLASSES, method="deep_lift", setup=setup)
 
 
@@ -109,7 +108,7 @@ def injections() -> Task:
 
     text = Text(tokenizer.encode, pieces, "transformer.wte", tokenizer.pad_token_id, keep=1)
     setup = 'models = {task.name: task for task in af.insights.demo_tasks()}["Prompt injections"].models'
-    rows = [{"x": one, "label": label, "name": one[:60]} for one, label in TEXTS]
+    rows = [{"x": one, "label": label, "name": one} for one, label in TEXTS]
     classes = ("harmless", "injection")
     return Task("Prompt injections", {"nanoguard": model}, (text,), rows, classes, method="deep_lift", setup=setup)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,22 +17,44 @@ from attrfunc.core.errors import ModelError, describe
 from attrfunc.insights.inputs import Image, Input, Table, Text
 from attrfunc.insights.task import Task
 
-__all__ = ["Drawing", "drawings"]
+__all__ = ["DPI", "Drawing", "drawings"]
 
+DPI = 144
+SHOWN = 96  # pixels to an inch, as browsers count them
 TOP = 20  # bars
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A drawing.
+    """A drawing, made once: what a page shows, what is saved, and what the code saves are the same to the bit.
 
     Attributes:
         shown: A figure or a text of `af.viz`.
         code: Python that makes it, from `attributions` and `x`.
+        png: The picture.
+        html: What a page shows; all that comes from users is text in it.
     """
 
     shown: Any
     code: str
+    png: bytes
+    html: str
+
+    @classmethod
+    def of(cls, shown: Any, code: str, title: str) -> Drawing:
+        """Draw a figure or a text."""
+        text = not hasattr(shown, "savefig")
+        figure = shown.figure() if text else shown
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=DPI)
+        png = stream.getvalue()
+        if text:
+            return cls(shown, code, png, shown._repr_html_())
+        width = f"width:{round(SHOWN * figure.get_size_inches()[0])}px;max-width:100%;height:auto"
+        data = base64.b64encode(png).decode()
+        return cls(
+            shown, code, png, f'<img style="{width}" alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+        )
 
 
 def drawings(
@@ -67,7 +92,8 @@ def _drawn(one: Input, x: Tensor, x_code: str, values: Tensor, code: str, title:
         summed, told = (values[0], f"{code}[0]")
         if values.ndim > 2:
             summed, told = summed.flatten(1).sum(1), f"{told}.flatten(1).sum(1)"
-        return Drawing(viz.tokens(pieces, summed, title=title), _call("tokens", [repr(pieces), told], {"title": title}))
+        code = _call("tokens", [repr(pieces), told], {"title": title})
+        return Drawing.of(viz.tokens(pieces, summed, title=title), code, title)
     named: dict[str, Any] = {"top": TOP, "title": title}
     if isinstance(one, Table) and values.shape == x.shape:
         return _bars(values[0], f"{code}[0]", {"names": list(one.columns), **named})
@@ -81,11 +107,11 @@ def _image(one: Image, x: Tensor, x_code: str, values: Tensor, code: str, option
         shown = viz.interpolate(values.sum(1, keepdim=True), size, mode="bilinear")[0]
         told = f'af.viz.interpolate({code}.sum(1, keepdim=True), {size}, mode="bilinear")[0]'
     figure = viz.image(shown, one.photo(x), **options)
-    return Drawing(figure, _call("image", [told, one.photo_code(x_code)], options))
+    return Drawing.of(figure, _call("image", [told, one.photo_code(x_code)], options), options["title"])
 
 
 def _bars(values: Tensor, code: str, options: Mapping[str, Any]) -> Drawing:
-    return Drawing(viz.bars(values, **options), _call("bars", [code], options))
+    return Drawing.of(viz.bars(values, **options), _call("bars", [code], options), options["title"])
 
 
 def _call(name: str, arguments: list[str], options: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from attrfunc.core.errors import ArgumentError, describe, suggestions
 from attrfunc.insights.docstrings import arguments, choices
-from attrfunc.insights.inputs import Input
+from attrfunc.insights.inputs import Image, Input
 from attrfunc.insights.methods import Method
 
 __all__ = ["Option", "checked", "options_of"]
@@ -24,8 +24,8 @@ GIVEN = frozenset(
         *("baseline", "baselines", "generator", "feature_mask", "chunk_size", "progress", "with_info", "sum_channels"),
     }
 )
-# What a method asks for without a default. Windows are given by one number, the length of a side.
-SUGGESTED: dict[str, Any] = {"n_samples": 200, "window": 32, "stride": 16}
+# What a method asks for without a default. Windows are given by one number: the length of a side of those of pictures.
+SUGGESTED: dict[str, Any] = {"n_samples": 200}
 EXTENTS = ("window", "stride")
 BOOKS = ("attn_lrp", "cp_lrp", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 
@@ -54,8 +54,8 @@ class Option:
 def options_of(method: Method, inputs: Sequence[Input]) -> tuple[Option, ...]:
     """The options of a method, in the order of its signature; those that no form fits are left at their defaults."""
     told = arguments(method.function)
-    image = any(one.kind == "image" for one in inputs)
-    suggested = SUGGESTED if image else {**SUGGESTED, **dict.fromkeys(EXTENTS, 1)}
+    sides = [min(one.size or (224, 224)) for one in inputs if isinstance(one, Image)] or [1]
+    suggested = {**SUGGESTED, "window": max(sides[0] // 7, 1), "stride": max(sides[0] // 14, 1)}
     parameters = method.parameters.items()
     found = [_option(method, parameter, told.get(name, ""), suggested.get(name)) for name, parameter in parameters]
     return tuple(one for one in found if one is not None)

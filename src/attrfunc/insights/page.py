@@ -24,6 +24,7 @@ from attrfunc.insights.uploads import MOST_BYTES
 
 __all__ = ["CSS", "page", "theme"]
 
+NARROW = 100  # pixels that a field needs beside others
 TOP = 5  # classes that are one click away
 ROWS_SHOWN = 60
 STYLES = ("overlay", "heat", "masked", "alpha")
@@ -33,16 +34,24 @@ INPUT = "(the input)"
 LONGEST = 20_000  # characters of a text
 
 CSS = """
+.gradio-container{max-width:84rem!important;margin:auto}
 .af-pictures{display:flex;flex-wrap:wrap;gap:1rem}
 .af-pictures figure{flex:1 1 18rem;min-width:0;margin:0}
 .af-pictures figure img{max-width:100%;height:auto}
-.af-small{font-size:.8rem;opacity:.75;margin:.2rem 0}
-.af-status{margin:.3rem 0}
+.af-small{font-size:.85rem;opacity:.8;margin:.2rem 0}
+.af-status{margin:.2rem 0}
 .af-status progress{width:min(20rem,50%);vertical-align:middle}
 .af-error{border-left:.3rem solid #b2182b;padding:.4rem .7rem;background:#fdecea;color:#5f0f16;overflow-wrap:anywhere}
-.af-error code{background:none}
-.af-save{margin-right:.8rem;text-decoration:underline}
-.gradio-container{max-width:80rem!important;margin:auto}
+.af-error code{background:none;color:inherit}
+.af-exports p{margin:.2rem 0;display:flex;flex-wrap:wrap;gap:.2rem 1rem}
+.af-save{text-decoration:underline}
+.af-rows .wrap{max-height:24rem;overflow-y:auto;align-content:start}
+.af-rows label{overflow-wrap:anywhere}
+.af-gallery .caption-label{position:static;max-width:100%;white-space:normal;overflow:visible;font-size:.75rem;
+  border:0;border-radius:0;width:100%}
+.af-gallery button.thumbnail-item{display:flex;flex-direction:column;aspect-ratio:auto;height:auto}
+.af-gallery button.thumbnail-item img{aspect-ratio:1;height:auto;width:100%}
+@media (max-width:640px){.gradio-container>.main,.gradio-container main{padding:.5rem!important}}
 """
 
 
@@ -93,9 +102,14 @@ class _Tab:
     def _models(self) -> None:
         names = list(self.task.models)
         with gr.Row():
-            self.model = gr.Dropdown(names, value=names[0], label="Model", elem_id=self._id("model"))
+            self.model = gr.Dropdown(names, value=names[0], label="Model", min_width=NARROW, elem_id=self._id("model"))
             self.other = gr.Dropdown(
-                [NONE, *names], value=NONE, label="Compare with", visible=len(names) > 1, elem_id=self._id("other")
+                [NONE, *names],
+                value=NONE,
+                label="Compare with",
+                min_width=NARROW,
+                visible=len(names) > 1,
+                elem_id=self._id("other"),
             )
 
     def _data(self) -> None:
@@ -105,23 +119,33 @@ class _Tab:
             with gr.Row():
                 classes = [("all classes", -1), *((self.task.class_name(label), label) for label in desk.labels)]
                 shown = bool(desk.labels)
-                self.label = gr.Dropdown(classes, value=-1, label="Class", visible=shown, elem_id=self._id("label"))
+                self.label = gr.Dropdown(
+                    classes, value=-1, label="Class", min_width=NARROW, visible=shown, elem_id=self._id("label")
+                )
                 right = ["all", "right", "wrong"]
-                self.right = gr.Radio(right, value="all", label="Predicted", visible=shown, elem_id=self._id("right"))
+                self.right = gr.Radio(
+                    right, value="all", label="Predicted", min_width=NARROW, visible=shown, elem_id=self._id("right")
+                )
             self.uncertain = gr.Checkbox(label="most uncertain first", elem_id=self._id("uncertain"))
             self.gallery = gr.Gallery(
                 label="Click on an example",
+                show_label=False,
                 columns=3,
-                height=320,
+                height=380,
                 allow_preview=False,
                 interactive=False,
                 buttons=[],
                 object_fit="cover",
                 visible=self.pictures_first,
                 elem_id=self._id("gallery"),
+                elem_classes="af-gallery",
             )
             self.rows = gr.Radio(
-                [], label="Choose an example", visible=not self.pictures_first, elem_id=self._id("rows")
+                [],
+                label="Choose an example",
+                visible=not self.pictures_first,
+                elem_id=self._id("rows"),
+                elem_classes="af-rows",
             )
             self.listing = gr.HTML(elem_id=self._id("listing"))
 
@@ -150,26 +174,38 @@ class _Tab:
         self.top = gr.Radio(classes, label="Explain (click on a class)", elem_id=self._id("classes"))
         self.any = gr.Dropdown(classes, value=None, label="or any other class", visible=False, elem_id=self._id("any"))
         with gr.Row():
-            self.explain = gr.Button("Explain", variant="primary", elem_id=self._id("explain"))
-            self.cancel = gr.Button("Cancel", elem_id=self._id("cancel"))
+            self.explain = gr.Button("Explain", variant="primary", min_width=NARROW, elem_id=self._id("explain"))
+            self.cancel = gr.Button("Cancel", min_width=NARROW, elem_id=self._id("cancel"))
 
     def _further(self, method: str) -> None:
         """What all methods have in common."""
         layers = self._layers(next(iter(self.task.models)))
         with gr.Row():
-            self.layer = gr.Dropdown(layers, value=INPUT, label="Layer", elem_id=self._id("layer"))
-            self.call = gr.Number(None, label="Call of the layer", info="where it runs several times", precision=0)
+            self.layer = gr.Dropdown(layers, value=INPUT, label="Layer", min_width=NARROW, elem_id=self._id("layer"))
+            self.call = gr.Number(
+                None, label="Call of the layer", info="where it runs several times", precision=0, min_width=NARROW
+            )
         with gr.Row():
-            self.baseline = gr.Dropdown(self._baselines(), value=NONE, label="Baseline", elem_id=self._id("baseline"))
-            self.score = gr.Dropdown(list(SCORES), value=SCORES[0], label="Score", elem_id=self._id("score"))
+            self.baseline = gr.Dropdown(
+                self._baselines(), value=NONE, label="Baseline", min_width=NARROW, elem_id=self._id("baseline")
+            )
+            self.score = gr.Dropdown(
+                list(SCORES), value=SCORES[0], label="Score", min_width=NARROW, elem_id=self._id("score")
+            )
         image = any(isinstance(one, Image) for one in self.task.inputs)
         with gr.Row(visible=image):
-            self.style = gr.Dropdown(list(STYLES), value=STYLES[0], label="Drawn as", elem_id=self._id("style"))
-            self.patches = gr.Number(None, label="Patches a side", info="for groups of pixels", precision=0)
+            self.style = gr.Dropdown(
+                list(STYLES), value=STYLES[0], label="Drawn as", min_width=NARROW, elem_id=self._id("style")
+            )
+            self.patches = gr.Number(
+                None, label="Patches a side", info="for groups of pixels", precision=0, min_width=NARROW
+            )
         with gr.Row():
-            self.samples = gr.Number(0, label="Noisy copies", info="SmoothGrad; 0 is none", precision=0)
-            self.stdev = gr.Number(0.1, label="Their noise", info="its standard deviation")
-            self.seed = gr.Number(0, label="Seed", precision=0)
+            self.samples = gr.Number(
+                0, label="Noisy copies", info="SmoothGrad; 0 is none", precision=0, min_width=NARROW
+            )
+            self.stdev = gr.Number(0.1, label="Their noise", info="its standard deviation", min_width=NARROW)
+            self.seed = gr.Number(0, label="Seed", precision=0, min_width=NARROW)
 
     def _slots(self, form: Form, method: str) -> list[Any]:
         """As many fields of a form as the method with the most options needs, filled in for the first."""

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from attrfunc.insights.call import Request, call_of
-from attrfunc.insights.drawing import drawings
+from attrfunc.insights.drawing import DPI, Drawing, drawings
 from attrfunc.insights.methods import methods
 from attrfunc.insights.predictions import Prediction, predict, require_class
 from attrfunc.insights.task import Example, Task
 
-__all__ = ["Picture", "explain"]
+__all__ = ["Picture", "background", "explain"]
 
-DPI = 120
 BACKGROUND = 8  # examples that serve as baselines
 
 
@@ -35,7 +34,7 @@ class Picture:
         prediction: What the model says.
         target: The class that is explained.
         attributions: What the method gave, as it gave it.
-        drawn: Figures or texts of `af.viz`, one for each input.
+        drawn: The drawings, one for each input.
         seconds: How long the method took.
         code: Python that makes the same.
         data: The tensors that the code reads, by name.
@@ -46,14 +45,14 @@ class Picture:
     prediction: Prediction
     target: int | None
     attributions: Any
-    drawn: tuple[Any, ...]
+    drawn: tuple[Drawing, ...]
     seconds: float
     code: str
     data: Mapping[str, Tensor]
 
     def html(self) -> str:
         """What the page shows; all that comes from users is text."""
-        return "".join(one._repr_html_() for one in self.drawn)
+        return "".join(one.html for one in self.drawn)
 
     def page(self) -> str:
         """A page by itself, in one file: no script, and nothing is loaded."""
@@ -64,13 +63,14 @@ class Picture:
 
     def png(self) -> bytes:
         """The pictures of all inputs, one below the other."""
-        pictures = [_png(one) for one in self.drawn]
+        pictures = [one.png for one in self.drawn]
         return pictures[0] if len(pictures) == 1 else _stacked(pictures)
 
     def arrays(self) -> bytes:
         """The tensors that the code reads, as a file of numpy's without pickle."""
         stream = io.BytesIO()
-        np.savez_compressed(stream, **{name: leaf.detach().cpu().numpy() for name, leaf in self.data.items()})
+        arrays: dict[str, Any] = {name: leaf.detach().cpu().numpy() for name, leaf in self.data.items()}
+        np.savez_compressed(stream, **arrays)
         return stream.getvalue()
 
 
@@ -101,7 +101,7 @@ def explain(
     prediction = predict(task, request.model, request.x)[0] if request.model in task.models else None
     target = None if prediction is None else require_class(task, prediction, request.target)
     request = replace(request, target=target)
-    call = call_of(task, request, _background(examples))
+    call = call_of(task, request, background(examples))
     started = time.perf_counter()
     attributions = call.run(report)
     seconds = time.perf_counter() - started
@@ -112,12 +112,11 @@ def explain(
     data = {**_inputs(request.x), **call.data}
     code = _code(task, request, call.code, [one.code for one in drawn], data)
     assert prediction is not None
-    shown = tuple(one.shown for one in drawn)
-    return Picture(request.model, title, prediction, target, attributions, shown, seconds, code, data)
+    return Picture(request.model, title, prediction, target, attributions, drawn, seconds, code, data)
 
 
-def _background(examples: tuple[Example, ...]) -> tuple[Tensor, ...]:
-    """Some rows of the data set, where they have the same shapes."""
+def background(examples: tuple[Example, ...]) -> tuple[Tensor, ...]:
+    """Some rows of the data set as baselines, where they have the same shapes."""
     first = [one.x for one in examples[:BACKGROUND]]
     if not first or any([leaf.shape for leaf in x] != [leaf.shape for leaf in first[0]] for x in first):
         return ()
@@ -142,15 +141,8 @@ def _code(task: Task, request: Request, call: str, drawn: list[str], data: Mappi
     lines += ["", call]
     for number, code in enumerate(drawn):
         name = "picture" if len(drawn) == 1 else f"picture{number}"
-        lines += [code, f'figure.save("{name}.png")']
+        lines += [code, f'figure.save("{name}.png", dpi={DPI})']
     return "\n".join(lines) + "\n"
-
-
-def _png(shown: Any) -> bytes:
-    figure = shown if hasattr(shown, "savefig") else shown.figure()
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI)
-    return stream.getvalue()
 
 
 def _stacked(pictures: list[bytes]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +50,23 @@ def decoded(data: bytes, name: str = "the upload") -> Any:
                 # JPEG knows how to give an eighth of itself; other formats would have to be decoded whole.
                 picture.draft("RGB", (max(width // 8, 1), max(height // 8, 1)))
             if picture.size[0] * picture.size[1] > MOST_PIXELS:
-                got = f"{name!r} of {width} x {height} pixels"
-                fix = "Scale it down first: the model sees a few hundred pixels a side."
-                raise ArgumentError("image", got, f"at most {MOST_PIXELS // 10**6} million pixels", fix)
+                raise _too_large(name, f"{width} x {height}")
             return _plain(picture)
     except UnidentifiedImageError:
         raise ArgumentError("image", f"{name!r}, which is no picture", KINDS, "Choose another file.") from None
-    except Image.DecompressionBombError:
-        fix = "Scale it down first."
-        raise ArgumentError("image", f"{name!r}, too many pixels", f"at most {MOST_PIXELS}", fix) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        count = re.search(r"\d+", str(error))
+        raise _too_large(name, f"{int(count[0]) // 10**6} million" if count else "too many") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, ArgumentError):
             raise
         got = f"{name!r}, a damaged picture ({str(error)[:100]})"
         raise ArgumentError("image", got, KINDS, "Save it anew, or choose another file.") from None
+
+
+def _too_large(name: str, count: str) -> ArgumentError:
+    fix = "Scale it down first: models see a few hundred pixels a side."
+    return ArgumentError("image", f"{name!r} of {count} pixels", f"at most {MOST_PIXELS // 10**6} million", fix)
 
 
 def _plain(picture: Any) -> Any:
