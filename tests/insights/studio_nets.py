@@ -18,7 +18,9 @@ def pictures(**options):
     data = [(torch.rand(3, 16, 16, generator=generator), number % 3 if number != 3 else None) for number in range(12)]
     image = af.insights.Image((16, 16), mean=0.25, std=0.5)
     models = {"one": picture_net(), "two": picture_net(seed=1)}
-    return af.insights.Task("pictures", models, (image,), **{"data": data, "classes": ["a", "b", "c"], **options})
+    return af.insights.Task(
+        "pictures", inputs=(image,), **{"models": models, "data": data, "classes": ["a", "b", "c"], **options}
+    )
 
 
 class Reader(nn.Module):

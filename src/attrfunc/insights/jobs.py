@@ -66,6 +66,8 @@ class Job(Generic[T]):
                 if time.monotonic() > ends:
                     raise TimeoutError
                 yield
+            if isinstance(self._error, Stopped):
+                raise Stopped
         finally:
             self._halted.set()
 

@@ -51,7 +51,9 @@ CSS = """
   border:0;border-radius:0;width:100%}
 .af-gallery button.thumbnail-item{display:flex;flex-direction:column;aspect-ratio:auto;height:auto}
 .af-gallery button.thumbnail-item img{aspect-ratio:1;height:auto;width:100%}
-@media (max-width:640px){.gradio-container>.main,.gradio-container main{padding:.5rem!important}}
+.af-gallery .selected .caption-label,.af-gallery .caption-label{opacity:1;color:inherit}
+.af-gallery .grid-container{grid-template-columns:repeat(3,minmax(0,1fr))}
+@media (max-width:640px){.gradio-container .main.app{padding:.6rem!important}}
 """
 
 
@@ -131,7 +133,7 @@ class _Tab:
                 label="Click on an example",
                 show_label=False,
                 columns=3,
-                height=380,
+                height=420,
                 allow_preview=False,
                 interactive=False,
                 buttons=[],
@@ -166,6 +168,7 @@ class _Tab:
         names = [(name.replace("_", " "), name) for name in self.methods]
         first = self.task.method if self.task.method in self.methods else next(iter(self.methods))
         self.method = gr.Dropdown(names, value=first, label="Method", elem_id=self._id("method"))
+        self.filled_in = gr.State(first)  # the method that the fields of options are for
         self.summary = gr.HTML(markup.said(self.methods[first].summary), elem_id=self._id("summary"))
         with gr.Accordion("Options", open=False):
             self.pool = {form: self._slots(form, first) for form in FORMS}
@@ -246,7 +249,13 @@ class _Tab:
         blocks.load(**listed, api_name=f"list_{self.number}")
         for part in (self.label, self.right, self.uncertain):
             part.input(**listed, api_name=False)
-        self.method.change(self._method, [self.method], [self.summary, *self._flat_pool()], api_name=False, **free)
+        self.method.change(
+            self._method,
+            [self.method],
+            [self.filled_in, self.summary, *self._flat_pool()],
+            api_name=f"method_{self.number}",
+            **free,
+        )
         self.model.change(self._model, [self.model], [self.layer], api_name=False, **free).then(
             **listed, api_name=False
         ).then(self._look, [self.chosen, self.model], looked, api_name=False, **free).success(**asked, api_name=False)
@@ -348,7 +357,7 @@ class _Tab:
         return replace(now, target=number)
 
     def _method(self, name: str) -> list[Any]:
-        updates: list[Any] = [markup.said(self.methods[name].summary)]
+        updates: list[Any] = [name, markup.said(self.methods[name].summary)]
         for form in FORMS:
             options = self._options(name, form)
             for number in range(len(self.pool[form])):
@@ -401,10 +410,12 @@ class _Tab:
 
     def _answers(self) -> list[Any]:
         common = [self.model, self.other, self.method, self.layer, self.call, self.baseline, self.score, self.style]
-        return [*common, self.patches, self.samples, self.stdev, self.seed, *self._flat_pool()]
+        return [*common, self.patches, self.samples, self.stdev, self.seed, self.filled_in, *self._flat_pool()]
 
     def _requests(self, now: Chosen, answers: Sequence[Any]) -> Iterator[tuple[Request, str]]:
-        model, other, method, layer, call, baseline, score, style, patches, samples, stdev, seed = answers[:12]
+        model, other, method, layer, call, baseline, score, style, patches, samples, stdev, seed, filled_in = answers[
+            :13
+        ]
         assert now.x is not None
         for name in dict.fromkeys([model, other]):
             if name != NONE:
@@ -414,7 +425,7 @@ class _Tab:
                         now.x,
                         method,
                         now.target,
-                        self._filled(method, answers[12:]),
+                        self._filled(method, answers[13:]) if filled_in == method else {},  # or they have not come yet
                         score,
                         None if layer in (INPUT, None) else layer,
                         call,

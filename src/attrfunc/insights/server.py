@@ -11,7 +11,7 @@ from typing import Any
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.insights.demonstration import demo_tasks
 from attrfunc.insights.studio import Studio
-from attrfunc.insights.task import Names, tasks_of
+from attrfunc.insights.task import Names, Task, tasks_of
 from attrfunc.viz.arrays import require
 
 __all__ = ["Page", "demo", "launch"]
@@ -24,10 +24,11 @@ class Page:
 
     Attributes:
         url: Where a browser finds it.
+        tasks: What it is about.
     """
 
-    def __init__(self, blocks: Any, url: str) -> None:
-        self._blocks, self.url = blocks, url
+    def __init__(self, blocks: Any, url: str, tasks: tuple[Task, ...]) -> None:
+        self._blocks, self.url, self.tasks = blocks, url, tasks
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -188,7 +189,7 @@ def _served(
     except OSError as error:
         fix = "Leave it out for a free one."
         raise ArgumentError("port", f"{port} at {host} ({error})", "a port that is free", fix) from None
-    return Page(blocks, url)
+    return Page(blocks, url, tuple(desk.task for desk in studio.desks))
 
 
 @contextmanager
