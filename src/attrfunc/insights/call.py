@@ -49,6 +49,7 @@ class Request:
         samples: How many noisy copies are averaged by `af.smooth`; 0 is none.
         stdev: The standard deviation of their noise.
         seed: That of the generator.
+        shown: What is drawn of each input, where that is not `x`.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Request:
     samples: int = 0
     stdev: float = 0.1
     seed: int = 0
+    shown: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +203,10 @@ def _baseline(
         fix = suggestions(request.baseline, known)
         raise ArgumentError("baseline", repr(request.baseline)[:80], "the name of a baseline", fix)
     values = [value for value, _ in parts]
+    for number, value in enumerate(values):
+        if not value.code:  # a function of the user's made it
+            data[f"baseline{number}"] = value.value
+            values[number] = Value(value.value, f"baseline{number}")
     if several and request.baseline is None and background:
         for number, (rows, leaf) in enumerate(zip(background, request.x, strict=True)):
             if rows.shape[1:] == leaf.shape[1:]:

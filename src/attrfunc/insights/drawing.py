@@ -58,21 +58,31 @@ class Drawing:
 
 
 def drawings(
-    task: Task, x: tuple[Tensor, ...], attributions: Any, title: str, style: str, at_layer: bool
+    task: Task,
+    x: tuple[Tensor, ...],
+    shown: tuple[Tensor, ...] | None,
+    attributions: Any,
+    title: str,
+    style: str,
+    at_layer: bool,
 ) -> tuple[Drawing, ...]:
     """Draw attributions, one picture for each input, or one of a layer.
 
     Args:
         task: The task.
         x: The input.
+        shown: What is drawn of it, where that is not `x`.
         attributions: What the method gave.
         title: What stands above.
         style: How images are drawn; see `af.viz.image`.
         at_layer: Whether they are those of a layer.
     """
+    drawn = [f"x[{number}]" if len(x) > 1 else "x" for number in range(len(x))]
+    if shown is not None:
+        x, drawn = shown, [f"shown{number}" for number in range(len(x))]
     if len(x) > 1 and not at_layer:
         return tuple(
-            _drawn(one, leaf, f"x[{number}]", values, f"attributions[{number}]", f"{title}: {one.name}", style)
+            _drawn(one, leaf, drawn[number], values, f"attributions[{number}]", f"{title}: {one.name}", style)
             for number, (one, leaf, values) in enumerate(zip(task.inputs, x, attributions, strict=True))
         )
     name = "attributions"
@@ -81,21 +91,21 @@ def drawings(
     if not isinstance(attributions, Tensor):
         leaves = pytree.tree_leaves(attributions)
         raise ModelError(f"the layer gives {describe(leaves)}, which has no picture. Choose one that gives a tensor.")
-    return (_drawn(task.inputs[0], x[0], "x", attributions, name, title, style),)
+    return (_drawn(task.inputs[0], x[0], drawn[0], attributions, name, title, style),)
 
 
 def _drawn(one: Input, x: Tensor, x_code: str, values: Tensor, code: str, title: str, style: str) -> Drawing:
     if isinstance(one, Image) and values.ndim == 4:
         return _image(one, x, x_code, values, code, {"style": style, "title": title})
-    if isinstance(one, Text) and values.ndim > 1 and values.shape[1] == x.shape[1]:
-        pieces = one.pieces(x)
+    pieces = one.pieces(x) if isinstance(one, Text) else []
+    if isinstance(one, Text) and values.ndim > 1 and values.shape[1] == len(pieces):
         summed, told = (values[0], f"{code}[0]")
         if values.ndim > 2:
             summed, told = summed.flatten(1).sum(1), f"{told}.flatten(1).sum(1)"
         code = _call("tokens", [repr(pieces), told], {"title": title})
         return Drawing.of(viz.tokens(pieces, summed, title=title), code, title)
     named: dict[str, Any] = {"top": TOP, "title": title}
-    if isinstance(one, Table) and values.shape == x.shape:
+    if isinstance(one, Table) and values.shape == (1, len(one.columns)):
         return _bars(values[0], f"{code}[0]", {"names": list(one.columns), **named})
     return _bars(values[0].flatten(), f"{code}[0].flatten()", named)
 

@@ -18,7 +18,7 @@ Kind = Literal["image", "text", "table"]
 
 
 class Value(NamedTuple):
-    """A value, and the code that makes it."""
+    """A value, and the code that makes it; without code it has to be saved."""
 
     value: Any
     code: str

@@ -315,7 +315,9 @@ class _Tab:
             return gr.skip(), gr.update(choices=list(zip(captions, order, strict=True)), value=None)
         first = self.task.inputs[0]
         assert isinstance(first, Image)
-        thumbs = [first.photo(self.desk.examples[number].x[0]) for number in order]
+        thumbs = [
+            first.photo((self.desk.examples[number].shown or self.desk.examples[number].x)[0]) for number in order
+        ]
         arrays = [(255 * one.expand(3, -1, -1).permute(1, 2, 0)).byte().numpy() for one in thumbs]
         return gr.update(value=list(zip(arrays, captions, strict=True)), selected_index=None), gr.skip()
 
@@ -324,9 +326,9 @@ class _Tab:
 
     def _pick(self, now: Chosen, model: str, number: int) -> tuple[Any, ...]:
         """Turn to a row of the data set."""
-        x = self.desk.examples[number].x
-        written = [gr.skip() if text is None else text for text in self.desk.written(x)]
-        return (*self._turned(now, model, x), *written)
+        example = self.desk.examples[number]
+        written = [gr.skip() if text is None else text for text in self.desk.written(example.x)]
+        return (*self._turned(now, model, example.x, example.shown), *written)
 
     def _use(self, now: Chosen, model: str, *values: Any) -> tuple[Any, ...]:
         """Turn to what the user brought."""
@@ -339,10 +341,10 @@ class _Tab:
     def _look(self, now: Chosen, model: str) -> tuple[Any, ...]:
         if now.x is None:
             raise gr.Error("Choose an example first.", visible=False, print_exception=False)
-        return self._turned(now, model, now.x)
+        return self._turned(now, model, now.x, now.shown)
 
-    def _turned(self, now: Chosen, model: str, x: Any) -> tuple[Any, ...]:
-        now = self.desk.look(model, x, now)
+    def _turned(self, now: Chosen, model: str, x: Any, seen: Any = None) -> tuple[Any, ...]:
+        now = self.desk.look(model, x, now, seen)
         said = now.prediction
         assert said is not None
         if said.single:
@@ -434,6 +436,7 @@ class _Tab:
                         samples or 0,
                         stdev or 0.0,
                         seed or 0,
+                        now.shown,
                     ),
                     style,
                 )
@@ -467,8 +470,8 @@ class _Tab:
         return names
 
     def _too_long(self) -> str:
-        seconds = f"{self.studio.seconds:g} seconds"
-        return f"It took longer than {seconds}, which is the limit of this page. Take fewer samples, steps or patches."
+        limit = f"{self.studio.seconds:g} seconds"
+        return f"It took longer than {limit}, which is the limit of this page. Take fewer samples, steps or patches."
 
     def _id(self, name: str) -> str:
         return f"{name}-{self.number}"

@@ -108,8 +108,8 @@ def explain(
     explained = task.inputs[0].name if target is None else task.class_name(target)
     title = f"{explained}, {request.method.replace('_', ' ')}" + (f" at {request.layer}" if request.layer else "")
     at_layer = bool(request.layer) or methods()[request.method].names_layer
-    drawn = drawings(task, request.x, attributions, title, style, at_layer)
-    data = {**_inputs(request.x), **call.data}
+    drawn = drawings(task, request.x, request.shown, attributions, title, style, at_layer)
+    data = {**_inputs(request.x), **call.data, **_shown(request.shown)}
     code = _code(task, request, call.code, [one.code for one in drawn], data)
     assert prediction is not None
     return Picture(request.model, title, prediction, target, attributions, drawn, seconds, code, data)
@@ -125,6 +125,10 @@ def background(examples: tuple[Example, ...]) -> tuple[Tensor, ...]:
 
 def _inputs(x: tuple[Tensor, ...]) -> dict[str, Tensor]:
     return {"x": x[0]} if len(x) == 1 else {f"x{number}": leaf for number, leaf in enumerate(x)}
+
+
+def _shown(shown: tuple[Tensor, ...] | None) -> dict[str, Tensor]:
+    return {f"shown{number}": leaf for number, leaf in enumerate(shown or ())}
 
 
 def _code(task: Task, request: Request, call: str, drawn: list[str], data: Mapping[str, Tensor]) -> str:

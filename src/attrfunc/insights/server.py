@@ -27,8 +27,9 @@ class Page:
         tasks: What it is about.
     """
 
-    def __init__(self, blocks: Any, url: str, tasks: tuple[Task, ...]) -> None:
-        self._blocks, self.url, self.tasks = blocks, url, tasks
+    def __init__(self, blocks: Any, url: str, studio: Studio) -> None:
+        self._blocks, self._studio, self.url = blocks, studio, url
+        self.tasks: tuple[Task, ...] = tuple(desk.task for desk in studio.desks)
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -189,7 +190,7 @@ def _served(
     except OSError as error:
         fix = "Leave it out for a free one."
         raise ArgumentError("port", f"{port} at {host} ({error})", "a port that is free", fix) from None
-    return Page(blocks, url, tuple(desk.task for desk in studio.desks))
+    return Page(blocks, url, studio)
 
 
 @contextmanager

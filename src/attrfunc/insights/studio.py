@@ -28,12 +28,14 @@ class Chosen:
         prediction: What the first model says.
         target: The class that is explained; None is the most probable.
         order: Which rows of the data set are listed.
+        shown: What is drawn of the input, where that is not `x`.
     """
 
     x: tuple[Tensor, ...] | None = None
     prediction: Prediction | None = None
     target: int | None = None
     order: tuple[int, ...] = ()
+    shown: tuple[Tensor, ...] | None = None
 
 
 class Desk:
@@ -77,9 +79,9 @@ class Desk:
                 told += " ✓" if best.best == example.label else f" ✗ {self.task.class_name(example.label)}"
         return told
 
-    def look(self, model: str, x: tuple[Tensor, ...], now: Chosen) -> Chosen:
+    def look(self, model: str, x: tuple[Tensor, ...], now: Chosen, shown: tuple[Tensor, ...] | None = None) -> Chosen:
         """Turn to an input, and ask the model what it is."""
-        return replace(now, x=x, prediction=predict(self.task, model, x)[0], target=None)
+        return replace(now, x=x, prediction=predict(self.task, model, x)[0], target=None, shown=shown)
 
     def written(self, x: tuple[Tensor, ...]) -> list[str | None]:
         """Inputs as a user would write them; None for what is not written."""

@@ -27,11 +27,13 @@ class Example:
         x: What the model takes, one tensor `(1, *S)` for each of its arguments.
         label: The number of its class; None if that is not known.
         name: What it is called.
+        shown: What is shown of each input, where that is not what the model takes.
     """
 
     x: tuple[Tensor, ...]
     label: int | None = None
     name: str = ""
+    shown: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the parts."""
-        inputs = (self.inputs,) if isinstance(self.inputs, Image | Text | Table) else tuple(self.inputs)
+        inputs = (self.inputs,) if isinstance(self.inputs, Image | Text | Table) else tuple(self.inputs or ())
         object.__setattr__(self, "inputs", inputs)
         models = self.models if isinstance(self.models, Mapping) else {"model": self.models}
         object.__setattr__(self, "models", dict(models))
@@ -114,6 +116,8 @@ def examples_of(task: Task) -> tuple[Example, ...]:
 
 
 def _example(task: Task, number: int, row: Any) -> Example:
+    if isinstance(row, Example):
+        return row
     label, name = None, ""
     if isinstance(row, Mapping) and "x" in row:
         row, label, name = row["x"], row.get("label"), str(row.get("name", ""))
