@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
-from attrfunc.core.errors import AttributionError
+from attrfunc.core.errors import ArgumentError, AttributionError
 from attrfunc.core.model.parts import named_modules
 from attrfunc.core.score.views import as_view
 from attrfunc.insights import markup
@@ -185,9 +186,7 @@ class _Tab:
         layers = self._layers(next(iter(self.task.models)))
         with gr.Row():
             self.layer = gr.Dropdown(layers, value=INPUT, label="Layer", min_width=NARROW, elem_id=self._id("layer"))
-            self.call = gr.Number(
-                None, label="Call of the layer", info="where it runs several times", precision=0, min_width=NARROW
-            )
+            self.call = _number(None, label="Call of the layer", info="where it runs several times", min_width=NARROW)
         with gr.Row():
             self.baseline = gr.Dropdown(
                 self._baselines(), value=NONE, label="Baseline", min_width=NARROW, elem_id=self._id("baseline")
@@ -200,15 +199,11 @@ class _Tab:
             self.style = gr.Dropdown(
                 list(STYLES), value=STYLES[0], label="Drawn as", min_width=NARROW, elem_id=self._id("style")
             )
-            self.patches = gr.Number(
-                None, label="Patches a side", info="for groups of pixels", precision=0, min_width=NARROW
-            )
+            self.patches = _number(None, label="Patches a side", info="for groups of pixels", min_width=NARROW)
         with gr.Row():
-            self.samples = gr.Number(
-                0, label="Noisy copies", info="SmoothGrad; 0 is none", precision=0, min_width=NARROW
-            )
-            self.stdev = gr.Number(0.1, label="Their noise", info="its standard deviation", min_width=NARROW)
-            self.seed = gr.Number(0, label="Seed", precision=0, min_width=NARROW)
+            self.samples = _number(0, label="Noisy copies", info="SmoothGrad; 0 is none", min_width=NARROW)
+            self.stdev = _number(0.1, label="Their noise", info="its standard deviation", min_width=NARROW)
+            self.seed = _number(0, label="Seed", min_width=NARROW)
 
     def _slots(self, form: Form, method: str) -> list[Any]:
         """As many fields of a form as the method with the most options needs, filled in for the first."""
@@ -380,7 +375,12 @@ class _Tab:
         session = f"{request.session_hash} explain {self.number}"
         pictures: list[Picture] = []
         failed: list[tuple[str, BaseException]] = []
-        for asked, style in self._requests(now, answers):
+        try:
+            requests = list(self._requests(now, answers))
+        except ArgumentError as error:
+            yield markup.trouble(error), *same
+            return
+        for asked, style in requests:
             what = f"{asked.model}, {asked.method.replace('_', ' ')}"
             try:
                 work = lambda report, asked=asked, style=style: explain(  # noqa: E731
@@ -480,15 +480,32 @@ class _Tab:
 def _field_of(option: Option) -> dict[str, Any]:
     """What a field of the pool is, for an option."""
     told = option.told if len(option.told) <= 160 else option.told[:157].rsplit(" ", 1)[0] + " …"
-    found: dict[str, Any] = {"label": option.name, "info": told, "value": option.default, "visible": True}
+    value = "" if option.default is None and option.form in ("whole", "real") else option.default
+    value = f"{value}" if option.form in ("whole", "real") else value
+    found: dict[str, Any] = {"label": option.name, "info": told, "value": value, "visible": True}
     if option.form == "choice":
         none = [NONE] if option.optional else []
         found |= {"choices": [*none, *option.choices], "value": option.default or NONE}
     return found
 
 
-def _whole(**settings: Any) -> Any:
-    return gr.Number(**{"precision": 0, **settings})
+def _number(value: float | None, **settings: Any) -> Any:
+    """A field for a number that may be left empty; Gradio's own field shows a zero then, which is a number."""
+    return gr.Textbox("" if value is None else f"{value}", max_length=40, **settings)
 
 
-_WIDGETS: dict[Form, Any] = {"whole": _whole, "real": gr.Number, "choice": gr.Dropdown, "flag": gr.Checkbox}
+_WIDGETS: dict[Form, Any] = {"whole": gr.Textbox, "real": gr.Textbox, "choice": gr.Dropdown, "flag": gr.Checkbox}
+
+
+def _read(name: str, text: Any, whole: bool = True) -> Any:
+    """A number that was written in a field; None where there is none."""
+    if text is None or not str(text).strip():
+        return None
+    try:
+        number = float(text)
+        if not math.isfinite(number) or (whole and number != int(number)):
+            raise ValueError
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise ArgumentError(name, repr(text)[:60], f"{kind}, or nothing", "Mend it, or leave it empty.") from None
+    return int(number) if whole else number
