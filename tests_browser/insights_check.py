@@ -80,7 +80,8 @@ class Bench:
     pictures: Path | None
     said: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
-    expected: list[str] = field(default_factory=list)
+    # Gradio warns of itself when a stream ends.
+    expected: list[str] = field(default_factory=lambda: ["Method not implemented."])
 
     def context(self, width: int = 1280) -> BrowserContext:
         """A user of her own, whose browser is listened to."""
@@ -274,7 +275,7 @@ def check_own_inputs(bench: Bench) -> None:
     page.get_by_role("tabpanel").get_by_role("button", name="Your own").click()
     page.locator("#own0-2 textarea").fill("mean radius = 12")
     page.locator("#use-2").click()
-    expect(page.locator(".toast-body").first).to_contain_text("a row without", timeout=WAIT)
+    expect(page.locator("#status-2 [role=alert]")).to_contain_text("a row without", timeout=WAIT)
 
 
 def check_uploads(bench: Bench) -> None:
@@ -285,8 +286,7 @@ def check_uploads(bench: Bench) -> None:
     field.set_input_files([bad])
     expect(page.locator("#own0-0")).to_contain_text("cat", timeout=WAIT)
     page.locator("#use-0").click()
-    toast = page.locator(".toast-body").first
-    expect(toast).to_contain_text("which is no picture", timeout=WAIT)
+    expect(page.locator("#status-0 [role=alert]")).to_contain_text("which is no picture", timeout=WAIT)
     bench.shot(page, "9-bad-upload")
     from PIL import Image
     from skimage import data
@@ -378,10 +378,8 @@ def check_keyboard_alone(bench: Bench) -> None:
     page.keyboard.press("Enter")
     page.wait_for_timeout(1500)
     reach(page, "document.activeElement.closest('#classes-0') !== null")
-    outline = page.evaluate(
-        "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).boxShadow"
-    )
-    assert outline != "nonenone", "nobody sees where the keyboard is"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "nobody sees where the keyboard is"
     page.keyboard.press("ArrowDown")
     with torch.no_grad():
         second = bench.page.tasks[0].models["EfficientNet-lite0"](*example.x)[0].argsort(descending=True)[1].item()

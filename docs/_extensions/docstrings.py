@@ -15,8 +15,20 @@ from sphinx.pycode import ModuleAnalyzer
 
 import attrfunc
 
-SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates")
-_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates"
+SPACES = (
+    "rules",
+    "masks",
+    "surrogates",
+    "viz",
+    "text",
+    "influence",
+    "metrics",
+    "robust",
+    "concepts",
+    "gates",
+    "insights",
+)
+_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates|insights"
 REFERENCE = re.compile(rf"see\s+`(attrfunc\.(?:{_FOLDERS})\.[\w.]+)`")
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
 

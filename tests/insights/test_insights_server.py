@@ -140,10 +140,13 @@ def test_names_of_classes_are_text(page, user, tmp_path):
     ],
 )
 def test_an_upload_that_is_no_picture_is_told(user, tmp_path, data, name, told):
-    from gradio_client.exceptions import AppError
-
-    with pytest.raises(AppError, match=told):
-        user.send("use_0", "one", upload(tmp_path, data, name.rpartition("/")[2]))
+    user.send("use_0", "one", upload(tmp_path, saved_grey(tmp_path)))  # which must not be explained in its place
+    said = user.send("use_0", "one", upload(tmp_path, data, name.rpartition("/")[2]))
+    assert told in said[-1]
+    assert "<b>" not in said[-1]
+    status, shown, exports, _ = user.explain()
+    assert told in status
+    assert not shown + exports
 
 
 def test_an_upload_that_is_too_large_does_not_get_in(page):

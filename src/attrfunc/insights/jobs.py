@@ -73,8 +73,10 @@ class Job(Generic[T]):
 
     def result(self) -> T:
         """What came out, or the error that did."""
-        if self._error is not None:
+        if isinstance(self._error, Exception | Stopped):
             raise self._error
+        if self._error is not None:  # it would end the server, not the job
+            raise RuntimeError(f"the model raised {type(self._error).__name__}") from self._error
         found: T = self._result
         return found
 

@@ -160,7 +160,8 @@ def demo(
 def _served(
     studio: Studio, title: str, host: str, port: int | None, in_browser: bool, inline: bool | None, height: int
 ) -> Page:
-    from attrfunc.insights.page import CSS, page, theme
+    from attrfunc.insights.looks import CSS, theme
+    from attrfunc.insights.page import page
     from attrfunc.insights.uploads import MOST_BYTES
 
     blocks = page(studio, title)

@@ -29,6 +29,7 @@ class Chosen:
         target: The class that is explained; None is the most probable.
         order: Which rows of the data set are listed.
         shown: What is drawn of the input, where that is not `x`.
+        trouble: Why there is no input, as HTML.
     """
 
     x: tuple[Tensor, ...] | None = None
@@ -36,6 +37,7 @@ class Chosen:
     target: int | None = None
     order: tuple[int, ...] = ()
     shown: tuple[Tensor, ...] | None = None
+    trouble: str = ""
 
 
 class Desk:

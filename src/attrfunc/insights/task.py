@@ -13,6 +13,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, AttributionError, describe
 from attrfunc.core.score.views import Model
 from attrfunc.insights.inputs import Image, Input, Table, Text
+from attrfunc.viz.coloured_html import UNREADABLE
 
 __all__ = ["Example", "Task", "examples_of", "tasks_of"]
 
@@ -77,7 +78,7 @@ class Task:
         inputs = (self.inputs,) if isinstance(self.inputs, Image | Text | Table) else tuple(self.inputs or ())
         object.__setattr__(self, "inputs", inputs)
         models = self.models if isinstance(self.models, Mapping) else {"model": self.models}
-        object.__setattr__(self, "models", dict(models))
+        object.__setattr__(self, "models", {plain(name): model for name, model in models.items()})
         if not self.models or not all(callable(model) for model in self.models.values()):
             fix = "Pass {'my network': network}."
             raise ArgumentError("models", describe(self.models), "models by name", fix).within("Task")
@@ -88,8 +89,8 @@ class Task:
     def class_name(self, number: int) -> str:
         """What a class is called."""
         if isinstance(self.classes, Mapping):
-            return str(self.classes.get(number, f"class {number}"))
-        return str(self.classes[number]) if 0 <= number < len(self.classes) else f"class {number}"
+            return plain(self.classes.get(number, f"class {number}"))
+        return plain(self.classes[number]) if 0 <= number < len(self.classes) else f"class {number}"
 
     def read(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """What the models take, of what a user gives for each input."""
@@ -130,7 +131,12 @@ def _example(task: Task, number: int, row: Any) -> Example:
         except (TypeError, ValueError):
             fix = "Pass the number of the class, or None."
             raise ArgumentError("label", describe(label), "a whole number", fix) from None
-    return Example(task.read(values), label, name or f"{number}")
+    return Example(task.read(values), label, plain(name) or f"{number}")
+
+
+def plain(name: Any) -> str:
+    """A name in one line, without characters that would turn what stands behind them around."""
+    return " ".join("".join("\ufffd" if one in UNREADABLE and one not in "\n\t" else one for one in str(name)).split())
 
 
 def tasks_of(models: Any, data: Any, inputs: Any, classes: Names, name: str = "models") -> tuple[Task, ...]:
