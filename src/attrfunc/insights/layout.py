@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -12,7 +13,7 @@ from attrfunc.core.model.parts import named_modules
 from attrfunc.core.score.views import as_view
 from attrfunc.insights import markup
 from attrfunc.insights.call import SCORES, Request
-from attrfunc.insights.fields import FORMS, NONE, WIDGETS, field_of, number_field
+from attrfunc.insights.fields import FORMS, NONE, WIDGETS, field_of, number_field, read_number
 from attrfunc.insights.inputs import Image, Input, Table
 from attrfunc.insights.methods import fitting
 from attrfunc.insights.options import Form, Option, options_of
@@ -192,27 +193,26 @@ class Layout:
             :13
         ]
         assert now.x is not None
-        for name in dict.fromkeys([model, other]):
-            if name != NONE:
-                yield (
-                    Request(
-                        name,
-                        now.x,
-                        method,
-                        now.target,
-                        self._filled(method, answers[13:]) if filled_in == method else {},  # or they have not come yet
-                        score,
-                        None if layer in (INPUT, None) else layer,
-                        call,
-                        None if baseline in (NONE, None) else baseline,
-                        patches or None,
-                        samples or 0,
-                        stdev or 0.0,
-                        seed or 0,
-                        now.shown,
-                    ),
-                    style,
-                )
+        first = Request(
+            model,
+            now.x,
+            method,
+            now.target,
+            # The fields are for another method as long as those of this one have not come.
+            self._filled(method, answers[13:]) if filled_in == method else {},
+            score,
+            None if layer in (INPUT, None) else layer,
+            read_number("call", call),
+            None if baseline in (NONE, None) else baseline,
+            read_number("patches", patches),
+            read_number("samples", samples) or 0,
+            read_number("stdev", stdev, whole=False) or 0.0,
+            read_number("seed", seed) or 0,
+            now.shown,
+        )
+        yield first, style
+        if other not in (NONE, None, model):
+            yield replace(first, model=other), style
 
     def _filled(self, method: str, values: Sequence[Any]) -> dict[str, Any]:
         """The options of a method, from the fields of the pool."""
