@@ -188,6 +188,8 @@ def check_choose_model_picture_method_and_class(bench: Bench) -> None:
     expect(page.locator("#shown-0 figure")).to_have_count(2, timeout=WAIT)
     boxes = [page.locator("#shown-0 figure").nth(number).bounding_box() for number in range(2)]
     assert boxes[0]["y"] == boxes[1]["y"], "models are not side by side"
+    both = [own(bench, 0, example.x, name, "grad_cam", target=order[0]) for name in (first, second)]
+    assert seen(page, 0) == both, "models are not asked about the same class"
     bench.shot(page, "4-side-by-side")
 
 
@@ -196,7 +198,7 @@ def check_options_and_layers(bench: Bench) -> None:
     pick(page, 2, 0)
     page.get_by_role("tabpanel").get_by_role("button", name="Options").click()
     choose(page, "method-2", "integrated gradients")
-    page.locator("#whole0-2 input").fill("7")
+    page.locator("#whole0-2 :is(input, textarea)").fill("7")
     choose(page, "choice0-2", "riemann_trapezoid")
     choose(page, "layer-2", "1")
     page.locator("#explain-2").click()
@@ -321,8 +323,8 @@ def check_progress_and_cancel(bench: Bench) -> None:
     slow.sleeps = 0.4
     choose(page, f"method-{tab}", "lime")
     page.get_by_role("tabpanel").get_by_role("button", name="Options").click()
-    page.locator(f"#whole0-{tab} input").fill("4000")
-    page.locator(f"#whole0-{tab} input").press("Tab")
+    page.locator(f"#whole0-{tab} :is(input, textarea)").fill("4000")
+    page.locator(f"#whole0-{tab} :is(input, textarea)").press("Tab")
     page.wait_for_timeout(500)
     page.locator(f"#explain-{tab}").click()
     expect(page.locator(f"#status-{tab} progress")).to_be_visible(timeout=WAIT)

@@ -180,10 +180,12 @@ def test_filters_and_what_is_listed(page, user):
 
 def test_an_error_is_shown_as_the_library_words_it(user, tmp_path):
     user.send("use_2", "net", "age = 44\ndose = 2\nweight = 61")
-    _, shown, _, code = user.explain(2, n_steps=0)
+    _, shown, _, code = user.explain(2, n_steps="0")
     assert "integrated_gradients: argument <code>n_steps</code>: got int 0" in shown
     assert 'role="alert"' in shown
     assert not code
+    status, shown, _, _ = user.explain(2, Seed="some")
+    assert "argument <code>seed</code>: got &#x27;some&#x27;; expected a whole number, or nothing" in status
     _, shown, _, _ = user.explain(2, Layer="1", **{"Compare with": "linear"})
     assert "<figure" in shown  # the first is drawn, and the second has no such layer
     assert "got &#x27;1&#x27;; expected the name of a layer" in shown
@@ -194,7 +196,7 @@ def test_a_request_that_takes_too_long_ends(page, user, tmp_path, monkeypatch):
     monkeypatch.setattr(page._studio, "seconds", 1.0)
     page.slow.gate[0] = 0.8
     started = time.monotonic()
-    _, shown, _, _ = user.explain(Model="slow", Method="integrated_gradients", n_steps=300)
+    _, shown, _, _ = user.explain(Model="slow", Method="integrated_gradients", n_steps="300")
     page.slow.gate[0] = 0.0
     assert "It took longer than 1 seconds, which is the limit of this page" in shown
     assert time.monotonic() - started < 10

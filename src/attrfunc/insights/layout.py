@@ -193,11 +193,12 @@ class Layout:
             :13
         ]
         assert now.x is not None
+        assert now.prediction is not None
         first = Request(
             model,
             now.x,
             method,
-            now.target,
+            now.prediction.best if now.target is None else now.target,  # the same class of all models
             # The fields are for another method as long as those of this one have not come.
             self._filled(method, answers[13:]) if filled_in == method else {},
             score,
