@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -72,6 +73,7 @@ class Bench:
         pictures: Where pictures of the screen go; None for nowhere.
         said: What browsers reported.
         hosts: Which hosts they asked.
+        leaving: Whether pages are being closed, whose streams then end in the middle.
         expected: Parts of reports that a check provokes.
     """
 
@@ -80,6 +82,7 @@ class Bench:
     pictures: Path | None
     said: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
+    leaving: bool = False
     # Gradio warns of itself when a stream ends.
     expected: list[str] = field(default_factory=lambda: ["Method not implemented."])
 
@@ -92,13 +95,18 @@ class Bench:
     def open(self, width: int = 1280, tab: int = 0, context: BrowserContext | None = None) -> Page:
         """The page as it opens, on a tab."""
         page = (context or self.context(width)).new_page()
-        page.on("console", lambda one: self.said.append(one.text) if one.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: self.said.append(f"a dialog: {dialog.message}"))
+        page.on("console", lambda one: self.hear(one.text) if one.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.hear(str(error)))
+        page.on("dialog", lambda dialog: self.hear(f"a dialog: {dialog.message}"))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
         page.goto(self.page.url, wait_until="load")
         self.tab(page, tab)
         return page
+
+    def hear(self, text: str) -> None:
+        """Note what a browser reports."""
+        if not self.leaving:
+            self.said.append(text)
 
     def tab(self, page: Page, number: int) -> None:
         """Turn to a task, and wait for its examples."""
@@ -203,9 +211,9 @@ def check_options_and_layers(bench: Bench) -> None:
     choose(page, "layer-2", "1")
     page.locator("#explain-2").click()
     page.get_by_role("tabpanel").get_by_role("button", name="The Python call").click()
-    code = page.locator("#code-2")
+    code = page.locator("#code-2 textarea")
     for told in ("n_steps=7", "method='riemann_trapezoid'", "af.layer(model, '1')"):
-        expect(code).to_contain_text(told, timeout=WAIT)
+        expect(code).to_have_value(re.compile(re.escape(told)), timeout=WAIT)
     x = examples_of(bench.page.tasks[2])[0].x
     options = {"n_steps": 7, "method": "riemann_trapezoid"}
     until_seen(page, 2, own(bench, 2, x, "network", "integrated_gradients", layer="1", options=options))
@@ -382,7 +390,8 @@ def check_keyboard_alone(bench: Bench) -> None:
     reach(page, "document.activeElement.closest('#classes-0') !== null")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "nobody sees where the keyboard is"
-    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
     with torch.no_grad():
         second = bench.page.tasks[0].models["EfficientNet-lite0"](*example.x)[0].argsort(descending=True)[1].item()
     until_seen(page, 0, own(bench, 0, example.x, "EfficientNet-lite0", "saliency", target=second))
@@ -437,8 +446,10 @@ def main(pictures: Path | None, only: str | None) -> list[str]:
                     for number, one in enumerate(context.pages):
                         bench.shot(one, f"failed-{check.__name__}-{number}")
             print(f"{check.__name__}: {told} ({time.perf_counter() - started:.0f} s)", flush=True)
+            bench.leaving = True
             for context in browser.contexts:
                 context.close()
+            bench.leaving = False
         browser.close()
         said = [one for one in bench.said if not any(part in one for part in bench.expected)]
         wrong += [f"the browser said: {one}" for one in said]

@@ -114,7 +114,7 @@ def test_images_become_what_the_model_takes():
         torch.zeros(4, 4),
         np.zeros((2, 2, 7), np.uint8),
     ):
-        with pytest.raises((af.ArgumentError, OSError)):
+        with pytest.raises(af.ArgumentError):
             image.read(wrong)
 
 

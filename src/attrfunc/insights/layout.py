@@ -171,13 +171,14 @@ class Layout:
         self.shown = gr.HTML(elem_id=self._id("shown"))
         self.exports = gr.HTML(elem_id=self._id("exports"))
         with gr.Accordion("The Python call of this picture", open=False):
-            self.code = gr.Code(
-                language="python",
-                interactive=False,
+            self.code = gr.Textbox(
                 label="Python",
+                interactive=False,
+                lines=12,
+                max_lines=40,
+                buttons=["copy"],
                 elem_id=self._id("code"),
                 elem_classes="af-code",
-                wrap_lines=True,
             )
 
     # What was asked.

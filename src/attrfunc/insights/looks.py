@@ -32,7 +32,7 @@ CSS = """
   outline-offset:2px}
 .gradio-container label:has(input[type=radio]:focus-visible){outline:3px solid #1d4ed8;outline-offset:1px}
 .gradio-container :is(.column,.form,.block){min-width:0!important}
-.af-code,.af-code .cm-editor{max-width:100%;min-width:0;overflow-x:auto}
+.af-code textarea{font-family:ui-monospace,monospace;font-size:.8rem}
 @media (max-width:640px){.gradio-container .main.app{padding:.6rem!important}}
 """
 

@@ -104,6 +104,15 @@ def fitted(picture: Any, size: tuple[int, int] | None, most: int = 512) -> Any:
     return ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.BICUBIC)
 
 
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)  # more is refused, and need not be read
+    except OSError as error:
+        fix = "Pass the path of a picture."
+        raise ArgumentError("image", f"{str(path)!r} ({error.strerror})", "a file that can be read", fix) from None
+
+
 def to_tensor(value: Any, size: tuple[int, int] | None, channels: int) -> Tensor:
     """A picture `(C, H, W)` with values from 0 to 1, of a file's bytes or path, PIL's `Image`, or an array.
 
@@ -114,7 +123,7 @@ def to_tensor(value: Any, size: tuple[int, int] | None, channels: int) -> Tensor
     from PIL import Image
 
     if isinstance(value, str | Path):
-        value = decoded(Path(value).read_bytes(), Path(value).name)
+        value = decoded(_bytes(Path(value)), Path(value).name)
     elif isinstance(value, bytes):
         value = decoded(value)
     elif isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3):
