@@ -329,11 +329,8 @@ def check_progress_and_cancel(bench: Bench) -> None:
     page = bench.open(tab=tab)
     pick(page, tab, 0)
     slow.sleeps = 0.4
-    choose(page, f"method-{tab}", "lime")
-    page.get_by_role("tabpanel").get_by_role("button", name="Options").click()
-    page.locator(f"#whole0-{tab} :is(input, textarea)").fill("4000")
-    page.locator(f"#whole0-{tab} :is(input, textarea)").press("Tab")
-    page.wait_for_timeout(500)
+    choose(page, f"method-{tab}", "guided ig")  # two hundred gradients, one after the other
+    page.wait_for_timeout(1000)
     page.locator(f"#explain-{tab}").click()
     expect(page.locator(f"#status-{tab} progress")).to_be_visible(timeout=WAIT)
     bench.shot(page, "11-progress")

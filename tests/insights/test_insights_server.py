@@ -1,6 +1,7 @@
 """A real server of Gradio's, asked over HTTP as browsers do."""
 
 import re
+import sys
 import threading
 import time
 import warnings
@@ -242,9 +243,12 @@ def test_it_listens_to_this_machine_and_loads_nothing_from_elsewhere(page):
     assert page._blocks.share is False
 
 
-def test_files_of_the_machine_are_not_served(page):
+def test_files_of_the_machine_are_not_served(page, user):
     import httpx
+    from gradio_client.exceptions import AppError
 
+    with pytest.raises(AppError):
+        user.send("use_0", "one", {"path": __file__, "meta": {"_type": "gradio.FileData"}})
     for path in ("/etc/passwd", __file__, "../../../etc/passwd"):
         assert httpx.get(f"{page.url}gradio_api/file={path}").status_code in (403, 404)
 
@@ -274,6 +278,10 @@ def test_jobs():
     list(failing.watch())
     with pytest.raises(ZeroDivisionError):
         failing.result()
+    leaving = Job(lambda report: sys.exit(3), seconds=9, slots=slots)  # which must not end the server
+    list(leaving.watch())
+    with pytest.raises(RuntimeError, match="the model raised SystemExit"):
+        leaving.result()
     assert slots.acquire(timeout=2)  # all have given it back
     waiting = Job(lambda report: None, seconds=0.3, slots=slots)
     with pytest.raises(TimeoutError):
@@ -288,8 +296,6 @@ def test_a_port_that_is_taken_is_told(page):
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(af.AttributionError, match=r"gradio is not installed.*attrfunc\[insights\]"):
         af.insights.launch(rows())
