@@ -258,6 +258,7 @@ EXEMPT = {
         "hypothetical_attributions",
         "in_silico_mutagenesis",
     ],
+    "tries methods on a model; tests/diagnosis": ["Diagnosis", "doctor"],
     "for a data set, outside transforms; test_dataset_ablation.py": ["dataset_ablation"],
     "one number for a batch, which is not differentiated; test_game.py": ["batch_score"],
     "makes masks; test_game.py": ["masks"],

@@ -15,8 +15,9 @@ FLOORS = [
     ["gradient", "perturbation", "propagation", "viz"],
     ["combined"],
     ["concepts", "gates", "influence", "metrics", "robust", "text"],
-    ["insights"],
+    ["diagnosis", "insights"],
     ["testing", "captum"],
+    ["cli"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
@@ -72,6 +73,6 @@ def test_peers_are_never_imported():
 
 @pytest.mark.parametrize("package", ["attrfunc", "attrfunc.captum.attr"])
 def test_extras_are_not_imported_before_they_are_used(package):
-    extras = ["matplotlib", "shap", "shapiq", "sklearn", "skimage", "hypothesis", "IPython"]
+    extras = ["matplotlib", "shap", "shapiq", "sklearn", "skimage", "hypothesis", "IPython", "typer"]
     code = f"import sys, {package}; print([name for name in {extras} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

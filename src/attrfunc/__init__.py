@@ -21,6 +21,8 @@ from attrfunc.core.score.activation import activation
 from attrfunc.core.score.baseline import activation_baseline
 from attrfunc.core.score.target import batch_score
 from attrfunc.core.score.views import View, bind, layer, neuron
+from attrfunc.diagnosis.examination import doctor
+from attrfunc.diagnosis.report import Diagnosis
 from attrfunc.gradient.blur_ig import blur_ig
 from attrfunc.gradient.completeness import completeness_gap, score_change
 from attrfunc.gradient.conductance import conductance
@@ -65,6 +67,7 @@ __all__ = [
     "REVEAL_CANCEL",
     "ArgumentError",
     "AttributionError",
+    "Diagnosis",
     "ModelError",
     "View",
     "ablation_cam",
@@ -81,6 +84,7 @@ __all__ = [
     "deconvolution",
     "deep_lift",
     "deep_lift_shap",
+    "doctor",
     "eigen_cam",
     "extremal_perturbation",
     "feature_ablation",

@@ -142,6 +142,17 @@ def test_methods_that_need_examples_say_so(row):
         row(among_others, drawn(3, 4), target=1)
 
 
+def test_the_mode_alone_does_not_keep_the_warning_back():
+    """In training mode a model without dropout and batch norms has been warned of by nothing else."""
+
+    class Ring(nn.Linear):
+        def forward(self, x):
+            return neighbours(torch.tanh(super().forward(x)), RING).sum(1)
+
+    with pytest.warns(UserWarning, match=TOLD):
+        af.ig(Ring(2, 4).train(), drawn(3, 2).float(), n_steps=2)
+
+
 def test_examples_that_are_independent_are_not_warned_of():
     """Nor where arguments go along with them."""
     scale = torch.rand(3, 1)

@@ -8,6 +8,7 @@ import gradio as gr
 
 __all__ = ["CSS", "theme"]
 
+# Of the whole page: Gradio would put its own selectors before those that it is given as `css`.
 CSS = """
 .gradio-container{max-width:84rem!important;margin:auto}
 .af-pictures{display:flex;flex-wrap:wrap;gap:1rem}
@@ -31,8 +32,10 @@ CSS = """
 .gradio-container :is(input,button,a,textarea,summary):focus-visible{outline:3px solid #1d4ed8!important;
   outline-offset:2px}
 .gradio-container label:has(input[type=radio]:focus-visible){outline:3px solid #1d4ed8;outline-offset:1px}
-.gradio-container :is(.column,.form,.block){min-width:0!important}
+.gradio-container :is(.form,.block){min-width:0!important}
 .af-code textarea{font-family:ui-monospace,monospace;font-size:.8rem}
+.gradio-container .main.app{max-width:100vw;min-width:0}
+.tab-container{overflow-x:auto;min-width:0!important;max-width:100%!important}
 @media (max-width:640px){.gradio-container .main.app{padding:.6rem!important}}
 """
 

@@ -186,7 +186,7 @@ def _served(
             run_history=False,
             num_workers=0,
             theme=theme(),
-            css=CSS,
+            head=f"<style>{CSS}</style>",
         )
     except OSError as error:
         fix = "Leave it out for a free one."

@@ -21,6 +21,7 @@ from attrfunc.core.errors import warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
+from attrfunc.core.model.parts import unsettled
 from attrfunc.core.model.sites import Edit, Site
 from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
@@ -257,7 +258,7 @@ def _shared(problem: Problem, meter: Meter) -> Any:
 
 
 def _warn_of_coupling(problem: Problem) -> None:
-    if any(module.training for module in problem.twin.parts):
+    if unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(
         "the score of an example depends on the batch that it is evaluated in (a graph whose "
