@@ -23,12 +23,11 @@ CSS = """
 .af-save{text-decoration:underline}
 .af-rows .wrap{max-height:24rem;overflow-y:auto;align-content:start}
 .af-rows label{overflow-wrap:anywhere}
-.af-gallery .caption-label{position:static;max-width:100%;white-space:normal;overflow:visible;font-size:.75rem;
-  border:0;border-radius:0;width:100%}
-.af-gallery button.thumbnail-item{display:flex;flex-direction:column;aspect-ratio:auto;height:auto}
-.af-gallery button.thumbnail-item img{aspect-ratio:1;height:auto;width:100%}
-.af-gallery .selected .caption-label,.af-gallery .caption-label{opacity:1;color:inherit}
-.af-gallery .grid-container{grid-template-columns:repeat(3,minmax(0,1fr))}
+.gradio-container .af-gallery button.thumbnail-item{display:flex;flex-direction:column;aspect-ratio:auto;height:auto}
+.gradio-container .af-gallery button.thumbnail-item img{aspect-ratio:1;height:auto;width:100%}
+.gradio-container .af-gallery button.thumbnail-item .caption-label{position:static;max-width:100%;width:100%;border:0;
+  border-radius:0;white-space:normal;overflow:visible;font-size:.75rem;opacity:1;color:inherit}
+.gradio-container .af-gallery .grid-container{grid-template-columns:repeat(3,minmax(0,1fr))}
 .gradio-container :is(input,button,a,textarea,summary):focus-visible{outline:3px solid #1d4ed8!important;
   outline-offset:2px}
 .gradio-container label:has(input[type=radio]:focus-visible){outline:3px solid #1d4ed8;outline-offset:1px}
