@@ -1,7 +1,7 @@
 """Which methods there are, and which kinds of input each one fits.
 
-Methods are found in `attrfunc` by their signature: `(model, x, *, ...)`, everything behind `x` by keyword. A new one
-shows on the page by itself, for all kinds of input unless `FITS` says otherwise.
+Methods are found in `attrfunc` by their signature: `(model, x, *, ...)`, everything behind `x` by keyword, to a tensor
+or a structure of them. A new one shows on the page by itself, for all kinds of input unless `FITS` says otherwise.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ WITHOUT_GRADIENT = frozenset(
         "shapley_values",
     }
 )
+# What gives a report, a table or several things is no method.
+RETURNS = ("Any", "Tensor", str(inspect.Signature.empty), "<class 'torch.Tensor'>", "typing.Any")
 # They take one tensor, or layers of one.
 SINGLE = IMAGE
 
@@ -131,6 +133,9 @@ def fitting(inputs: Iterable[Input]) -> dict[str, Method]:
 def _is_method(function: Any) -> bool:
     if not inspect.isfunction(function):
         return False
-    parameters = list(inspect.signature(function).parameters.values())
+    signature = inspect.signature(function)
+    if str(signature.return_annotation) not in RETURNS:
+        return False
+    parameters = list(signature.parameters.values())
     keywords = all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters[2:])
     return [one.name for one in parameters[:2]] == ["model", "x"] and keywords
