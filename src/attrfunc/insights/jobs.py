@@ -16,7 +16,15 @@ TICK = 0.1  # seconds between two looks at a job
 
 
 class Stopped(BaseException):
-    """Ends a job from inside; not an Exception, so that a model's own handlers let it pass."""
+    """Ends a job from inside; not an Exception, so that a model's own handlers let it pass.
+
+    Args:
+        replaced: Whether somebody has asked for something else meanwhile.
+    """
+
+    def __init__(self, replaced: bool = False) -> None:
+        super().__init__()
+        self.replaced = replaced
 
 
 class Job(Generic[T]):
@@ -62,12 +70,12 @@ class Job(Generic[T]):
         try:
             while not self._ended.wait(TICK):
                 if self._halted.is_set():
-                    raise Stopped
+                    raise Stopped(self.replaced)
                 if time.monotonic() > ends:
                     raise TimeoutError
                 yield
             if isinstance(self._error, Stopped):
-                raise Stopped
+                raise Stopped(self.replaced)
         finally:
             self._halted.set()
 

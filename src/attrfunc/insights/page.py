@@ -119,8 +119,9 @@ class _Tab(Layout):
             for job in watched(self.studio, session, lambda report: self.desk.listed(model, chosen, report)):
                 yield *same, markup.busy(job.progress, job.waiting, "Asking the model")
             order = job.result()
-        except Stopped:
-            yield *same, markup.said("Stopped.")
+        except Stopped as stopped:
+            if not stopped.replaced:
+                yield *same, markup.said("Stopped.")
         except TimeoutError:
             yield *same, markup.said(self._too_long())
         except Exception as error:
@@ -225,8 +226,9 @@ class _Tab(Layout):
                 for job in watched(self.studio, session, work):
                     yield markup.busy(job.progress, job.waiting, what), *same
                 pictures.append(job.result())
-            except Stopped:
-                yield markup.said("Stopped."), *same
+            except Stopped as stopped:
+                if not stopped.replaced:  # otherwise there is something else to look at
+                    yield markup.said("Stopped."), *same
                 return
             except TimeoutError:
                 failed.append((asked.model, TimeoutError(self._too_long())))
@@ -240,9 +242,10 @@ class _Tab(Layout):
             code,
         )
 
-    def _cancel(self, request: gr.Request) -> str:
+    def _cancel(self, request: gr.Request) -> Any:
         stopped = self.studio.stop(f"{request.session_hash} explain {self.number}")
-        return markup.said("Stopping …" if stopped else "There is nothing to stop.")
+        # What was stopped says so itself, and may have done so already.
+        return gr.skip() if stopped else markup.said("There is nothing to stop.")
 
     def _too_long(self) -> str:
         limit = f"{self.studio.seconds:g} seconds"
