@@ -394,6 +394,7 @@ def check_keyboard_alone(bench: Bench) -> None:
     reach(page, "document.activeElement.id === 'explain-0'")
     page.keyboard.press("Enter")
     settled(page, 0)
+    until_seen(page, 0, own(bench, 0, example.x, "EfficientNet-lite0", "saliency", target=second))
     bench.shot(page, "13-keyboard")
 
 

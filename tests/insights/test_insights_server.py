@@ -279,6 +279,19 @@ def test_jobs():
     job.stop()
     with pytest.raises(Stopped):
         list(watch)
+    called = []
+
+    def silent(report):
+        while True:
+            called.append(time.sleep(0.01))
+
+    job = Job(silent, seconds=0.3, slots=slots)  # which never reports
+    with pytest.raises(TimeoutError):
+        list(job.watch())
+    time.sleep(0.3)
+    count = len(called)
+    time.sleep(0.2)
+    assert len(called) == count
     failing = Job(lambda report: 1 / 0, seconds=9, slots=slots)
     list(failing.watch())
     with pytest.raises(ZeroDivisionError):

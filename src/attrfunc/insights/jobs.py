@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +31,9 @@ class Stopped(BaseException):
 class Job(Generic[T]):
     """A piece of work in a thread.
 
-    A thread cannot be ended from outside. So a job ends where it next reports its progress, as methods do after each
-    chunk; whoever waits for it need not wait for that.
+    It ends where it next reports its progress, as methods do after each chunk, or where Python next runs a line: then
+    `Stopped` is raised in its thread. That is safe as the thread is the job's own, and works on copies. Whoever waits
+    for it need not wait for that: one long operation of torch's, or a model that sleeps, cannot be interrupted.
 
     Args:
         work: What is done; it gets a callable to report `(done, total)` to.
@@ -51,6 +53,7 @@ class Job(Generic[T]):
         self._halted, self._ended = threading.Event(), threading.Event()
         self._result: Any = None
         self._error: BaseException | None = None
+        self._working, self._lock = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def stop(self, *, replaced: bool = False) -> None:
@@ -78,6 +81,7 @@ class Job(Generic[T]):
                 raise Stopped(self.replaced)
         finally:
             self._halted.set()
+            self._interrupt()
 
     def result(self) -> T:
         """What came out, or the error that did."""
@@ -87,6 +91,18 @@ class Job(Generic[T]):
             raise RuntimeError(f"the model raised {type(self._error).__name__}") from self._error
         found: T = self._result
         return found
+
+    def _interrupt(self) -> None:
+        """Raise `Stopped` in the thread, if it is at work."""
+        with self._lock:
+            if self._working and self._thread.ident is not None:
+                ident = ctypes.c_ulong(self._thread.ident)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Stopped))
+
+    def _rest(self) -> None:
+        """From here on nothing is raised in the thread."""
+        with self._lock:
+            self._working = False
 
     def _report(self, done: int, total: int) -> None:
         if self._halted.is_set():
@@ -99,9 +115,12 @@ class Job(Generic[T]):
                 return
         self.waiting = False
         try:
+            self._working = True
             self._report(0, 0)
             self._result = self._work(self._report)
+            self._rest()
         except BaseException as error:  # handed over to whoever waits
+            self._rest()
             self._error = error
         finally:
             self._slots.release()

@@ -33,6 +33,7 @@ CSS = """
 .gradio-container label:has(input[type=radio]:focus-visible){outline:3px solid #1d4ed8;outline-offset:1px}
 .gradio-container :is(.form,.block){min-width:0!important}
 .af-code textarea{font-family:ui-monospace,monospace;font-size:.8rem}
+.gradio-container .block:not(:focus-within) ul.options{display:none}
 .gradio-container .main.app{max-width:100vw;min-width:0}
 .tab-container{overflow-x:auto;min-width:0!important;max-width:100%!important}
 @media (max-width:640px){.gradio-container .main.app{padding:.6rem!important}}

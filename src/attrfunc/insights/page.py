@@ -95,7 +95,8 @@ class _Tab(Layout):
         self.top.input(inputs=[self.chosen, self.top], api_name=f"target_{self.number}", **target).success(
             **asked, api_name=False
         )
-        self.any.input(inputs=[self.chosen, self.any], api_name=False, **target).success(**asked, api_name=False)
+        # Not `input`, which comes when the keyboard goes through the field, too.
+        self.any.select(inputs=[self.chosen, self.any], api_name=False, **target).success(**asked, api_name=False)
         self.explain.click(**asked, api_name=f"explain_{self.number}")
         self.cancel.click(
             self._cancel,
