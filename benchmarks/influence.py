@@ -1,4 +1,4 @@
-"""Seconds of training-data influence beside Captum, of retraining beside a loop, and of sketches beside a Gaussian.
+"""Seconds of training-data influence beside Captum and other libraries, of retraining, and of sketches.
 
 `python -m benchmarks.influence` writes benchmarks/results/influence.md. TracIn is taken at three checkpoints, with the
 training data in batches of 125; Captum in both of its ways: with a gradient for each example, and with the hooks of
@@ -28,6 +28,7 @@ import attrfunc as af
 from attrfunc.influence.count_sketch import Sketcher
 from attrfunc.influence.network import open_network
 from attrfunc.influence.terms import Dense
+from benchmarks import influence_peers
 from benchmarks.agreement import Run
 from benchmarks.measure import Plan, Spread, race
 
@@ -195,6 +196,23 @@ def measured(row: Row, plan: Plan) -> tuple[dict[str, float], Spread, int]:
     return wall, ratios["theirs"], rounds
 
 
+def beside_peers(plan: Plan) -> str:
+    """A table of what scores are worth and what they take."""
+    digits, lines = influence_peers.trained(20 if plan.smoke else influence_peers.SUBSETS), []
+    for row in influence_peers.rows(digits):
+        worth = [_worth(scores(), digits.masks, row.truth) for scores in (row.ours, row.theirs)]
+        wall, ratios, rounds = race({"ours": row.ours, "theirs": row.theirs}, plan)
+        ratio = ratios["theirs"]
+        cells = f"{wall['ours']:.3f} | {wall['theirs']:.3f} | {ratio.median:.1f} | {ratio.low:.1f} to {ratio.high:.1f}"
+        lines.append(f"| {row.name} | {row.peer} | {' | '.join(worth)} | {cells} | {rounds} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def _worth(scores: Tensor, masks: Tensor, truth: Tensor) -> str:
+    return f"{af.influence.lds(scores, masks, truth).mean:.2f}" if torch.isfinite(scores).all() else "not a number"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.influence", description=__doc__)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -218,6 +236,8 @@ def main() -> None:
         cells = f"{wall['ours']:.3f} | {wall['theirs']:.3f} | {ratio.median:.1f} | {ratio.low:.1f} to {ratio.high:.1f}"
         lines.append(f"| {case.name} | {case.peer} | {cells} | {case.goal:g} | {reached} | {rounds} |")
         print(lines[-1], flush=True)
+    table = beside_peers(plan)
+    peers = ", ".join(f"{name} {version(name)}" for name in ("dattri", "kronfluence", "traker"))
     text = f"""# Training-data influence beside its peers
 
 {(__doc__ or "").split(chr(10) * 2, 1)[1].strip()}
@@ -228,6 +248,17 @@ the median over rounds in which both take turns; `✓` the goal is reached, `≈
 | case | beside | attrfunc, s | peer, s | ratio | quartiles | goal | reached | rounds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(lines)}
+
+## At equal worth
+
+{(influence_peers.__doc__ or "").split(chr(10) * 2, 1)[1].strip()}
+
+{peers}, all of them on the CPU. dattri's Arnoldi gives numbers that are not finite here; its EK-FAC
+takes the labels of the data (the empirical Fisher matrix). traker's CUDA kernels are an extra that CPUs do without.
+
+| method | beside | worth | peer's worth | attrfunc, s | peer, s | ratio | quartiles | rounds |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{table}
 """
     print(text)
     if not options.smoke:

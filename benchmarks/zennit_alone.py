@@ -2,9 +2,10 @@
 
 import sys
 import types
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["zennit"]
+__all__ = ["stubbed", "zennit"]
 
 _NAMES = {
     "torchvision": (),
@@ -14,21 +15,24 @@ _NAMES = {
 }
 
 
-def _imported() -> Any:
+@contextmanager
+def stubbed() -> Iterator[None]:
+    """Stand-ins for the names of torchvision, as long as something is imported that asks for them."""
     stubs = {name: types.ModuleType(name) for name in _NAMES if name not in sys.modules}
     for name, stub in stubs.items():
         for network in _NAMES[name]:
             setattr(stub, network, type(network, (), {}))
     sys.modules.update(stubs)
     try:
-        import zennit.canonizers
-        import zennit.composites
-        import zennit.rules
-        import zennit.torchvision
+        yield
     finally:
         for name in stubs:
             del sys.modules[name]
-    return zennit
 
 
-zennit = _imported()
+with stubbed():
+    import zennit
+    import zennit.canonizers
+    import zennit.composites
+    import zennit.rules
+    import zennit.torchvision

@@ -341,7 +341,7 @@ def test_arguments_that_cannot_be_right(case):
         **{"checkpoints": str(path), "checkpoints_load_func": load, "loss_fn": plain, "batch_size": 4} | more,
     )
     raises = lambda kind, match, call: _raises(kind, match, call)
-    raises(ArgumentError, "inputs.*Call self_influence", lambda: make().influence(None))
+    raises(AssertionError, "inputs.*is required. Call self_influence", lambda: make().influence(None))
     raises(ArgumentError, "batch_size", lambda: make(batch_size=None))
     raises(ArgumentError, "checkpoints", lambda: make(checkpoints=[]))
     raises(ArgumentError, "checkpoints", lambda: make(checkpoints=[None]).influence(queries))
@@ -378,3 +378,20 @@ def test_arguments_that_cannot_be_right(case):
 def _raises(kind, match, call):
     with pytest.raises(kind, match=match):
         call()
+
+
+def test_bars_over_checkpoints_and_a_loss_that_squeezes(capsys):
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    data = torch.utils.data.TensorDataset(torch.randn(5, 2), torch.randn(5, 1))
+    load = lambda model, state: model.load_state_dict(state) and 1.0
+    states = [{name: value * scale for name, value in model.state_dict().items()} for scale in (1.0, 2.0)]
+    squeezed = lambda output, label: (output - label).square().squeeze()
+    squeezed.reduction = "none"
+    found = shim.TracInCP(model, data, states, load, loss_fn=squeezed, batch_size=2)
+    plain = shim.TracInCP(model, data, states, load, loss_fn=nn.MSELoss(reduction="none"), batch_size=2)
+    by_checkpoints = found.self_influence(show_progress=True, outer_loop_by_checkpoints=True)
+    torch.testing.assert_close(by_checkpoints, plain.self_influence())
+    shown = capsys.readouterr().err
+    assert "Processing checkpoint: 100%" in shown
+    assert shown.count("Processing batch: 100%") >= 2

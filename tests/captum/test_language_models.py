@@ -1,5 +1,6 @@
 """The classes for language models: Captum's signatures and numbers, on a small model."""
 
+import contextlib
 import inspect
 import json
 import threading
@@ -380,3 +381,67 @@ def test_vllm(monkeypatch):
         server.server_close()
     with pytest.raises(af.ArgumentError, match="`api_url`"):
         shim_attr.VLLMProvider(" ")
+
+
+def test_a_server_that_does_not_answer():
+    with pytest.raises(ConnectionError, match=r"VLLMProvider: the server at http://127.0.0.1:9/v1 does not answer"):
+        shim_attr.VLLMProvider("http://127.0.0.1:9/v1")
+    with pytest.raises(ConnectionError, match="See that it runs"):
+        shim_attr.VLLMProvider("http://127.0.0.1:9/v1", "tiny").generate("x")
+
+
+class LettersOnly:
+    """A tokenizer that decodes tensors, and no lists: all that Captum asks of one."""
+
+    def encode(self, text, add_special_tokens=True, return_tensors=None):
+        ids = [ord(letter) for letter in text]
+        return torch.tensor([ids]) if return_tensors else ids
+
+    def convert_ids_to_tokens(self, ids):
+        return chr(ids) if isinstance(ids, int) else [chr(one) for one in ids]
+
+    def decode(self, ids):
+        return "".join(chr(one) for one in ids.reshape(-1).tolist())
+
+
+class Dropping(nn.Module):
+    """A causal model with dropout: the mean of what was, and a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.drop, self.head = nn.Embedding(128, 6), nn.Dropout(0.3), nn.Linear(6, 128)
+
+    def forward(self, input_ids, **kwargs):
+        vectors = self.embedding(input_ids)
+        mean = vectors.cumsum(1) / torch.arange(1, vectors.shape[1] + 1)[:, None]
+        return SimpleNamespace(logits=self.head(self.drop(mean)))
+
+
+@pytest.mark.parametrize("kind", ["LayerIntegratedGradients", "LayerGradientXActivation"])
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_of_a_model_with_dropout(kind, training):
+    torch.manual_seed(0)
+    model, tokenizer = Dropping().train(training), LettersOnly()
+    method = getattr(shim_attr, kind)(model, model.embedding)
+    explainer = shim_attr.LLMGradientAttribution(method, tokenizer)
+    results = []
+    with pytest.warns(UserWarning, match="the model is in training mode") if training else contextlib.nullcontext():
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            results.append(explainer.attribute(shim_attr.TextTokenInput("abc", tokenizer), "xy"))
+    assert results[0].output_tokens == ["x", "y"]
+    assert results[0].token_attr.shape == (2, 3)
+    assert bool((results[0].token_attr != 0).all())
+    torch.testing.assert_close(results[0].token_attr, results[1].token_attr)
+    assert torch.allclose(results[0].token_attr, results[2].token_attr) != training
+    assert model.training is training
+
+
+def test_decoding_of_tensors_alone():
+    torch.manual_seed(0)
+    model, tokenizer, seen = Dropping().eval(), LettersOnly(), []
+    explainer = shim_attr.LLMAttribution(shim_attr.FeatureAblation(model), tokenizer)
+    prompt = shim_attr.TextTemplateInput("{}{}", ["a", "b"])
+    result = explainer.attribute(prompt, "xy", _inspect_forward=lambda *told: seen.append(told[:2]))
+    assert result.output_tokens == ["x", "y"]
+    assert {("ab", "xy"), ("b", "xy"), ("a", "xy")} == set(seen)

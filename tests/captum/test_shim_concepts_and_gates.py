@@ -221,3 +221,18 @@ def test_the_default_classifier_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         shim_concept.DefaultClassifier()
+
+
+@pytest.mark.parametrize("name", ["BinaryConcreteStochasticGates", "GaussianStochasticGates"])
+def test_gates_of_a_seed_are_those_of_captum_and_so_are_kinds_of_errors(name):
+    found = []
+    for module in (shim_module, captum_module):
+        torch.manual_seed(3)
+        gates = getattr(module, name)(3, mask=torch.tensor([0, 1, 1, 2]))
+        found.append((gates.get_gate_values(), *(part.detach() for part in gates(torch.ones(5, 4)))))
+        with pytest.raises(AssertionError):
+            getattr(module, name)(3, mask=torch.tensor([0, 1, 1]))
+        with pytest.raises(AssertionError):
+            getattr(module, name)(5)(torch.ones(2, 3))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

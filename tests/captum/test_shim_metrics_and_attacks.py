@@ -192,14 +192,85 @@ def test_pgd_in_l2_is_better_than_captums():
     assert (loss(model(slow), labels) >= loss(model(worse.detach()), labels) - 1e-9).all()
 
 
-def test_the_loss_of_logits_is_the_cross_entropy():
-    """Captum takes logarithms of what may be negative."""
+def test_the_default_loss_is_that_of_probabilities_and_warns_of_logits():
+    """It has the gradient of -log, which no logarithm of a negative number is needed for, and leads logits astray."""
     model, x = mlp(), inputs(4, 6)
-    found = shim_robust.FGSM(model).perturb(x, 0.1, LABELS)
+    with pytest.warns(UserWarning, match=r"FGSM.perturb: the default loss.*CrossEntropyLoss"):
+        found = shim_robust.FGSM(model).perturb(x, 0.1, LABELS)
+    chosen = model(x).gather(1, LABELS[:, None])
+    assert (chosen < 0).any()
+    for row in range(4):
+        leaf = x[row : row + 1].clone().requires_grad_()
+        slope = torch.autograd.grad(model(leaf)[0, LABELS[row]], leaf)[0]
+        torch.testing.assert_close(found[row : row + 1], x[row : row + 1] - 0.1 * (slope / chosen[row]).sign())
+    torch.testing.assert_close(found, captum_robust.FGSM(model).perturb(x.clone(), 0.1, LABELS))
+    with pytest.warns(UserWarning, match=r"PGD.perturb: the default loss"):
+        assert (shim_robust.PGD(model).perturb(x, 0.1, 0.05, 2, LABELS) - x).abs().max() <= 0.1 + 1e-9
+    # Of logits one asks for the cross-entropy, of the batch as well, which Captum does not take.
+    found = shim_robust.FGSM(model, nn.CrossEntropyLoss()).perturb(x, 0.1, LABELS)
     torch.testing.assert_close(found, af.robust.fgsm(model, x, label=LABELS, radius=0.1))
     torch.testing.assert_close(found, captum_robust.FGSM(model, SUMMED).perturb(x.clone(), 0.1, LABELS))
-    mean = shim_robust.FGSM(model, nn.CrossEntropyLoss()).perturb(x, 0.1, LABELS)  # which Captum does not take
-    torch.testing.assert_close(found, mean)
+
+
+def test_slopes_are_followed_however_small():
+    """Captum takes gradients below 1e-6 for none: where a softmax is sure, its attacks stay where they are."""
+    model, x = mlp(), inputs(4, 6)
+    sure = lambda x: 1e3 * model(x)
+    labels = sure(x).argmax(1)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    found = shim_robust.FGSM(sure, loss).perturb(x, 0.1, labels)
+    stayed = captum_robust.FGSM(sure, loss).perturb(x.clone(), 0.1, labels)
+    kept = (stayed == x).all(1)
+    assert kept.any()
+    moved = (found != x).any(1)
+    assert (moved & kept).any()
+
+
+def test_perturbations_are_asked_for_copies_of_the_batch_at_once():
+    """A function may perturb each copy of an example in a way of its own: here, each feature in turn."""
+    model, x = mlp(), inputs(2, 6)
+    asked = []
+
+    def each_in_turn(x, *_):
+        asked.append(len(x))
+        step = torch.eye(6).double().repeat(len(x) // 6 + 1, 1)[: len(x)]
+        return step, x - step
+
+    attributions = inputs(2, 6, seed=4)
+    expected = torch.zeros(2).double()
+    for feature in range(6):
+        step = torch.eye(6).double()[feature]
+        lost = (model(x) - model(x - step))[:, 1]
+        expected = expected + (attributions[:, feature] - lost).square() / 6
+    options = {"target": 1, "n_perturb_samples": 6}
+    found = shim_metrics.infidelity(model, each_in_turn, x, attributions, **options)
+    assert asked == [12]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, captum_metrics.infidelity(model, each_in_turn, x, attributions, **options))
+    asked.clear()
+    with pytest.raises(af.ArgumentError, match=r"infidelity: argument `perturb_func`.*every example"):
+        shim_metrics.infidelity(model, lambda x: (x[:1], x[:1]), x, attributions, **options)
+
+
+def test_a_distribution_of_baselines_does_not_follow_the_examples():
+    x, seen = inputs(5, 6), []
+
+    def explain(x, baselines=None):
+        seen.append(tuple(baselines.shape))
+        return tuple(leaf.detach() for leaf in x) if isinstance(x, tuple) else x
+
+    found = shim_metrics.sensitivity_max(explain, x, baselines=inputs(3, 6), n_perturb_samples=4)
+    assert set(seen) == {(3, 6)}
+    assert (found > 0).all()
+
+
+def test_no_steps_leave_the_start():
+    model, x = softmaxed(), inputs(4, 6)
+    assert torch.equal(shim_robust.PGD(model).perturb(x, 0.25, 0.1, 0, LABELS), x)
+    found = shim_robust.PGD(model).perturb(x, 0.25, 0.1, 0, LABELS, random_start=True)
+    assert 0 < (found - x).abs().max() <= 0.25
+    with pytest.raises(af.ArgumentError, match=r"PGD.perturb: argument `step_num`.*at least 0"):
+        shim_robust.PGD(model).perturb(x, 0.25, 0.1, -1, LABELS)
 
 
 def test_random_starts_and_errors_of_attacks():

@@ -187,3 +187,24 @@ def test_an_example_whose_score_stays_zero_tells_nothing_of_the_others(rows, chu
     for method in (af.lrp, af.deep_lift):
         torch.testing.assert_close(method(above_mean, x, chunk_size=chunk_size).sum(), total, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(af.ig(above_mean, x, chunk_size=chunk_size).sum(), total)
+
+
+class Quantised(nn.Linear):
+    """A linear layer of activations in eight bits, scaled by the largest number in the batch."""
+
+    def forward(self, x):
+        step = x.abs().max() / 127
+        return super().forward(torch.round(x / step) * step)
+
+
+@coupled
+@pytest.mark.parametrize("seed", range(6))
+def test_one_example_of_a_model_that_quantises_its_activations(seed):
+    """The points of one example would change each other, in one batch."""
+    torch.manual_seed(seed)
+    model, x, found = nn.Sequential(Quantised(6, 8), nn.ReLU(), Quantised(8, 3)).eval(), torch.randn(1, 6), []
+    for feature in range(6):
+        without = x.clone()
+        without[0, feature] = 0
+        found.append(model(x)[0, 1] - model(without)[0, 1])
+    torch.testing.assert_close(af.feature_ablation(model, x, target=1)[0], torch.stack(found), rtol=0, atol=1e-6)

@@ -338,3 +338,16 @@ def test_half_precision_and_frozen_parameters():
     found = influence_function(half, given, data=[given], loss=lambda m, b: LOSS(m, b).float(), curvature=curvature)
     assert (found - exact).norm() < 0.05 * exact.norm()
     assert F.cosine_similarity(found.flatten(), exact.flatten(), dim=0) > 0.99
+
+
+@pytest.mark.parametrize("name", ["hessian", "cg", "lanczos", "lissa"])
+def test_data_that_is_not_a_number(name):
+    model, (x, labels) = trained.network("mlp")
+    broken = [(x / 0, labels)]
+
+    def scores():
+        curvature = ALL[name](model, broken, loss=LOSS, damping=0.1)
+        return influence_function(model, (x, labels), data=[(x, labels)], loss=LOSS, curvature=curvature)
+
+    with pytest.raises(ModelError, match="not finite"):
+        scores()

@@ -7,9 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from attrfunc.core.errors import ArgumentError, ModelError
-from attrfunc.influence.network import losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.per_example import PerExample, loop, mapped
 from attrfunc.influence.terms import Dense, Outer, flat, inner, norms, weighted
+from attrfunc.influence.values import losses
 
 DOUBLE = torch.float64
 WITHOUT = {  # parameters that no operation has factors for

@@ -8,8 +8,9 @@ import trained
 from torch.nn import functional as F
 
 import attrfunc as af
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.influence import count_sketch, self_influence, tracin
+from attrfunc.influence.values import losses
 
 DOUBLE = torch.float64
 LOSS = trained.cross_entropy
@@ -160,7 +161,7 @@ def test_sketches_are_unbiased_and_alike_for_factors_and_gradients_written_out()
 def test_sketches_of_factors():
     """The same numbers as of the gradients written out."""
     from attrfunc.influence.count_sketch import Sketcher
-    from attrfunc.influence.network import losses, open_network
+    from attrfunc.influence.network import open_network
     from attrfunc.influence.per_example import PerExample
     from attrfunc.influence.terms import Dense, dense
 
@@ -251,3 +252,24 @@ def test_the_size_of_a_sketch():
     assert count_sketch(8, generator=torch.Generator().manual_seed(3)) == count_sketch(
         8, generator=torch.Generator().manual_seed(3)
     )
+
+
+def test_checkpoints_of_another_precision():
+    """They come to the model's, as `load_state_dict` brings them."""
+    model, batch = trained.network("mlp")
+    state = {name: value.float() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        loaded = copy.deepcopy(model)
+        loaded.load_state_dict(state)
+    gradients = trained.gradients(loaded, batch)
+    found = tracin(model, batch, data=[batch], loss=trained.cross_entropy, checkpoints=[state])
+    torch.testing.assert_close(found, gradients @ gradients.T)
+
+
+def test_a_later_batch_that_is_not_a_number():
+    model, (x, labels) = trained.network("mlp")
+    broken = torch.cat([x[:5], x[5:] / 0])
+    data = [(x, labels), (broken, labels)]
+    for queries in (1, 2):
+        with pytest.raises(ModelError, match="the loss of an example is not finite"):
+            tracin(model, (x[:queries], labels[:queries]), data=data, loss=trained.cross_entropy)

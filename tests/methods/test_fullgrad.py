@@ -103,3 +103,21 @@ def test_bad_input(model, x):
         af.full_gradients(lambda x: model(x), x, target=0)
     with pytest.raises(af.ArgumentError, match=r"fullgrad: argument `x`: got an input of shape \(2, 3\)"):
         af.fullgrad(nn.Linear(3, 2), torch.ones(2, 3), target=0)
+
+
+def test_what_is_missing_is_the_remainder_of_what_is_not_homogeneous():
+    """Of each tanh `tanh(z) - tanh'(z) z`; of a layer norm, which does not change with the size of its input, all."""
+    torch.manual_seed(0)
+    first, last, norm = (part.double() for part in (nn.Linear(4, 6), nn.Linear(6, 2), nn.LayerNorm(6, eps=0.0)))
+    x = torch.randn(3, 4).double()
+
+    def total(model):
+        full = af.full_gradients(model, x, target=1)
+        return full.input.sum(1) + sum(bias.flatten(1).sum(1) for bias in full.biases.values())
+
+    z = first(x)
+    remainder = z.tanh() - (1 - z.tanh() ** 2) * z
+    model = nn.Sequential(first, nn.Tanh(), last).eval()
+    torch.testing.assert_close(total(model) + remainder @ last.weight[1], model(x)[:, 1])
+    model = nn.Sequential(first, norm, last).eval()
+    torch.testing.assert_close(total(model) + norm(z) @ last.weight[1], model(x)[:, 1])

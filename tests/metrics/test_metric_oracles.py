@@ -7,8 +7,10 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 import torch
+from torch import nn
 
 import attrfunc as af
+from attrfunc.perturbation.game import open_game
 from small_nets import cnn, generator, inputs, linear, mlp
 
 M = af.metrics
@@ -477,3 +479,22 @@ def test_at_a_layer(x):
         close(found, metric(head, activation, attributions, target=1, **again))
     found = M.infidelity(view, x, attributions, target=1, baseline=baseline, generator=generator())
     close(found, M.infidelity(head, activation, attributions, target=1, generator=generator()))
+
+
+def test_a_leading_linear_layer_is_not_run_for_each_of_many_nested_coalitions():
+    """Curves of an MLP of many features, where shares of the first layer are added up, beside every run by hand."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(200, 8), nn.Tanh(), nn.Linear(8, 2)).double().eval()
+    x, low, attributions = inputs(3, 4, 50), inputs(3, 4, 50, seed=2), inputs(3, 4, 50, seed=3)
+    order = attributions.flatten(1).argsort(dim=1, descending=True, stable=True)
+    assert open_game(model, x, baseline=low, target=1)._prefix(201) is not None
+    for start in ("input", "baseline"):
+        found = af.metrics.perturbation_curve(
+            model, x, attributions, baseline=low, target=1, n_steps=200, start=start, chunk_size=90
+        )
+        one, other = (x, low) if start == "input" else (low, x)
+        for count in range(201):
+            point = one.flatten(1).clone()
+            for row in range(3):
+                point[row, order[row, :count]] = other.flatten(1)[row, order[row, :count]]
+            torch.testing.assert_close(found[:, count], model(point.view(3, 4, 50))[:, 1].detach())

@@ -23,7 +23,8 @@ ATTACKS = {
     "carlini_wagner": (A.carlini_wagner, {"n_steps": 8, "n_searches": 2, "learning_rate": 0.1}),
     "auto_attack": (A.auto_attack, {"n_steps": 4, "n_queries": 4}),
 }
-CELLS = [(name, norm) for name in ATTACKS for norm in ("linf", "l2") if (name, norm) != ("carlini_wagner", "linf")]
+NORMS = ("linf", "l2", "l1")
+CELLS = [(name, norm) for name in ATTACKS for norm in NORMS if name != "carlini_wagner" or norm == "l2"]
 UNGRADED = ("square",)
 
 
@@ -33,7 +34,7 @@ def run(name, model, x, **options):
 
 
 def size(change, norm):
-    return change.flatten(1).norm(dim=1) if norm == "l2" else change.flatten(1).abs().amax(1)
+    return change.flatten(1).norm(dim=1, p={"linf": torch.inf, "l2": 2, "l1": 1}[norm])
 
 
 @pytest.mark.parametrize(("name", "norm"), CELLS)

@@ -3,8 +3,10 @@
 import functools
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import nn
 
 import attrfunc as af
@@ -28,14 +30,14 @@ def exact(model, x, labels, norm):
         for other in range(len(logits)):
             if other != label:
                 slope = model.weight[other] - model.weight[label]
-                dual = slope.norm() if norm == "l2" else slope.abs().sum()
+                dual = slope.norm(p={"linf": 1, "l2": 2, "l1": torch.inf}[norm])
                 distances.append((logits[label] - logits[other]) / dual)
         found.append(torch.stack(distances).min())
     return torch.stack(found)
 
 
 def size(change, norm):
-    return change.flatten(1).norm(dim=1) if norm == "l2" else change.flatten(1).abs().amax(1)
+    return change.flatten(1).norm(dim=1, p={"linf": torch.inf, "l2": 2, "l1": 1}[norm])
 
 
 NEAREST = {
@@ -43,16 +45,16 @@ NEAREST = {
     "fab": (A.fab, {"n_steps": 20}, 1e-3),
     "carlini_wagner": (
         A.carlini_wagner,
-        {"learning_rate": 0.02, "n_steps": 150, "n_searches": 7, "n_target_classes": 2},
-        0.03,
+        {"learning_rate": 0.03, "n_steps": 100, "n_searches": 9, "n_target_classes": 2},
+        0.01,
     ),
 }
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("name", NEAREST)
 def test_the_distances_of_linear_classifiers(name, norm):
-    if (name, norm) == ("carlini_wagner", "linf"):
+    if name == "carlini_wagner" and norm != "l2":
         with pytest.raises(af.ArgumentError, match="fab or deepfool"):
             A.carlini_wagner(classifier(), inputs(2, 6), label=0, norm=norm)
         return
@@ -67,7 +69,7 @@ def test_the_distances_of_linear_classifiers(name, norm):
         torch.testing.assert_close(distance, least, rtol=tolerance, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd"])
 def test_the_smallest_radius_of_two_classes(name, norm):
     model, x = classifier(classes=2), inputs(10, 6)
@@ -116,6 +118,49 @@ def test_steps_to_a_plane_are_the_shortest():
     torch.testing.assert_close(step, torch.where(slope[0] > 0, 0.5, -0.3).double() * (slope[0] != 0))
 
 
+def test_steps_and_projections_in_l1_are_those_of_linear_and_quadratic_programs():
+    """Beside scipy's solvers, with and without bounds, from inside the ball and from outside."""
+    for bounded, seed in itertools.product((False, True), range(6)):
+        x, slope, point = (inputs(1, 7, seed=seed + 100 * part) for part in range(3))
+        slope[0, 2] = 0
+        low, high = (x - 0.3, x + 0.5) if bounded else (x * 0 - torch.inf, x * 0 + torch.inf)
+        for radius in (0.2, 0.9, 50.0):
+            ball = Ball(x, "l1", torch.tensor([radius], dtype=torch.float64), low, high)
+            ends = [(float(a), float(b)) for a, b in zip((low - x)[0], (high - x)[0], strict=True)]
+            # Changes are differences of two parts of at least 0 that together are the radius at most.
+            parts = [(0, max(0.0, b)) for _, b in ends] + [(0, max(0.0, -a)) for a, _ in ends]
+            weights = torch.cat([slope[0], -slope[0]]).numpy()
+            best = linprog(-weights, A_ub=np.ones((1, 14)), b_ub=[radius], bounds=parts)
+            found = (ball.ahead(x, slope, ball.radius) - x)[0]
+            torch.testing.assert_close(float(found @ slope[0]), -best.fun, rtol=1e-9, atol=1e-12)
+            # The nearest point: its multiplier by bisection.
+            change, least, most = (point - x)[0], 0.0, 10.0
+            shrunk = lambda by, d=change, low=low, high=high, x=x: ((d.abs() - by).clamp(min=0) * d.sign()).clamp(
+                (low - x)[0], (high - x)[0]
+            )
+            for _ in range(100):
+                middle = (least + most) / 2
+                least, most = (middle, most) if shrunk(middle).abs().sum() > radius else (least, middle)
+            expected = shrunk(most) if shrunk(0.0).abs().sum() > radius else shrunk(0.0)
+            torch.testing.assert_close((ball.project(point) - x)[0], expected, rtol=1e-9, atol=1e-12)
+        step = step_to_plane(ball, x, slope, torch.tensor([0.4], dtype=torch.float64))[0]
+        sizes = linprog(np.ones(14), A_eq=weights[None], b_eq=[0.4], bounds=parts).fun
+        torch.testing.assert_close(float(step.abs().sum()), sizes, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(float(step @ slope[0]), 0.4, rtol=1e-9, atol=1e-12)
+
+
+def test_random_inputs_are_uniform_in_the_ball():
+    """Moments of the sizes of elements: n = 3 numbers of a uniform point of the L1 ball have E |z| = 1 / (n + 1)."""
+    ball = Ball(
+        torch.zeros(40_000, 3).double(), "l1", torch.ones(40_000).double(), torch.tensor(-9.0), torch.tensor(9.0)
+    )
+    drawn = ball.random(generator())
+    torch.testing.assert_close(drawn.abs().mean(0), torch.full((3,), 1 / 4).double(), rtol=0.02, atol=0)
+    torch.testing.assert_close(drawn.square().mean(0), torch.full((3,), 2 / 20).double(), rtol=0.03, atol=0)
+    # A share r^n of all is within r.
+    torch.testing.assert_close(float((drawn.abs().sum(1) < 0.5).double().mean()), 1 / 8, rtol=0.05, atol=0)
+
+
 def cross_entropy_gradient(model, x, labels):
     x = x.clone().requires_grad_()
     nn.functional.cross_entropy(model(x), labels, reduction="sum").backward()
@@ -137,7 +182,7 @@ def test_fgsm_is_the_formula(targeted):
     torch.testing.assert_close(A.fgsm(model, x, label=labels, radius=own, targeted=targeted), expected)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_pgd_is_the_algorithm_and_keeps_the_best(norm):
     model, x = mlp(seed=3), inputs(8, 6)
     labels = model(x).argmax(1)
@@ -151,9 +196,21 @@ def test_pgd_is_the_algorithm_and_keeps_the_best(norm):
                 best = (fooled, loss, point)
             if step < 7:
                 slope = cross_entropy_gradient(model, point, labels[row : row + 1])
-                point = point + 0.3 * (slope.sign() if norm == "linf" else slope / slope.norm())
+                largest = (slope.abs() == slope.abs().max()) * slope.sign()
+                point = point + 0.3 * {"linf": slope.sign(), "l2": slope / slope.norm(), "l1": largest}[norm]
                 change = point - x[row : row + 1]
-                change = change.clamp(-0.5, 0.5) if norm == "linf" else change * min(1.0, float(0.5 / change.norm()))
+                if norm == "l1":  # less by the least amount, by bisection, that leaves a sum of half
+                    least, most = 0.0, 1.0
+                    for _ in range(80):
+                        middle = (least + most) / 2
+                        over = (change.abs() - middle).clamp(min=0).sum() > 0.5
+                        least, most = (middle, most) if over else (least, middle)
+                    if change.abs().sum() > 0.5:
+                        change = change.sign() * (change.abs() - most).clamp(min=0)
+                elif norm == "l2":
+                    change = change * min(1.0, float(0.5 / change.norm()))
+                else:
+                    change = change.clamp(-0.5, 0.5)
                 point = x[row : row + 1] + change
         torch.testing.assert_close(found[row : row + 1], best[2])
 
@@ -161,7 +218,7 @@ def test_pgd_is_the_algorithm_and_keeps_the_best(norm):
 def test_apgd_reaches_the_largest_loss_of_a_linear_classifier():
     model, x = classifier(classes=2), inputs(6, 6)
     labels = model(x).argmax(1)
-    for norm in ("linf", "l2"):
+    for norm in ("linf", "l2", "l1"):
         best = A.fgsm(model, x, label=labels, radius=0.2, norm=norm)
         found = A.apgd(model, x, label=labels, radius=0.2, norm=norm, n_steps=30, generator=generator())
         torch.testing.assert_close(model(found), model(best), rtol=1e-4, atol=1e-5)
@@ -171,7 +228,7 @@ def test_apgd_is_at_least_as_good_as_pgd():
     model, x = mlp(features=20, classes=5, seed=2), inputs(40, 20)
     labels = model(x).argmax(1)
     left = {}
-    for norm, radius in (("linf", 0.3), ("l2", 0.9)):
+    for norm, radius in (("linf", 0.3), ("l2", 0.9), ("l1", 2.5)):
         options = {"label": labels, "radius": radius, "norm": norm}
         for name, more in (
             ("fgsm", {}),
@@ -196,7 +253,7 @@ def test_apgd_is_at_least_as_good_as_pgd():
 
 
 @pytest.mark.parametrize("shape", [(12,), (3, 9), (2, 6, 6)])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_square_attack_raises_the_margin_and_keeps_its_budget(norm, shape):
     torch.manual_seed(0)
     count = torch.Size(shape).numel()

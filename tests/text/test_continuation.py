@@ -134,7 +134,10 @@ WRONG = {
     "no model": (lambda: continuation("gpt2", [1]), "expected a language model"),
     "no prompts": (lambda: continuation(MODEL, [1])([]), "`prompts`: got no prompts"),
     "one prompt": (lambda: continuation(MODEL, [1])(torch.tensor([1, 2])), r"Give one prompt a batch: ids\[None\]"),
-    "too long": (lambda: continuation(MODEL, [1])([[3] * 129]), "got 129 tokens with the answer; expected at most 128"),
+    "too long": (
+        lambda: continuation(tiny.gpt2(), [1])([[3] * 129]),
+        "got 129 tokens with the answer; expected at most 128",
+    ),
     "names": (lambda: continuation(MODEL, [1])({"pixel_values": torch.ones(1)}), "input_ids among them"),
 }
 

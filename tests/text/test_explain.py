@@ -223,9 +223,23 @@ class Page(html.parser.HTMLParser):
 def test_html_stays_text():
     page = Page()
     page.feed(FOUND._repr_html_())
-    assert page.tags == {"table", "caption", "tr", "th", "td", "span"}
+    assert page.tags == {"div", "p", "b", "i", "span"}
     assert "What's <b>it</b> & $x$ is" in page.text
     assert page.text.count("feature_ablation") == 1
+    assert page.text.count("The cat sat.") == 1 + len(FOUND.outputs)
+
+
+def test_colours_are_those_of_pictures(tmp_path):
+    heading = explain(af.feature_ablation, tiny.llama(), segments(tiny.byte_level(), "## The ▁sky\tĠ is"), ANSWER)
+    for found in (FOUND, heading):
+        pieces = found.coloured().passages[0].rows[0].pieces
+        assert "".join(" " * piece.spaced + piece.text for piece in pieces) == found.text
+    row = FOUND.coloured().passages[0].rows[0]
+    place = int(FOUND.sequence.abs().argmax())
+    strongest = [piece.numbers for piece in row.pieces].index((place,))
+    red, blue = af.viz.tokens(["a", "b"], [1.0, -1.0]).passages[0].rows[0].colours()
+    assert row.colours()[strongest] == (red if FOUND.sequence[place] > 0 else blue)
+    assert FOUND.coloured().save(tmp_path / "found.html").exists()
 
 
 def test_terminal():
@@ -257,6 +271,59 @@ def test_nothing_is_changed(model):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+def test_the_method_may_be_left_out():
+    model = tiny.gpt2()
+    chosen = explain(af.feature_ablation, model, PARTS, ANSWER)
+    for found in (
+        explain(model, PARTS, ANSWER),
+        explain(model, PARTS, target=ANSWER),
+        explain(model, segments=PARTS, target=ANSWER),
+        explain(None, model, PARTS, ANSWER),
+        explain(model=model, segments=PARTS, target=ANSWER),
+    ):
+        assert found.method == "feature_ablation"
+        assert torch.equal(found.values, chosen.values)
+    assert explain(model, PARTS, generate={"max_new_tokens": 2}).values.shape == (2, N)
+    played = explain(af.text.game(model, PARTS, ANSWER), PARTS)
+    assert torch.equal(played.values, chosen.values)
+
+
+def test_layer_wise_relevance_loses_what_the_rules_leave_out():
+    """The first order of softmax has a bias, and layers have; CP-LRP has neither and adds up."""
+    for model in (tiny.llama(), tiny.gpt2()):
+        options = {"score": af.text.logits, "each_token": False}
+        embedded = model.get_input_embeddings()(torch.tensor([[*IDS, *ANSWER[:-1]]])).detach()
+        function = lambda e, model=model: model(inputs_embeds=e).logits[:, -3:].gather(
+            2, torch.tensor(ANSWER).expand(len(e), -1)[..., None]
+        ).sum((1, 2))  # fmt: skip
+        _, info = af.lrp(function, embedded, with_info=True)
+        found = explain(af.lrp, model, PARTS, ANSWER, **options)
+        lost = -sum(float(taken) for taken in info.taken.values())
+        assert found.gap.item() == pytest.approx(lost, abs=1e-3)
+        assert abs(lost) > 0.01
+        assert {name for name, taken in info.taken.items() if abs(taken) > 1e-3} <= {
+            "softmax",
+            "add",
+            "linear",
+            "addmm",
+        }
+        kept = explain(af.lrp, model, PARTS, ANSWER, rules=af.rules.cp_lrp(bias=False), **options)
+        assert kept.gap.abs().max() < 1e-3
+
+
+def test_an_embedding_of_zeros_stands_for_nothing():
+    model = copy.deepcopy(tiny.gemma())
+    assert not model.get_input_embeddings().weight[0].any()  # of padding
+    with pytest.warns(UserWarning, match="explain: the embedding that stands for what is absent is zero"):
+        explain(af.deep_lift, model, PARTS, ANSWER, absent=0)
+    tokenizer = copy.deepcopy(tiny.byte_level())
+    tokenizer.pad_token, tokenizer.eos_token = "<|endoftext|>", "<|bos|>"
+    parts = segments(tokenizer, TEXT, by="token")
+    found = explain(af.deep_lift, model, parts, ANSWER)
+    assert torch.allclose(found.values, explain(af.deep_lift, model, parts, ANSWER, absent=1).values, atol=1e-6)
+    assert found.gap.abs().max() < 1e-3
+
+
 LLAMA = tiny.llama()
 WRONG = {
     "method": (lambda: explain("shap", LLAMA, PARTS, ANSWER), "`method`: .*a method of the library"),
@@ -268,6 +335,14 @@ WRONG = {
     "place": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, score=af.text.token(7)), "a token of the 3 of the answer"),
     "class": (lambda: explain(af.ig, af.text.outputs(LLAMA), PARTS), "`target`: got None; expected the class"),
     "orders": (lambda: explain(af.shapley_interactions, LLAMA, PARTS, ANSWER, order=2), "one value for each segment"),
+    "unknown token": (lambda: explain(LLAMA, PARTS, [-1]), "`target`: .*tokens from 0 to 383"),
+    "no language": (lambda: explain(torch.nn.Linear(1, 1), PARTS, ANSWER), "`model`: got a Linear, which takes input"),
+    "looks ahead": (lambda: explain(tiny.bert_masked(), PARTS, ANSWER), "`model`: .*looks ahead.*af.text.outputs"),
+    "no gradient": (lambda: explain(af.ig, af.text.game(LLAMA, PARTS, ANSWER), PARTS), "`method`: .*since a game has"),
+    "untold": (lambda: explain(lambda f, x, **o: x, LLAMA, PARTS, ANSWER), "`method`: .*does not tell whether"),
+    "absent token": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, absent=999), "`absent`: got the token 999"),
+    "absent row": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, absent=torch.ones(5)), "`absent`: .*of 5 numbers"),
+    "among": (lambda: explain(LLAMA, PARTS, ANSWER, among=True, each_token=False), "`among`: got True"),
     "no generation": (lambda: explain(af.ig, torch.nn.Linear(1, 1), PARTS), "cannot generate"),
 }  # fmt: skip
 

@@ -126,6 +126,8 @@ WRONG = {
     "pattern": (TINY, "The sky", {"by": "("}, "which is no pattern"),
     "fixed": (TINY, "The sky", {"fixed": "last"}, '`fixed`: got .*"special", None, or spans'),
     "slow": (Slow(), "The sky", {}, "which tells no offsets of tokens"),
+    "by a number": (TINY, "The sky", {"by": 3}, "`by`: got int 3"),
+    "no spans": (TINY, "The sky", {"by": []}, "all of which are held fixed"),
     "field": (TINY, ("{a} and {b}", {"a": "x"}), {}, r"one value for each of the fields \['a', 'b'\]"),
     "brace": (TINY, ("{a and", ["x"]), {}, "fields in braces"),
     "format": (TINY, ("{:>3}", ["x"]), {}, "a field .* with a format"),

@@ -44,6 +44,14 @@ def test_deletion_by_mask_is_deletion_of_tokens(name):
         assert torch.allclose(by_mask, says([PARTS.present(mask)]), atol=1e-5)
 
 
+def test_a_forward_that_was_wrapped_takes_the_same():
+    model = copy.deepcopy(tiny.gpt2())
+    inner = model.forward
+    model.forward = lambda *args, **kwargs: inner(*args, **kwargs)
+    found = game(model, PARTS, ANSWER, share=False)(EVERY)
+    assert torch.allclose(found, game(tiny.gpt2(), PARTS, ANSWER, share=False)(EVERY), atol=1e-5)
+
+
 def test_replacing_tokens_and_texts(model):
     kept = [PARTS.kept(mask) for mask in EVERY]
     replaced = [[one if here else 9 for one, here in zip(PARTS.ids, row, strict=True)] for row in kept]
@@ -265,9 +273,23 @@ def test_errors_of_a_call():
             says(presence)
     with pytest.raises(af.ArgumentError, match=r"integrated_gradients: .*A game has no gradient"):
         af.ig(says, says.full.float())
-    long = segments(tiny.byte_level(), "The sky " * 80)
+
+
+LONG = segments(tiny.byte_level(), "The sky " * 80)
+
+
+def test_prompts_longer_than_a_table_of_positions():
     with pytest.raises(af.ArgumentError, match="expected at most 128, which the model takes"):
-        game(LLAMA, long, [1])(long.full)
+        game(tiny.gpt2(), LONG, [1])(LONG.full)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_rotary_positions_go_on(name):
+    model = tiny.CAUSAL[name]()
+    says = game(model, LONG, ANSWER)
+    with pytest.warns(UserWarning, match="more than the 128 that the model was made for"):
+        found = says(LONG.full)
+    assert torch.allclose(found[0], step_by_step(model, list(LONG.ids), ANSWER), atol=1e-4)
 
 
 def test_training_mode_is_warned_of():

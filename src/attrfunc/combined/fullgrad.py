@@ -71,7 +71,9 @@ def full_gradients(
     Returns:
         `(input, biases)` in units of the score: the first with the structure and shapes of `x`, the second a dict of
         tensors with the shapes of the layers' outputs. *Completeness*: where the network is made of these layers and of
-        ReLUs, poolings, sums and others that are homogeneous, all of them together sum to the score, exactly.
+        ReLUs, poolings, sums and others that are homogeneous, all of them together sum to the score, exactly. Every
+        other function f (tanh, softmax, a layer norm, with its bias) leaves out its remainder of first order, `f(z) -
+        f'(z) z` times the gradient behind it.
 
     Raises:
         ArgumentError: If an argument cannot be right, or a layer has no bias of these kinds.

@@ -13,12 +13,11 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.loops.chunks import Work
-from attrfunc.core.loops.method_batches import Batches, plan_of
+from attrfunc.core.loops.method_batches import Batches
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Draws, Moments, distribution, sampled, unfolded
 from attrfunc.core.score.call import require_call
 from attrfunc.core.score.method import named
-from attrfunc.core.score.problem import Plan
 from attrfunc.core.score.target import canonical
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import batch_size
@@ -94,20 +93,17 @@ def smooth(
         leaves, target = pytree.tree_leaves(x), canonical(options.get("target"), rows)
         draws = Draws(x, stdev, generator)
         samples = None if baselines is None else distribution(baselines, x)
-        batches, moments = Batches(method, model, options, rows), Moments(second=kind != "smoothgrad")
+        moments = Moments(second=kind != "smoothgrad")
+        most = chunk_size if chunk_size is None else positive("chunk_size", chunk_size)
+        count = positive("n_samples", n_samples)
+        batches, plan, size = Batches.planned(method, model, x, options, samples=count, chunk_size=most)
+        if size is not None and size < rows and "chunk_size" in inspect.signature(method).parameters:
+            options.setdefault("chunk_size", size)
 
         def evaluate(count: int) -> list[Tensor]:
             drawn = [(draws.noisy(), None if samples is None else draws.one_of(samples)) for _ in range(count)]
             return [unfolded(leaf, count) for leaf in batches.attribute(*zip(*drawn, strict=True))]
 
-        # Draws inside the method must not depend on how many samples it is given.
-        size = chunk_size if chunk_size is None else positive("chunk_size", chunk_size)
-        size = rows if options.get("generator") is not None else size
-        if size is not None and size < rows and "chunk_size" in inspect.signature(method).parameters:
-            options.setdefault("chunk_size", size)
-        positive("n_samples", n_samples)
-        plan, folds = plan_of(model, x, options) if n_samples > 1 and (size is None or size > rows) else (Plan(), ())
-        batches.channels_last, batches.folds = plan.channels_last, folds
         work = Work(rows, leaves, target, folds=plan.folds)
         sampled(evaluate, n_samples, work, moments.take, chunk_size=size, progress=progress)
         return pytree.tree_unflatten(moments.result(kind), batches.spec)

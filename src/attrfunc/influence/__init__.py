@@ -9,6 +9,7 @@ from attrfunc.influence.low_rank import datainf, lanczos
 from attrfunc.influence.matrices import fisher, ggn, hessian
 from attrfunc.influence.representer_points import representer_points
 from attrfunc.influence.retraining import Lds, lds, leave_one_out, mislabel_auc, retrain, training_influence
+from attrfunc.influence.shards import join_stores
 from attrfunc.influence.similar import activation_similarity, knn_shapley
 from attrfunc.influence.solvers import cg, lissa
 from attrfunc.influence.store import Store, embed, open_store
@@ -33,6 +34,7 @@ __all__ = [
     "ggn",
     "hessian",
     "influence_function",
+    "join_stores",
     "kfac",
     "knn_shapley",
     "lanczos",

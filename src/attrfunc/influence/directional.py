@@ -11,9 +11,10 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.trees import leaves_of, map_rows
 from attrfunc.influence.batches import rows_of
-from attrfunc.influence.network import Network, Values, plain
+from attrfunc.influence.network import Network, plain
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.terms import weighted
+from attrfunc.influence.values import Values
 
 __all__ = ["Slopes"]
 
@@ -40,33 +41,37 @@ class Slopes:
         """The slopes, `(B,)`."""
         batch = pytree.tree_map_only(Tensor, plain, batch)
         shapes = tuple(leaf.shape for leaf in leaves_of(batch) if isinstance(leaf, Tensor))
-        if shapes not in self._known:
-            self._known[shapes] = self._agrees(batch)
-        if self._known[shapes]:
-            return self._along(batch)[1]
+        if self._known.get(shapes, True):
+            found = self._tried(batch, new=shapes not in self._known)
+            self._known[shapes] = found is not None
+            if found is not None:
+                return found
         return self._by_gradients(batch)
 
     def _by_gradients(self, batch: Any) -> Tensor:
         rows = {name: value.unsqueeze(0) for name, value in self._direction.items()}
         return weighted(rows, self._gradients(batch), self._network.dtype)[0]
 
-    def _agrees(self, batch: Any) -> bool:
-        """Whether forward mode gives what the gradients of the first and the last example do."""
+    def _tried(self, batch: Any, new: bool) -> Tensor | None:
+        """The slopes by forward mode; None where it gives others than the gradients of the first and last example."""
+        if not new:
+            values, found = self._along(batch)
+            return found if torch.isfinite(values).all() else None  # the gradients tell what is wrong
         rows = rows_of(batch, self._values.of)
         ends = sorted({0, rows - 1})
         pair = map_rows(lambda leaf: leaf[ends], batch, rows)
         expected = self._by_gradients(pair)
         if self._gradients.bends_gradients:
-            return False
+            return None
         try:
             values, found = self._along(batch)
             alone, _ = self._along(pair)
         except (RuntimeError, NotImplementedError, ValueError, TypeError):
-            return False  # the gradients, which have run, need no forward mode
+            return None  # the gradients, which have run, need no forward mode
         tolerance = 1e-7 if expected.dtype == torch.float64 else 1e-3
         scale = found.abs().max() + 1e-12
         same = bool((values[ends] - alone).abs().max() <= tolerance * (1 + alone.abs().max()))
-        return same and bool((found[ends] - expected).abs().max() <= tolerance * scale)
+        return found if same and bool((found[ends] - expected).abs().max() <= tolerance * scale) else None
 
     def _along(self, batch: Any) -> tuple[Tensor, Tensor]:
         def value(parameters: dict[str, Tensor]) -> Tensor:

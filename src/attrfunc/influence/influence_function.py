@@ -15,10 +15,11 @@ from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.curvature import Curvature
 from attrfunc.influence.directional import Slopes
-from attrfunc.influence.network import Loss, losses, measured, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import reported, streaming
 from attrfunc.influence.terms import flat, weighted
+from attrfunc.influence.values import Loss, losses, measured
 
 __all__ = ["influence_function"]
 

@@ -14,10 +14,11 @@ from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.curvature import Curvature, damped, digest
-from attrfunc.influence.network import Loss, losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Kind, Products
 from attrfunc.influence.terms import flat
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["DataInf", "LowRank", "datainf", "lanczos"]
 

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrfunc.core.errors import ModelError
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of, rows_of
 from attrfunc.influence.curvature import Curvature, Matrix, cholesky, damped, digest, most_numbers
-from attrfunc.influence.network import Loss, Network, losses, open_network
-from attrfunc.influence.outputs import Outputs, pulled
+from attrfunc.influence.drawn import drawing
+from attrfunc.influence.network import Network, open_network
+from attrfunc.influence.outputs import NO_CURVATURE, Outputs, pulled
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Products
 from attrfunc.influence.terms import flat
+from attrfunc.influence.values import Loss, losses
 
-__all__ = ["MOST_OUTPUTS", "fisher", "ggn", "hessian"]
-
-MOST_OUTPUTS = 256
-"""How many outputs of an example the Hessian of its loss is taken at."""
+__all__ = ["fisher", "ggn", "hessian"]
 
 
 @method
@@ -62,7 +62,16 @@ def hessian(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, pa
 
 
 @method
-def ggn(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, parameters: Any = None) -> Curvature:
+def ggn(
+    model: Model,
+    data: Iterable[Any],
+    *,
+    loss: Loss,
+    damping: float,
+    samples: int | None = None,
+    generator: torch.Generator | None = None,
+    parameters: Any = None,
+) -> Curvature:
     """The generalised Gauss-Newton matrix of the mean loss, plus `damping`: the loss's Hessian between Jacobians.
 
     It has no negative eigenvalues where the loss is convex in the model's outputs, and equals the Fisher matrix, with
@@ -73,6 +82,8 @@ def ggn(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, parame
         data: The training data.
         loss: `loss(model, batch) -> (B,)`, convex in what the model gives.
         damping: What is added.
+        samples: As for `kfac`.
+        generator: As for `kfac`.
         parameters: As for `tracin`.
 
     Example:
@@ -87,13 +98,20 @@ def ggn(model: Model, data: Iterable[Any], *, loss: Loss, damping: float, parame
     """
     damping, network, values = damped(damping), open_network(model, parameters), losses(loss)
     most_numbers(network)
-    outputs, gradients = Outputs(network, values), PerExample(network, pulled(values))
-    matrix, rows = _zeros(network), 0
+    outputs, gradients, drawn = (
+        Outputs(network, values),
+        PerExample(network, pulled(values)),
+        drawing(samples, generator),
+    )
+    matrix, rows, curved = _zeros(network), 0, False
     for batch in batches_of(data):
-        for column in outputs.roots(batch, MOST_OUTPUTS):
+        for column in outputs.roots(batch, drawn):
             written = flat(gradients((batch, column)), network.dtype)
             matrix.addmm_(written.T, written)
+            curved = True
         rows += rows_of(batch)
+    if not curved:
+        raise ModelError(NO_CURVATURE)
     return _matrix(network, rows, damping, matrix / rows)
 
 

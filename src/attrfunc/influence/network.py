@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,14 +14,9 @@ from attrfunc.core.model.attention import TraceableAttention
 from attrfunc.core.model.engines import functional
 from attrfunc.core.model.parts import model_root, named_modules, unsettled
 from attrfunc.core.model.twin import Twin
-from attrfunc.core.score.target import BatchScore
 from attrfunc.core.score.views import Model, View, as_view
-from attrfunc.influence.batches import rows_of
 
-__all__ = ["Checkpoints", "Loss", "Network", "Values", "checkpointed", "losses", "measured", "open_network", "plain"]
-
-Loss = Callable[[Any, Any], Tensor]
-"""`loss(model, batch) -> (B,)`, without reduction; the labels are in the batch."""
+__all__ = ["Checkpoints", "Network", "checkpointed", "open_network", "plain"]
 
 Checkpoints = Iterable[Mapping[str, Tensor] | tuple[Mapping[str, Tensor], float]]
 """State dicts, each by itself or with a weight: the learning rate there, times the steps that it stands for."""
@@ -193,6 +188,7 @@ def checkpointed(network: Network, checkpoints: Checkpoints | None) -> list[tupl
     Args:
         network: The network.
         checkpoints: State dicts, each by itself (its weight is 1) or with a weight; `None` takes the model as it is.
+            They come to the model's device and precision, as `load_state_dict` would bring them.
 
     Raises:
         ArgumentError: If a state dict does not fit the model.
@@ -212,8 +208,9 @@ def checkpointed(network: Network, checkpoints: Checkpoints | None) -> list[tupl
             fix = "Load files first: torch.load(path, weights_only=True)."
             raise ArgumentError("checkpoints", f"{describe(entry)} as number {number}", expected, fix)
         state, weight = pair
-        _require_fit(root, state, number)
-        found.append((network.at(state), _weight(weight, number)))
+        slots = _require_fit(root, state, number)
+        loaded = {name: plain(tensor).to(slots[name].device, slots[name].dtype) for name, tensor in state.items()}
+        found.append((network.at(loaded), _weight(weight, number)))
     if not found:
         raise ArgumentError("checkpoints", "an empty list", "at least one", "None takes the model as it is.")
     return found
@@ -230,8 +227,8 @@ def _weight(weight: Any, number: int) -> float:
     return value
 
 
-def _require_fit(root: nn.Module, state: Mapping[str, Tensor], number: int) -> None:
-    """Raise if a state dict is not one of this model."""
+def _require_fit(root: nn.Module, state: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """The model's own tensors; raise if a state dict is not one of this model."""
     slots: dict[str, Tensor] = dict(root.named_parameters(remove_duplicate=False))
     slots |= dict(root.named_buffers(remove_duplicate=False))
     fix = "Pass state dicts of this very model: model.state_dict(), without a prefix such as 'module.'."
@@ -251,73 +248,4 @@ def _require_fit(root: nn.Module, state: Mapping[str, Tensor], number: int) -> N
         if name in state and known in state and not torch.equal(state[name], state[known]):
             got = f"different values for {known!r} and {name!r}, which the model ties, in number {number}"
             raise ArgumentError("checkpoints", got, "one value for a tied parameter", fix)
-
-
-@dataclass(frozen=True)
-class Values:
-    """A loss or a measure of each example, checked.
-
-    Attributes:
-        function: `(model, batch) -> (B,)`; of a whole batch, one number.
-        name: The argument that gave it.
-        of: The argument that gives its batches.
-        sign: What it is multiplied with.
-        whole: Whether it is one number for the whole batch.
-    """
-
-    function: Callable[[Any, Any], Any]
-    name: str
-    of: str
-    sign: int = 1
-    whole: bool = False
-
-    def __call__(self, model: Any, batch: Any) -> Tensor:
-        """A number for each example, `(B,)`, or `(1,)` for the whole batch."""
-        rows, found = rows_of(batch, self.of), self.function(model, batch)
-        if self.whole and isinstance(found, Tensor) and found.numel() == 1:
-            rows, found = 1, found.reshape(1)
-        fix = "Let it give one number for each example: reduction='none', and a mean where an example has several."
-        if isinstance(found, Tensor) and found.shape == (rows, 1):
-            found = found.squeeze(1)
-        if not isinstance(found, Tensor) or found.shape != (rows,):
-            got = f"a {self.name} that is {describe(found)} for {rows} example(s)"
-            raise ArgumentError(self.name, got, f"a tensor of shape ({rows},)", fix)
-        if not found.is_floating_point():
-            raise ArgumentError(self.name, f"a {self.name} of dtype {found.dtype}", "floating-point numbers", fix)
-        return found if self.sign == 1 else -found
-
-
-def losses(loss: Loss, of: str = "data") -> Values:
-    """A loss of each example.
-
-    Args:
-        loss: `loss(model, batch) -> (B,)`.
-        of: The argument that gives its batches.
-
-    Raises:
-        ArgumentError: If it is not callable, or, when it runs, if it does not give one number for each example.
-    """
-    return _checked(loss, "loss", of)
-
-
-def measured(measure: Any, loss: Loss, of: str = "x") -> Values:
-    """What is explained of the queries: the higher, the better.
-
-    Args:
-        measure: `measure(model, batch) -> (Q,)`, or a `batch_score` of such a function for one number of the whole
-            batch; `None` takes minus the loss.
-        loss: The loss.
-        of: The argument that gives its batches.
-    """
-    if measure is None:
-        return replace(_checked(loss, "loss", of), sign=-1)
-    if isinstance(measure, BatchScore):
-        return replace(_checked(measure.function, "measure", of), whole=True)
-    return _checked(measure, "measure", of)
-
-
-def _checked(function: Any, name: str, of: str) -> Values:
-    if isinstance(function, nn.modules.loss._Loss) or not callable(function):
-        fix = f"Pass lambda model, batch: cross_entropy(model(batch[0]), batch[1], reduction='none') as the {name}."
-        raise ArgumentError(name, describe(function), "a function (model, batch) -> (B,)", fix)
-    return Values(function, name, of)
+    return slots

@@ -12,9 +12,19 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.core.trees import floats
 from attrfunc.influence.batches import rows_of
-from attrfunc.influence.network import Network, Values
+from attrfunc.influence.drawn import NOT_CONVEX, Drawn, drawn_roots, require_finite
+from attrfunc.influence.network import Network
+from attrfunc.influence.values import Values
 
-__all__ = ["Outputs", "pulled"]
+__all__ = ["MOST_OUTPUTS", "NO_CURVATURE", "Outputs", "pulled"]
+
+MOST_OUTPUTS = 256
+"""How many outputs of an example the Hessian of its loss is taken at, column by column."""
+
+NO_CURVATURE = (
+    "the loss is linear in what the model gives, so that its Gauss-Newton matrix is zero. Let the model give logits, "
+    "and the loss take their log_softmax, or take the hessian or fisher."
+)
 
 LossOf = Callable[[list[Tensor]], Tensor]
 
@@ -49,15 +59,16 @@ class Outputs:
 
         return leaves, loss_of
 
-    def roots(self, batch: Any, most: int) -> list[list[Tensor]]:
+    def roots(self, batch: Any, drawn: Drawn | None = None) -> list[list[Tensor]]:
         """Weights of outputs whose outer products add up to the Hessian of each example's loss.
 
         Args:
             batch: The batch.
-            most: How many outputs an example may have.
+            drawn: How many of them to draw at random, so that the outer products add up to it in expectation; `None`
+                takes all.
 
         Returns:
-            For each of up to `most` columns, a tensor for each output, `(B, *shape)`.
+            For each of some columns, a tensor for each output, `(B, *shape)`.
         """
         rows = rows_of(batch)
         with torch.no_grad():
@@ -65,30 +76,47 @@ class Outputs:
         if any(leaf.dim() == 0 or len(leaf) != rows for leaf in leaves):
             fix = "Let the model give outputs whose dimension 0 is the example."
             raise ArgumentError("model", "outputs of other dimensions", f"{rows} rows, one for each example", fix)
-        sizes = [leaf[0].numel() for leaf in leaves]
-        if sum(sizes) > most:
+        count = sum(leaf[0].numel() for leaf in leaves)
+        if drawn is not None:
+            found = drawn_roots(leaves, loss_of, drawn)
+            if found is not None:
+                return found
+        if count > MOST_OUTPUTS:
+            if drawn is None:
+                fix = "Pass samples=8, say, to draw columns of that Hessian at random; or take fisher, or cg(of='ggn')."
+            else:
+                fix = (
+                    "Only of cross-entropy, squared and other losses of single outputs columns are drawn; take fisher."
+                )
             raise ArgumentError(
-                "model",
-                f"{sum(sizes)} outputs for each example",
-                f"up to {most} for what takes the Hessian of the loss at the outputs",
-                "Take fisher, which has a gradient for each example, or cg(of='ggn').",
+                "model", f"{count:,} outputs for each example", f"up to {MOST_OUTPUTS} to take all columns", fix
             )
-        hessian = _hessian(torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1), leaves, sizes, loss_of)
-        eigenvalues, vectors = torch.linalg.eigh(hessian.double())
-        rounding = max(1e-4, 8 * torch.finfo(hessian.dtype).eps)
-        if eigenvalues.min() < -rounding * eigenvalues.abs().max():
-            raise ModelError(
-                "the loss is not convex in the model's outputs, so that its Gauss-Newton matrix is no curvature that "
-                "can be inverted. Take the hessian, with enough damping, or fisher."
-            )
-        columns = (vectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(1)).to(hessian.dtype)
+        columns = _all_roots(leaves, loss_of)
+        if drawn is not None:
+            signs = [drawn.signs((rows, columns.shape[2])).to(columns) for _ in range(drawn.samples)]
+            columns = torch.stack([(columns @ sign.unsqueeze(2)).squeeze(2) for sign in signs], 2)
+            columns = columns / drawn.samples**0.5
+        sizes = [leaf[0].numel() for leaf in leaves]
         parts = [columns[:, :, number].split(sizes, 1) for number in range(columns.shape[2])]
         kept = [part for part in parts if any(bool(piece.any()) for piece in part)]
         return [[piece.reshape(leaf.shape) for piece, leaf in zip(part, leaves, strict=True)] for part in kept]
 
 
-def _hessian(joined: Tensor, leaves: list[Tensor], sizes: list[int], loss_of: LossOf) -> Tensor:
+def _all_roots(leaves: list[Tensor], loss_of: LossOf) -> Tensor:
+    """The eigenvectors of each example's Hessian times the roots of their eigenvalues, as columns, `(B, D, D)`."""
+    hessian = _hessian(leaves, loss_of)
+    require_finite([hessian])
+    eigenvalues, vectors = torch.linalg.eigh(hessian.double())
+    rounding = max(1e-4, 8 * torch.finfo(hessian.dtype).eps)
+    if eigenvalues.min() < -rounding * eigenvalues.abs().max():
+        raise ModelError(NOT_CONVEX)
+    return (vectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(1)).to(hessian.dtype)
+
+
+def _hessian(leaves: list[Tensor], loss_of: LossOf) -> Tensor:
     """Of each example's loss, `(B, D, D)`."""
+    joined = torch.cat([leaf.flatten(1) for leaf in leaves], 1)
+    sizes = [leaf[0].numel() for leaf in leaves]
     with torch.inference_mode(False), torch.enable_grad():
         at = joined.clone().requires_grad_()
         parts = at.split(sizes, 1)

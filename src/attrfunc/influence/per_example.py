@@ -13,9 +13,10 @@ from attrfunc.core.errors import ArgumentError, AttributionError, ModelError
 from attrfunc.core.model.culprits import diagnose
 from attrfunc.core.trees import leaves_of
 from attrfunc.influence.batches import one_of, row_of, rows_of, slow_maps, zeroth
-from attrfunc.influence.network import Network, Values, plain
+from attrfunc.influence.network import Network, plain
 from attrfunc.influence.terms import Dense, Gradients, Outer, Term, dense
 from attrfunc.influence.uses import LAYOUTS, Recording, Use
+from attrfunc.influence.values import Values
 
 __all__ = ["PerExample", "loop", "mapped", "require_finite_scores"]
 
@@ -223,13 +224,7 @@ def _merged(terms: Sequence[Term]) -> Sequence[Term]:
 
 def _row(terms: Sequence[Term], number: int) -> Tensor:
     """The gradient of one example, written out."""
-
-    def one(term: Term) -> Term:
-        if isinstance(term, Dense):
-            return Dense(term.value[number : number + 1])
-        return Outer(term.left[number : number + 1], term.right[number : number + 1], term.count)
-
-    kept = [one(term) for term in terms]
+    kept = [term[number : number + 1] for term in terms]
     first = kept[0].value if isinstance(kept[0], Dense) else kept[0].right
     return dense(kept, first.dtype)[0]
 

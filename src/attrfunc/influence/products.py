@@ -7,18 +7,21 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, ModelError
 from attrfunc.influence.batches import batches_of, rows_of, slow_maps
-from attrfunc.influence.network import Network, Values
+from attrfunc.influence.network import Network
 from attrfunc.influence.outputs import Outputs
+from attrfunc.influence.values import Values
 
 __all__ = ["Kind", "Products"]
 
 Kind = Literal["hessian", "ggn"]
 """The Hessian of the loss, or the generalised Gauss-Newton matrix: the loss's Hessian between Jacobians of outputs."""
 
-_AT_ONCE = 64
+_AT_ONCE = (16, 256)
+"""How many vectors are multiplied at once, at least and at most."""
 
 
 class Products:
@@ -43,10 +46,22 @@ class Products:
         """The products with vectors `(K, P)`, `(K, P)`."""
         total = torch.zeros_like(vectors)
         for batch in batches_of(self._data):
-            for begin in range(0, len(vectors), _AT_ONCE):
-                chunk = slice(begin, begin + _AT_ONCE)
+            step = self._at_once(batch)
+            for begin in range(0, len(vectors), step):
+                chunk = slice(begin, begin + step)
                 total[chunk] += self._of_batch(batch, vectors[chunk])
+        if not torch.isfinite(total).all() and torch.isfinite(vectors).all():
+            raise ModelError(
+                "the curvature is not finite. Look for overflow, log(0) or 0/0 in the model or the loss, or for NaN in "
+                "the data."
+            )
         return total / self.rows
+
+    def _at_once(self, batch: Any) -> int:
+        """So many vectors that the numbers of the batch, once for each, fit into a cache or two."""
+        numbers = sum(leaf.numel() for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
+        least, most = _AT_ONCE
+        return min(max(2**23 // (numbers + self._network.size), least), most)
 
     def _of_batch(self, batch: Any, vectors: Tensor) -> Tensor:
         make = self._hessian if self._kind == "hessian" else self._gauss_newton

@@ -14,9 +14,10 @@ from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.curvature import damped
-from attrfunc.influence.network import Loss, losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.terms import Gradients, Outer
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["representer_points"]
 

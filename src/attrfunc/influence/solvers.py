@@ -13,8 +13,9 @@ from attrfunc.core.errors import ArgumentError, ModelError, describe, positive
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.influence.curvature import Curvature, damped, digest
-from attrfunc.influence.network import Loss, losses, open_network
+from attrfunc.influence.network import open_network
 from attrfunc.influence.products import Kind, Products
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["Conjugate", "Lissa", "cg", "lissa"]
 
@@ -142,11 +143,11 @@ class Lissa(Curvature):
         found = vectors.clone()
         for _ in range(self.steps):
             found = vectors + found - (self.products(found) + self.damping * found) / self.scale
-        if not torch.isfinite(found).all() or found.norm() > vectors.norm() * self.steps * 2:
-            raise ModelError(
-                f"Neumann's series diverges with scale={self.scale:.3g}. Pass a larger scale, above the greatest "
-                "eigenvalue of the curvature, and a damping above the most negative one."
-            )
+            if not found.norm() <= vectors.norm() * self.steps * 2:
+                raise ModelError(
+                    f"Neumann's series diverges with scale={self.scale:.3g}. Pass a larger scale, above the greatest "
+                    "eigenvalue of the curvature, and a damping above the most negative one."
+                )
         return found / self.scale
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,25 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.errors import ArgumentError, positive
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import digest
-from attrfunc.influence.network import Loss, Network, losses, measured, open_network
+from attrfunc.influence.manifest import FORMAT, chained, numbers_of, read, stale, unwritable, write
+from attrfunc.influence.network import Network, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import public, reported
 from attrfunc.influence.terms import flat
 from attrfunc.influence.top import Top, best
+from attrfunc.influence.values import Loss, losses, measured
 
 __all__ = ["Store", "embed", "open_store"]
 
-_FORMAT = 1
-_KEYS = {"format", "names", "parameters", "sketch", "width", "rows", "batches", "data", "complete"}
 _ROWS = 65_536
 """Rows that are looked at at once."""
 
@@ -61,7 +58,7 @@ class Store:
     @property
     def vectors(self) -> np.memmap[Any, Any]:
         """All of them, `(N, width)` in single precision: mapped into memory, read where they are looked at."""
-        return np.memmap(_numbers(self.path), np.float32, "r", shape=(self.rows, self.width))
+        return np.memmap(numbers_of(self.path), np.float32, "r", shape=(self.rows, self.width))
 
     def scores(self, model: Model, x: Any, *, loss: Loss, measure: Any = None) -> Tensor:
         """The scores of `tracin` with the same sketch, `(Q, N)`, from what is stored.
@@ -168,8 +165,8 @@ def embed(
 
     A folder with the numbers, in single precision, and a manifest with hashes of the parameters, the data and the
     projection. After each batch what is written is whole: a run that was interrupted goes on where it was when it is
-    called again, and one that is done gives the store at once. The same numbers come of shards that are made
-    elsewhere: embed each part of the data in a folder of its own.
+    called again, and one that is done gives the store at once. Several processes or machines share the work: each
+    embeds its part of the data in a folder of its own, and `join_stores` makes them one.
 
     Args:
         model: A module, in evaluation mode.
@@ -204,29 +201,28 @@ def embed(
         folder.mkdir(parents=True, exist_ok=True)
         manifest = _begun(folder, wanted, width)
         known, chain, done = manifest["batches"], "", 0
-        with open(_numbers(folder), "ab") as file:
+        with open(numbers_of(folder), "ab") as file:
             file.truncate(manifest["rows"] * width * 4)  # what came behind the last whole batch
             for batch in reported(batches_of(data, ordered=True), data, progress):
-                chain, done = _chained(chain, batch), done + 1
+                chain, done = chained(chain, batch), done + 1
                 if done == known and chain != manifest["data"]:
-                    raise _stale(folder, "other data, or batches in another order or of another size")
+                    raise stale(folder, "other data, or batches in another order or of another size")
                 if done <= known:
                     continue
                 if manifest["complete"]:
-                    raise _stale(folder, "fewer batches than the data has now")
+                    raise stale(folder, "fewer batches than the data has now")
                 numbers = _embedded(network, sketch, gradients, batch)
                 file.write(require_finite_scores(numbers).float().cpu().contiguous().numpy().tobytes())
                 file.flush()
                 os.fsync(file.fileno())
                 manifest = {**manifest, "rows": manifest["rows"] + len(numbers), "batches": done, "data": chain}
-                _write(folder, manifest)
+                write(folder, manifest)
         if done < known:
-            raise _stale(folder, "more batches than the data has now")
+            raise stale(folder, "more batches than the data has now")
         if not manifest["complete"]:
-            _write(folder, {**manifest, "complete": True})
+            write(folder, {**manifest, "complete": True})
     except OSError as error:
-        fix = "Make room, or choose another folder; what was whole is kept, and the next call goes on from there."
-        raise ArgumentError("path", f"{folder}, which cannot be written to ({error})", "a folder", fix) from error
+        raise unwritable(folder, error) from error
     return open_store(folder)
 
 
@@ -250,7 +246,7 @@ def open_store(path: str | Path) -> Store:
         (8, 4)
     """
     folder = Path(path)
-    manifest = _read(folder)
+    manifest = read(folder)
     fix = "Call embed with this folder again: it goes on where it was."
     if manifest is None:
         raise ArgumentError("path", f"{folder}, which holds no manifest", "a folder that embed has written", fix)
@@ -258,7 +254,7 @@ def open_store(path: str | Path) -> Store:
         got = f"{folder}, of which {manifest['rows']} rows are written, and not all"
         raise ArgumentError("path", got, "a store that is whole", fix)
     size = manifest["rows"] * manifest["width"] * 4
-    if not _numbers(folder).exists() or _numbers(folder).stat().st_size != size:
+    if not numbers_of(folder).exists() or numbers_of(folder).stat().st_size != size:
         got = f"{folder}, whose numbers are not the {size} bytes that its manifest tells of"
         raise ArgumentError("path", got, "a store that is whole", "Delete the folder, and embed the data anew.")
     held = manifest["sketch"]
@@ -283,76 +279,21 @@ def _described(network: Network, sketch: CountSketch | None) -> dict[str, Any]:
     if sketch is not None:
         Sketcher(sketch, network)
     held = None if sketch is None else {"size": sketch.size, "seed": sketch.seed}
-    return {"format": _FORMAT, "names": list(network.names), "parameters": digest(network), "sketch": held}
+    return {"format": FORMAT, "names": list(network.names), "parameters": digest(network), "sketch": held}
 
 
 def _begun(folder: Path, wanted: dict[str, Any], width: int) -> dict[str, Any]:
     """The manifest of what is there, or a new one."""
-    manifest = _read(folder)
+    manifest = read(folder)
     if manifest is None:
         manifest = {**wanted, "width": width, "rows": 0, "batches": 0, "data": "", "complete": False}
-        _write(folder, manifest)
+        write(folder, manifest)
     for key, name in (("format", "another version"), ("names", "other parameters"), ("sketch", "another projection")):
         if manifest[key] != wanted[key]:
-            raise _stale(folder, name)
+            raise stale(folder, name)
     if manifest["parameters"] != wanted["parameters"]:
-        raise _stale(folder, "other values of the parameters")
-    file = _numbers(folder)
+        raise stale(folder, "other values of the parameters")
+    file = numbers_of(folder)
     if manifest["rows"] and (not file.exists() or file.stat().st_size < manifest["rows"] * width * 4):
-        raise _stale(folder, "fewer numbers than its manifest tells of")
+        raise stale(folder, "fewer numbers than its manifest tells of")
     return manifest
-
-
-def _stale(folder: Path, what: str) -> ArgumentError:
-    fix = "Delete the folder, or choose another; a DataLoader that shuffles gives another order each time."
-    return ArgumentError("path", f"{folder}, a store of {what}", "one of this model and data, or a new folder", fix)
-
-
-def _chained(chain: str, batch: Any) -> str:
-    """A hash of a batch and of all before it."""
-    found = hashlib.sha256(chain.encode())
-    for leaf in pytree.tree_leaves(batch):
-        if isinstance(leaf, Tensor):
-            value = leaf.detach().cpu().contiguous()
-            found.update(f"{tuple(value.shape)} {value.dtype}".encode())
-            found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-        else:
-            found.update(describe(leaf).encode())
-    return found.hexdigest()
-
-
-def _numbers(folder: Path) -> Path:
-    return folder / "gradients.float32"
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    file = folder / "manifest.json"
-    if not file.exists():
-        return None
-    try:
-        held = json.loads(file.read_text())
-        assert held.keys() >= {
-            "format",
-            "names",
-            "parameters",
-            "sketch",
-            "width",
-            "rows",
-            "batches",
-            "data",
-            "complete",
-        }
-    except (ValueError, AssertionError, AttributeError) as error:
-        got = f"{folder}, whose manifest cannot be read"
-        raise ArgumentError("path", got, "a folder that embed has written", "Delete it.") from error
-    return dict(held)
-
-
-def _write(folder: Path, manifest: dict[str, Any]) -> None:
-    """Whole, or not at all."""
-    partial = folder / "manifest.json.partial"
-    with open(partial, "w") as file:
-        json.dump(manifest, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / "manifest.json")

@@ -21,6 +21,10 @@ class Dense:
 
     value: Tensor
 
+    def __getitem__(self, rows: slice) -> Dense:
+        """Those of some examples."""
+        return Dense(self.value[rows])
+
 
 @dataclass(frozen=True)
 class Outer:
@@ -37,6 +41,10 @@ class Outer:
     left: Tensor
     right: Tensor
     count: int
+
+    def __getitem__(self, rows: slice) -> Outer:
+        """Those of some examples."""
+        return Outer(self.left[rows], self.right[rows], self.count)
 
     @property
     def indices(self) -> bool:

@@ -15,10 +15,11 @@ from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher, as_dense
 from attrfunc.influence.directional import Slopes
-from attrfunc.influence.network import Checkpoints, Loss, Network, Values, checkpointed, losses, measured, open_network
+from attrfunc.influence.network import Checkpoints, Network, checkpointed, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import reported, streaming
 from attrfunc.influence.terms import flat, inner, norms, rows_in, settled
+from attrfunc.influence.values import Loss, Values, losses, measured
 
 __all__ = ["self_influence", "tracin"]
 

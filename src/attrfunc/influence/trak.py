@@ -16,10 +16,11 @@ from attrfunc.core.score.views import Model
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import cholesky, damped, most_numbers
-from attrfunc.influence.network import Checkpoints, Loss, Network, checkpointed, losses, measured, open_network
+from attrfunc.influence.network import Checkpoints, Network, checkpointed, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import reported, streaming
 from attrfunc.influence.terms import Gradients, flat
+from attrfunc.influence.values import Loss, losses, measured
 
 __all__ = ["trak"]
 

@@ -149,14 +149,6 @@ class Explanation:
         scores = wide(self.game.values(present, chunk_size=chunk_size, progress=progress))
         return coalitions.to(self.sums.dtype) @ self.sums.T, scores[0] - scores[1:]
 
-    def at_elements(self, per_group: Tensor) -> list[Tensor]:
-        """Numbers `(B, n)` of groups at each element: tensors with the shapes of the point's."""
-        found = []
-        for ids, leaf in zip(self.game.ids, self.game.end, strict=True):
-            flat = ids.reshape(ids.shape[0], ids.shape[1:].numel()).expand(len(leaf), -1)
-            found.append(per_group.gather(1, flat).view(len(leaf), *ids.shape[1:]).expand(leaf.shape))
-        return found
-
     def scores(
         self, count: int, points: Points, *, chunk_size: int | None = None, progress: Progress = False
     ) -> Tensor:

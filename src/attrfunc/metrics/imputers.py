@@ -12,7 +12,7 @@ imputer: `None` takes the baseline. Otherwise a callable that gets the point's s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -35,17 +35,8 @@ _SMALL = 1e-6
 _MOST_STEPS = 1000
 
 
-def filling(
-    imputer: Imputer | None, point: Point, start: Sequence[Tensor]
-) -> Callable[[slice, list[Tensor]], list[Tensor]]:
-    """How features of a point are replaced: by those of another, or by an imputer."""
-    if imputer is None:
-
-        def replaced(rows: slice, present: list[Tensor]) -> list[Tensor]:
-            parts = zip(present, point.leaves, start, strict=True)
-            return [torch.where(mask, leaf[rows], low[rows]) for mask, leaf, low in parts]
-
-        return replaced
+def filling(imputer: Imputer, point: Point) -> Callable[[slice, list[Tensor]], list[Tensor]]:
+    """How an imputer replaces features of a point."""
     if not callable(imputer):
         fix = "Pass af.metrics.noisy_linear(), say."
         raise ArgumentError("imputer", describe(imputer), "None, or a callable x -> fill(rows, present)", fix)

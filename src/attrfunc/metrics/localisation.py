@@ -123,6 +123,10 @@ def _pointing(attributions: Tensor, mask: Tensor, tolerance: float) -> Tensor:
         fix = "Pass a number of pixels."
         raise ArgumentError("tolerance", describe(tolerance), "a finite distance of at least 0", fix)
     relevance, inside = _places(attributions, mask)
+    if float(tolerance) < 1:  # no neighbour is so near
+        flat, hits = relevance.flatten(1), inside.flatten(1)
+        largest = flat == flat.amax(1, keepdim=True)
+        return (largest & hits).sum(1).to(flat.dtype) / largest.sum(1)
     shares = []
     for values, hit in zip(relevance, inside, strict=True):
         largest = (values == values.max()).nonzero().double()
@@ -141,7 +145,8 @@ def _mass(attributions: Tensor, mask: Tensor) -> Tensor:
 def _rank(attributions: Tensor, mask: Tensor) -> Tensor:
     relevance, inside = (part.flatten(1) for part in _places(attributions, mask))
     count = inside.sum(1, keepdim=True)
-    limit = relevance.sort(dim=1, descending=True).values.gather(1, count - 1)
+    largest = relevance.topk(int(count.max()) if len(count) else 0, dim=1).values
+    limit = largest.gather(1, count - 1)
     above, level = relevance > limit, relevance == limit
     room = count.squeeze(1) - above.sum(1)
     shared = (level & inside).sum(1).double() / level.sum(1) * room

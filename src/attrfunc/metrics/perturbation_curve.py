@@ -18,6 +18,8 @@ from attrfunc.core.score.views import Model
 from attrfunc.metrics.explanation import Explanation, open_explanation
 from attrfunc.metrics.imputers import Imputer, filling
 from attrfunc.perturbation.feature_groups import FeatureMask
+from attrfunc.perturbation.game import limits
+from attrfunc.perturbation.precision import wide
 
 __all__ = ["curve_area", "order_of", "perturbation_curve"]
 
@@ -133,18 +135,18 @@ def curve(
     progress: Progress,
 ) -> Tensor:
     """Scores `(B, K)`, where the first of so many groups are replaced; or, if they are put back, all the others."""
+    options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
     game = explanation.game
-    elements = explanation.at_elements(places)
-    fill = filling(imputer, game.point, game.start)
+    if not put_back:  # those that are left are the last of the order
+        places, counts = explanation.groups - 1 - places, [explanation.groups - count for count in counts]
+    if imputer is None:
+        return wide(game.nested(places, counts, **options)).T
+    elements, fill = game.at_elements(places), filling(imputer, game.point)
 
     def points(rows: slice, chosen: slice) -> list[Tensor]:
-        present = []
-        for place in elements:
-            bounds = torch.tensor(counts[chosen], device=place.device).view(-1, *[1] * place.dim())
-            present.append((place[rows] < bounds) if put_back else (place[rows] >= bounds))
-        return fill(rows, present)
+        return fill(rows, [place[rows] < limits(counts[chosen], place) for place in elements])
 
-    return explanation.scores(len(counts), points, chunk_size=chunk_size, progress=progress).T
+    return explanation.scores(len(counts), points, **options).T
 
 
 def curve_area(curve: Tensor, *, relative: bool = False) -> Tensor:

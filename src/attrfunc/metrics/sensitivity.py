@@ -13,12 +13,11 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.loops.chunks import Work
-from attrfunc.core.loops.method_batches import Batches, plan_of
+from attrfunc.core.loops.method_batches import Batches
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.loops.samples import Draws, sampled, unfolded
 from attrfunc.core.model.engines import settled
 from attrfunc.core.score.method import named
-from attrfunc.core.score.problem import Plan
 from attrfunc.core.score.target import canonical
 from attrfunc.core.score.views import Model
 from attrfunc.core.trees import batch_size
@@ -231,14 +230,10 @@ class _Neighbours:
     ) -> tuple[Tensor, Tensor]:
         """What is measured of changes `(K, B)` of attributions and inputs, merged; and the size of attributions."""
         rows, leaves = batch_size(x), pytree.tree_leaves(x)
-        draws, batches = Draws(x, 0.0, self._generator), Batches(self._method, model, options, rows)
+        draws = Draws(x, 0.0, self._generator)
+        batches, plan, size = Batches.planned(self._method, model, x, options, samples=self._n, chunk_size=self._size)
         inner: Any = options.get("generator")
         state = inner.get_state() if isinstance(inner, torch.Generator) else None
-        # Draws inside the method must not depend on how many neighbours it is given.
-        size = rows if inner is not None else self._size
-        several = self._n > 1 and (size is None or size > rows)
-        plan, folds = plan_of(model, x, options) if several else (Plan(), ())
-        batches.channels_last, batches.folds = plan.channels_last, folds  # for both explanations
         before = [wide(leaf) for leaf in batches.attribute([x], [None])]
         _require_rows(before, rows)
         found: list[Tensor] = []

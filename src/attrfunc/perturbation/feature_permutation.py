@@ -21,7 +21,7 @@ from attrfunc.perturbation.feature_groups import FeatureMask
 from attrfunc.perturbation.game import Game, open_game
 from attrfunc.perturbation.precision import wide
 
-__all__ = ["feature_permutation"]
+__all__ = ["PermFunc", "feature_permutation", "moving"]
 
 # That of 1e16: n! draws hold the permutation that moves none once.
 SURELY = 37.0
@@ -52,7 +52,8 @@ def feature_permutation(
 
     Args:
         model: A module, any callable, or a view of one; no gradient is taken.
-        x: The input, a tensor `(B, *S)` of at least two examples, or a structure of them; integers, too.
+        x: The input, a tensor `(B, *S)` of at least two examples (or of one, with `perm_func`), or a structure of them;
+            integers, too.
         target: Which output is attributed; see `attrfunc.core.score.target`.
         feature_mask: The groups, alike in all examples; see `attrfunc.perturbation.feature_groups`. What a group has in
             several tensors is shuffled together.
@@ -86,7 +87,7 @@ def feature_permutation(
     """
     unmoved: Any = {"baseline": lambda x: x, "args": args, "kwargs": kwargs}
     game = open_game(model, x, target=target, feature_mask=feature_mask, alike=True, **unmoved, chunk_size=chunk_size)
-    _require_examples(game)
+    _require_examples(game, perm_func)
     times = positive("n_samples", n_samples)
     shuffled = _Shuffled(game, Draws(x, 0.0, generator), perm_func)
     scores: list[Tensor] = []
@@ -105,7 +106,24 @@ def feature_permutation(
     return game.spread(losses.T)
 
 
-def _require_examples(game: Game) -> None:
+def moving(rows: int, draw: Callable[[], Tensor], device: torch.device) -> Tensor:
+    """A permutation of so many rows, any that moves some with the same probability.
+
+    Args:
+        rows: How many.
+        draw: Gives one uniform number for each.
+        device: Where the permutation is to be.
+    """
+    # The one that moves none is drawn again. All draws leave it with a probability below 1e-16.
+    order = torch.arange(rows, device=device).roll(1)
+    for _ in range(math.ceil(SURELY / math.lgamma(rows + 1)) if rows > 2 else 0):
+        drawn = draw().argsort()
+        same = (drawn == torch.arange(rows, device=drawn.device)).all()
+        order = torch.where(same, order, drawn)
+    return order
+
+
+def _require_examples(game: Game, perm_func: PermFunc | None) -> None:
     if game.problem.plan.fixed and not game.problem.plan.apart:
         raise ModelError(
             "examples are shuffled, whose scores depend on each other: there is no change of each one's. Pass a score "
@@ -115,7 +133,7 @@ def _require_examples(game: Game) -> None:
         raise ModelError(
             "examples are shuffled, which the layer's activation has not in dimension 0. Choose another layer."
         )
-    if game.problem.inputs.rows < 2:
+    if game.problem.inputs.rows < 2 and perm_func is None:
         raise ArgumentError(
             "x",
             f"{game.problem.inputs.rows} example(s)",
@@ -151,19 +169,8 @@ class _Shuffled:
         pairs = list(zip(masks, game.end, strict=True))
         if self._perm_func is not None:
             return [self._permuted(mask, leaf) if mask.any() else leaf for mask, leaf in pairs]
-        order = self._order()
+        order = moving(game.problem.inputs.rows, self._draws.uniform, game.end[0].device)
         return [torch.where(mask, leaf[order.to(leaf.device)], leaf) for mask, leaf in pairs]
-
-    def _order(self) -> Tensor:
-        """A permutation of the examples, any that moves some with the same probability."""
-        rows = self._game.problem.inputs.rows
-        # The one that moves none is drawn again. All draws leave it with a probability below 1e-16.
-        order = torch.arange(rows).roll(1).to(self._game.end[0].device)
-        for _ in range(math.ceil(SURELY / math.lgamma(rows + 1)) if rows > 2 else 0):
-            drawn = self._draws.uniform().argsort()
-            same = (drawn == torch.arange(rows, device=drawn.device)).all()
-            order = torch.where(same, order, drawn)
-        return order
 
     def _permuted(self, mask: Tensor, leaf: Tensor) -> Tensor:
         assert self._perm_func is not None

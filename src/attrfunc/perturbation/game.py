@@ -27,7 +27,7 @@ from attrfunc.perturbation.feature_groups import FeatureMask, Groups
 from attrfunc.perturbation.linear_prefix import FEWEST_COALITIONS, FEWEST_ROWS, LinearPrefix
 from attrfunc.perturbation.precision import wide
 
-__all__ = ["Game", "open_game"]
+__all__ = ["Game", "limits", "open_game"]
 
 Present = Callable[[slice], list[Tensor]]
 """Some coalitions, told apart by their numbers: for each tensor of the point what is present in them, booleans that
@@ -119,6 +119,38 @@ class Game:
             return self.evaluate(self.players + 1, present, **options)
         points: Points = lambda rows, chosen: prefix.without_each(chosen, rows)  # noqa: E731
         return self._scores(prefix.problem, prefix.point, self.players + 1, points, **options)
+
+    def nested(
+        self, places: Tensor, counts: Sequence[int], *, chunk_size: int | None = None, progress: Progress = False
+    ) -> Tensor:
+        """Scores `(K, rows)` where of each example the first of so many groups are present, in an order of its own.
+
+        Args:
+            places: The place of each group in the order of its example, from 0 on, `(rows, n)`.
+            counts: How many groups are present, for each of K coalitions.
+            chunk_size: Rows evaluated at once.
+            progress: Whether and how to report.
+        """
+        options: dict[str, Any] = {"chunk_size": chunk_size, "progress": progress}
+        prefix = self._prefix(len(counts))
+        if prefix is not None:
+            return self._scores(prefix.problem, prefix.point, len(counts), prefix.nested(places, counts), **options)
+        elements = self.at_elements(places)
+
+        def points(rows: slice, chosen: slice) -> list[Tensor]:
+            masks = [place[rows] < limits(counts[chosen], place) for place in elements]
+            ends = zip(masks, self.end, self.start, strict=True)
+            return [torch.where(mask, end[rows], start[rows]) for mask, end, start in ends]
+
+        return self._scores(self.problem, self.point, len(counts), points, **options)
+
+    def at_elements(self, per_group: Tensor) -> list[Tensor]:
+        """Numbers `(rows, n)` of groups at each element: tensors with the shapes of the point's."""
+        found = []
+        for ids, leaf in zip(self.ids, self.end, strict=True):
+            flat = ids.reshape(ids.shape[0], ids.shape[1:].numel()).expand(len(leaf), -1)
+            found.append(per_group.gather(1, flat).view(len(leaf), *ids.shape[1:]).expand(leaf.shape))
+        return found
 
     def evaluate(
         self,
@@ -213,6 +245,11 @@ class Game:
     def typed(self, attribution: Tensor, leaf: Tensor) -> Tensor:
         """An attribution in the dtype of what is attributed; integers get the dtype of the score."""
         return attribution.to(leaf.dtype) if leaf.is_floating_point() else attribution
+
+
+def limits(counts: Sequence[int], like: Tensor) -> Tensor:
+    """Numbers as a tensor with a dimension for them in front of those of another."""
+    return torch.tensor(list(counts), device=like.device).view(-1, *[1] * like.dim())
 
 
 def open_game(

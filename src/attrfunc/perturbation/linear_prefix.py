@@ -6,7 +6,7 @@ which holds most of the work of an MLP on many features, does not run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,6 +93,25 @@ class LinearPrefix:
         """The layer's output `(K, rows, H)` for coalitions `(K, n)`."""
         added = torch.einsum("kn,bnh->kbh", present.to(self.shares), self.shares[rows])
         return [self.start[rows] + added]
+
+    def nested(self, places: Tensor, counts: Sequence[int]) -> Callable[[slice, slice], list[Tensor]]:
+        """The layer's output where of each example the first of so many groups are present, in an order of its own.
+
+        Args:
+            places: The place of each group in the order, `(B, n)`.
+            counts: How many are present in each coalition.
+
+        Returns:
+            A function of some examples and some of the coalitions.
+        """
+        order = places.argsort(dim=1).unsqueeze(2).expand_as(self.shares)
+        added = self.shares.gather(1, order).cumsum(1)
+
+        def outputs(rows: slice, chosen: slice) -> list[Tensor]:
+            found = [added[rows, count - 1] if count else torch.zeros_like(added[rows, 0]) for count in counts[chosen]]
+            return [self.start[rows] + torch.stack(found)]
+
+        return outputs
 
     def without_each(self, chosen: slice, rows: slice) -> list[Tensor]:
         """The layer's output `(K, rows, H)` with all groups (number 0) or without one (numbers from 1 on)."""

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.engines import known
 from attrfunc.perturbation.game import Game
 
-__all__ = ["Similarity", "checked", "exponential_kernel", "weigh"]
+__all__ = ["Similarity", "checked", "exponential_kernel", "exponential_weight", "weigh"]
 
 Similarity = Callable[[Tensor, Game], Tensor]
 
@@ -79,6 +80,13 @@ def exponential_kernel(
         return torch.exp(-torch.cat(squares) / (2 * width**2))
 
     return kernel
+
+
+def exponential_weight(x: Any, perturbed: Any, distance: str, width: float) -> float:
+    """The weight that `exponential_kernel` gives one perturbed input of any kind, in double precision."""
+    one, other = (torch.cat([leaf.flatten().double() for leaf in pytree.tree_leaves(end)]) for end in (x, perturbed))
+    length = 1 - torch.cosine_similarity(one, other, dim=0) if distance == "cosine" else (one - other).norm()
+    return float(torch.exp(-length.square() / (2 * width**2)))
 
 
 def _check(name: str, given: object, right: bool, expected: str) -> None:

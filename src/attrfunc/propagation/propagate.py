@@ -59,6 +59,10 @@ def multipliers(problem: Problem, book: RuleBook, start: Point, end: Point, *, s
         end: The point at the input.
         shared: Whether the baseline is the same for all examples; the network then runs there once, if it can.
     """
+    neuron = problem.view.output
+    if neuron is not None and neuron[0] not in problem.twin.verified and not torch.compiler.is_compiling():
+        with torch.no_grad():
+            problem.output(problem.inputs)  # the first run to a neuron is whole: what is recorded has to end there
     at_start: Callable[[Problem], Tensor] = lambda part: part.scores(Point.stacked([start]))  # noqa: E731
     if shared and problem.shares_runs():
         one = start.like([leaf[:1] for leaf in start.leaves])

@@ -15,6 +15,7 @@ from attrfunc.robust.ball import Ball, ball_around, like_rows
 from attrfunc.robust.best import Best
 from attrfunc.robust.losses import aimed_difference, aimed_dlr, loss_of
 from attrfunc.robust.numbers import finite
+from attrfunc.robust.sparse import climbed_sparsely
 from attrfunc.robust.victim import Loss, Victim, attack, open_victim
 
 __all__ = ["apgd", "climbed", "most_likely"]
@@ -45,12 +46,15 @@ def apgd(
 ) -> Tensor:
     """Projected gradient ascent with momentum, whose steps of two radii are halved where they make no progress.
 
+    In L1 steps are sparse, in as many elements as the best point so far has changed, and the first 60 % of them go to
+    balls of three and two radii; the projection is the exact one onto the ball within the bounds.
+
     Args:
         model: A module, or any callable, with logits `(B, C)`.
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         n_steps: How many gradients are taken from each start.
         n_restarts: How many starts at random.
@@ -78,7 +82,8 @@ def apgd(
 
     Reference:
         Croce, Hein: Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks,
-        ICML 2020, https://arxiv.org/abs/2003.01690.
+        ICML 2020, https://arxiv.org/abs/2003.01690; Croce, Hein: Mind the box: l1-APGD for sparse adversarial attacks
+        on image classifiers, ICML 2021, https://arxiv.org/abs/2103.01208.
     """
     victim = open_victim(model, x, label, targeted=targeted, args=args, kwargs=kwargs, chunk_size=chunk_size)
     ball = ball_around(victim.x, norm, finite(radius), bounds)
@@ -90,13 +95,14 @@ def apgd(
         rising = aimed_dlr if victim.classes > 3 else aimed_difference
         aims = most_likely(victim, positive("n_target_classes", n_target_classes))
     steps, starts = positive("n_steps", n_steps), positive("n_restarts", n_restarts)
+    climb = climbed_sparsely if norm == "l1" else climbed
     found, fooled = victim.x.clone(), victim.fooled(victim.logits(victim.x))
     for _ in range(starts):
         for aim in aims:
             start = ball.random(generator)
             left = (~fooled).nonzero().squeeze(1)
             if len(left):
-                best = climbed(victim.at(left), ball.at(left), rising, start[left], steps, aim[left])
+                best = climb(victim.at(left), ball.at(left), rising, start[left], steps, aim[left])
                 found[left], fooled[left] = best.x, best.fooled
     return found
 

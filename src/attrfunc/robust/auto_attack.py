@@ -45,7 +45,7 @@ def auto_attack(
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         n_steps: Steps of the three attacks with gradients.
         n_queries: Queries of the square attack.

@@ -16,7 +16,7 @@ from attrfunc.core.score.baseline import fitted
 
 __all__ = ["Ball", "ball_around", "drawn", "like_rows", "norms"]
 
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Ball:
 
     Attributes:
         x: The centres `(B, *S)`.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         radius: `(B,)`; infinity for any distance.
         low: The least values, which broadcast to `x`.
         high: The largest.
@@ -44,6 +44,8 @@ class Ball:
 
     def project(self, point: Tensor) -> Tensor:
         """The nearest input of the ball (in L2 with bounds: one that is no farther from the centre)."""
+        if self.norm == "l1":
+            return self._nearest_in_l1(point)
         radius = like_rows(self.radius, point)
         if self.norm == "linf":
             point = torch.minimum(torch.maximum(point, self.x - radius), self.x + radius)
@@ -57,6 +59,49 @@ class Ball:
         """The nearest input within the bounds."""
         return torch.minimum(torch.maximum(point, self.low), self.high)
 
+    def _nearest_in_l1(self, point: Tensor) -> Tensor:
+        """All elements move back by the same amount, as far as to their centre, those beyond a bound from there on."""
+        rows = len(point)
+        if not rows:
+            return point
+        change = (point - self.x).reshape(rows, point.shape[1:].numel()).double()
+        most = (self.clipped(point) - self.x).reshape(change.shape).double().abs()
+        size = change.abs()
+        most = torch.minimum(most, size)
+        # The sum of all sizes falls linearly between the amounts at which an element leaves its bound or arrives.
+        steps = torch.cat([size - most, size], dim=1)
+        turns = torch.cat([torch.ones_like(size), -torch.ones_like(size)], dim=1)
+        steps, order = steps.sort(dim=1)
+        moving = turns.gather(1, order).cumsum(1)
+        fallen = (moving[:, :-1] * steps.diff(dim=1)).cumsum(1)
+        # Up to the first of them, nothing moves.
+        left = torch.cat([most.sum(1, keepdim=True), most.sum(1, keepdim=True) - fallen], dim=1)
+        radius = self.radius.double()[:, None]
+        place = ((left > radius).sum(1, keepdim=True) - 1).clamp(min=0)
+        over = (left.gather(1, place) - radius).clamp(min=0)
+        amount = steps.gather(1, place) + over / moving.gather(1, place).clamp(min=1)
+        amount = torch.where(left[:, :1] > radius, amount, 0.0)
+        lengths = torch.minimum((size - amount).clamp(min=0), most)
+        return self.clipped(self.x + (lengths * change.sign()).to(point.dtype).view(point.shape))
+
+    def ahead(self, point: Tensor, slope: Tensor, length: Tensor) -> Tensor:
+        """The input behind a step of a length `(B,)` along which a function with this gradient rises most.
+
+        In L1 the elements with the largest slopes go first, each as far as its bound.
+        """
+        if self.norm != "l1":
+            return self.project(point + like_rows(length, point) * self.steepest(slope))
+        rows = len(point)
+        length = length[:, None]
+        flat = slope.reshape(rows, point.shape[1:].numel())
+        room = torch.where(slope > 0, self.high - point, point - self.low).reshape(flat.shape).clamp(min=0)
+        room = torch.where(flat == 0, 0.0, torch.minimum(room, length))
+        order = flat.abs().argsort(dim=1, descending=True, stable=True)
+        room = room.gather(1, order)
+        taken = torch.minimum((length - (room.cumsum(1) - room)).clamp(min=0), room)
+        step = torch.zeros_like(flat).scatter(1, order, taken) * flat.sign()
+        return self.project(point + step.view(point.shape))
+
     def steepest(self, slope: Tensor) -> Tensor:
         """The direction of norm 1 in which a function with this gradient rises most; 0 where it is 0."""
         if self.norm == "linf":
@@ -69,6 +114,12 @@ class Ball:
         """A random input of each ball, uniform before it is clipped to the bounds."""
         if self.norm == "linf":
             change = 2 * drawn(torch.rand, self.x, generator) - 1
+        elif self.norm == "l1":
+            # Spacings of n + 1 exponential numbers are uniform in the simplex.
+            sizes = -(1 - drawn(torch.rand, self.x, generator)).log()
+            rest = -(1 - drawn(torch.rand, self.radius, generator)).log()
+            signs = torch.where(drawn(torch.rand, self.x, generator) < 0.5, -1.0, 1.0).to(self.x)
+            change = signs * sizes / like_rows((norms(sizes, "l1") + rest).clamp(min=1e-30), sizes)
         else:
             change = drawn(torch.randn, self.x, generator)
             share = drawn(torch.rand, self.radius, generator) ** (1 / max(self.x.shape[1:].numel(), 1))
@@ -85,7 +136,7 @@ def norms(change: Tensor, norm: str) -> Tensor:
     flat = change.reshape(len(change), change.shape[1:].numel())
     if not flat.numel():
         return flat.new_zeros(len(flat))
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(p=1.0 if norm == "l1" else 2.0, dim=1)
 
 
 def like_rows(values: Tensor, like: Tensor) -> Tensor:
@@ -107,7 +158,7 @@ def ball_around(x: Tensor, norm: str, radius: Any, bounds: Any) -> Ball:
 
     Args:
         x: The centres.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         radius: A number, one for each example, or None.
         bounds: `(low, high)`, or None.
 

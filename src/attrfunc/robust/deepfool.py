@@ -46,7 +46,7 @@ def deepfool(
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go; what is found farther away is moved onto the ball.
-        norm: `"l2"` or `"linf"`.
+        norm: `"l2"`, `"linf"` or `"l1"`.
         bounds: The least and the largest value.
         n_steps: How many steps at most; each takes a gradient for each class.
         n_target_classes: How many of the most likely other classes are looked at.
@@ -83,7 +83,7 @@ def deepfool(
     victim = open_victim(model, x, label, args=args, kwargs=kwargs, chunk_size=chunk_size)
     ball = ball_around(victim.x, norm, radius, bounds)
     nearest, classes = Nearest(ball), most_likely(victim, positive("n_target_classes", n_target_classes))
-    dual = "l2" if norm == "l2" else "l1"
+    dual = {"l2": "l2", "linf": "l1", "l1": "linf"}[norm]
     way, done = torch.zeros_like(victim.x), torch.zeros(len(victim.x), dtype=torch.bool, device=victim.x.device)
     for step in range(positive("n_steps", n_steps) + 1):
         point = ball.clipped(victim.x + (beyond if step else 1) * way)
@@ -97,13 +97,12 @@ def deepfool(
         chosen = torch.zeros_like(way)
         for aims in classes:
             _, value, slope = victim.gradient(inner, aimed_difference, aims)
-            size = norms(slope, "l2") if dual == "l2" else slope.flatten(1).abs().sum(1)
-            distance = value.abs() / size.clamp(min=1e-30)
+            distance = value.abs() / norms(slope, dual).clamp(min=1e-30)
             nearer = distance < least
             least = torch.where(nearer, distance, least)
             ahead = step_to_plane(ball, inner, slope, (-value).clamp(min=0))
             chosen = torch.where(like_rows(nearer, chosen), ahead, chosen)
         # A step of no length, where rounding has the two classes equal, would never end.
-        chosen = chosen + 1e-6 * torch.where(like_rows(norms(chosen, norm) > 0, chosen), chosen.sign(), 0.0)
+        chosen = chosen * (1 + 1e-6 / like_rows(norms(chosen, "linf").clamp(min=1e-30), chosen))
         way = torch.where(like_rows(done, way), way, inner + chosen - victim.x)
     return nearest.refined(victim)

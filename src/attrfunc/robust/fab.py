@@ -51,7 +51,7 @@ def fab(
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go; what is found farther away is moved onto the ball.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         n_steps: How many gradients are taken for each class and start.
         n_restarts: How many starts; the first is at `x`, others at random around it.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.score.views import Model
-from attrfunc.robust.ball import ball_around, like_rows
+from attrfunc.robust.ball import ball_around
 from attrfunc.robust.losses import loss_of
 from attrfunc.robust.victim import attack, open_victim
 
@@ -34,14 +34,15 @@ def fgsm(
 ) -> Tensor:
     """One step of the length of the radius, in the direction in which the loss rises most.
 
-    `x + radius * sign(gradient)` in the largest change, `x + radius * gradient / ||gradient||` in L2.
+    `x + radius * sign(gradient)` in the largest change, `x + radius * gradient / ||gradient||` in L2; in L1 the
+    elements with the largest slopes go as far as their bounds, until the radius is spent.
 
     Args:
         model: A module, or any callable, with logits `(B, C)`.
         x: The inputs `(B, *S)`; this and all below are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         targeted: Whether `label` is the class to reach.
         loss: What is maximised.
@@ -69,4 +70,4 @@ def fgsm(
     victim = open_victim(model, x, label, targeted=targeted, args=args, kwargs=kwargs, chunk_size=chunk_size)
     ball = ball_around(victim.x, norm, radius, bounds)
     _, _, slope = victim.gradient(victim.x, loss_of(loss, victim))
-    return ball.project(victim.x + like_rows(ball.radius, slope) * ball.steepest(slope))
+    return ball.ahead(victim.x, slope, ball.radius)

@@ -15,7 +15,7 @@ def step_to_plane(ball: Ball, point: Tensor, slope: Tensor, rise: Tensor) -> Ten
 
     Where it cannot within the bounds, all elements go as far as they can. Each element moves at a speed of its own (1,
     or in L2 the size of its slope) until it meets its bound; the time at which the sum has risen enough is found among
-    the times of these meetings.
+    the times of these meetings. In L1 the element with the largest slope goes first, until it meets its bound.
 
     Args:
         ball: The norm and the bounds.
@@ -37,6 +37,9 @@ def step_to_plane(ball: Ball, point: Tensor, slope: Tensor, rise: Tensor) -> Ten
     sizes = slopes.abs()
     largest = sizes.amax(1, keepdim=True).clamp(min=1e-300)
     sizes, rise = sizes / largest, rise / largest.squeeze(1)  # squares of small slopes are not 0
+    if ball.norm == "l1":
+        lengths = _one_by_one(sizes, room, rise)
+        return torch.where(up, lengths, -lengths).to(point.dtype).view(point.shape)
     speeds = torch.ones_like(sizes) if ball.norm == "linf" else sizes
     times = torch.where(speeds > 0, room / speeds.clamp(min=1e-300), torch.inf)
     times, order = times.sort(dim=1)
@@ -53,3 +56,13 @@ def step_to_plane(ball: Ball, point: Tensor, slope: Tensor, rise: Tensor) -> Ten
     lengths = torch.where(sizes > 0, torch.minimum(free, room), 0.0)
     lengths = torch.where(lengths.isfinite(), lengths, 0.0)  # a function without a slope, which rises nowhere
     return torch.where(up, lengths, -lengths).to(point.dtype).view(point.shape)
+
+
+def _one_by_one(sizes: Tensor, room: Tensor, rise: Tensor) -> Tensor:
+    """How far each element goes, if those with the largest slopes go first."""
+    sizes, order = sizes.sort(dim=1, descending=True, stable=True)
+    most = torch.where(sizes > 0, sizes * room.gather(1, order), 0.0)
+    gains = torch.minimum(most, rise[:, None])
+    gains = torch.minimum((rise[:, None] - (gains.cumsum(1) - gains)).clamp(min=0), gains)
+    lengths = torch.where(sizes > 0, gains / sizes.clamp(min=1e-300), 0.0)
+    return torch.zeros_like(lengths).scatter(1, order, lengths)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attrfunc.core.errors import positive
 from attrfunc.core.score.views import Model
-from attrfunc.robust.ball import ball_around, like_rows
+from attrfunc.robust.ball import ball_around
 from attrfunc.robust.best import Best
 from attrfunc.robust.losses import loss_of
 from attrfunc.robust.numbers import finite
@@ -41,15 +41,16 @@ def pgd(
 ) -> Tensor:
     """Steps in the direction in which the loss rises most, each followed by a projection onto the ball.
 
-    Steps are of equal length in the norm of the ball: signs in the largest change, normalised gradients in L2. Of all
-    points on the way the best is kept: one that fools the model before one that does not, then the larger loss.
+    Steps are of equal length in the norm of the ball: signs in the largest change, normalised gradients in L2, and in
+    L1 the elements with the largest slopes, each as far as its bound (`apgd` chooses how many by itself). Of all points
+    on the way the best is kept: one that fools the model before one that does not, then the larger loss.
 
     Args:
         model: A module, or any callable, with logits `(B, C)`.
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         n_steps: How many gradients are taken from each start.
         step_size: Length of a step; `None` is 2.5 radii divided by `n_steps`.
@@ -89,7 +90,7 @@ def pgd(
         for _ in range(steps):
             logits, value, slope = victim.gradient(point, rising)
             best.take(point, value, victim.fooled(logits))
-            point = ball.project(point + like_rows(length, slope) * ball.steepest(slope))
+            point = ball.ahead(point, slope, length)
         logits = victim.logits(point)
         best.take(point, rising(logits, victim.labels, victim.labels), victim.fooled(logits))
     return best.x

@@ -41,7 +41,8 @@ def square(
 ) -> Tensor:
     """Random search: squares at random places, kept where the margin rises. No gradient is taken.
 
-    In the largest change each square has one sign for each channel; in L2, what a window has is given to another one.
+    In the largest change each square has one sign for each channel; in L2 and L1, what a window has is given to another
+    one.
     The squares become smaller. Inputs that are not images are taken for images of one row (without a channel dimension,
     of one channel), so that squares are windows of a sequence.
 
@@ -50,7 +51,7 @@ def square(
         x: The inputs `(B, *S)`; this and others are documented in `attrfunc.robust.victim`.
         label: Their classes.
         radius: How far to go.
-        norm: `"linf"` or `"l2"`.
+        norm: `"linf"`, `"l2"` or `"l1"`.
         bounds: The least and the largest value.
         n_queries: How often the model is asked, for each example that is not fooled yet.
         initial_share: The first squares' share of an image.
@@ -96,7 +97,7 @@ def square(
         if norm == "linf":
             moved = torch.where(mine[0], mine[1] * like_rows(part.radius, change), change)
         else:
-            moved = form.exchanged(change, mine, part.radius)
+            moved = form.exchanged(change, mine, part.radius, 2 if norm == "l2" else 1)
         ahead = _scaled(part, moved.view(part.x.shape))
         logits = some.logits(ahead)
         _spread(best, left, ahead, margins(some, logits), some.fooled(logits))
@@ -118,10 +119,6 @@ def _scaled(ball: Ball, change: Tensor) -> Tensor:
     """The original with a change that is as large as the radius allows."""
     size = like_rows(norms(change, ball.norm).clamp(min=1e-30), change)
     return ball.project(ball.x + change / size * like_rows(ball.radius, change))
-
-
-def _size(leaf: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return leaf.square().sum(dims, keepdim=True).sqrt()
 
 
 class _Form:
@@ -185,17 +182,20 @@ class _Form:
         gain[torch.arange(rows)[:, None, None], 0, places[0], places[1]] = bumps
         return [one, other, gain * signs]
 
-    def exchanged(self, change: Tensor, moves: list[Tensor], radius: Tensor) -> Tensor:
-        """A change whose first window has what both windows have, and what the ball leaves."""
+    def exchanged(self, change: Tensor, moves: list[Tensor], radius: Tensor, order: int) -> Tensor:
+        """A change whose first window has what both windows have, and what the ball of the norm p = `order` leaves."""
         one, other, gain = moves
-        whole = _size(change, (1, 2, 3))
-        both = _size(torch.where(one | other, change, 0.0), (2, 3))
+
+        def size(leaf: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+            return leaf.abs().pow(order).sum(dims, keepdim=True).pow(1 / order)
+
+        whole, both = size(change, (1, 2, 3)), size(torch.where(one | other, change, 0.0))
         inside = torch.where(one, change, 0.0)
-        gained = inside / _size(inside, (2, 3)).clamp(min=1e-12) + gain
-        gained = gained / _size(gained, (2, 3)).clamp(min=1e-12)
-        room = (like_rows(radius, change).square() - whole.square()).clamp(min=0) / change.shape[1]
+        gained = inside / size(inside).clamp(min=1e-12) + gain
+        gained = gained / size(gained).clamp(min=1e-12)
+        room = (like_rows(radius, change).pow(order) - whole.pow(order)).clamp(min=0) / change.shape[1]
         moved = torch.where(other, 0.0, change)
-        return torch.where(one, gained * (both.square() + room).sqrt(), moved)
+        return torch.where(one, gained * (both.pow(order) + room).pow(1 / order), moved)
 
     def _window(self, side: tuple[int, int], generator: torch.Generator | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         rows, _, height, width = self._shape

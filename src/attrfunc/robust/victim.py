@@ -5,7 +5,8 @@ refers here.
 
 x: The inputs, one floating-point tensor `(B, *S)`; what else the model takes goes through `args` and `kwargs`.
 label: The right class of each example: integers `(B,)`, or an int for all.
-norm: `"linf"`, the largest change of an element, or `"l2"`, the Euclidean norm over all of an example.
+norm: `"linf"`, the largest change of an element, `"l2"`, the Euclidean norm over all of an example, or `"l1"`, the sum
+    of the sizes of all changes.
 radius: How far a perturbed input may be from `x` in this norm: a number of at least 0, or one for each example, `(B,)`.
     Attacks that look for the nearest input take `None`, for any distance.
 bounds: The least and the largest value of an element, `(low, high)`: numbers, or tensors that broadcast to `x`. `None`

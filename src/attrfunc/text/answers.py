@@ -10,7 +10,7 @@ import torch
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.text.public import public
-from attrfunc.text.running import as_ids, device_of, is_encoder_decoder
+from attrfunc.text.running import as_ids, device_of, is_encoder_decoder, vocabulary
 from attrfunc.text.segments import Segments
 
 __all__ = ["answer_ids", "generate", "token_texts"]
@@ -29,7 +29,7 @@ def answer_ids(model: Any, segments: Segments, answer: Any, argument: str = "tar
         ArgumentError: If it is empty, or the tokenizer reads the end of the prompt otherwise where the text follows it.
     """
     if not isinstance(answer, str):
-        return as_ids(answer, argument).tolist()
+        return as_ids(answer, argument, size=vocabulary(model)).tolist()
     if not answer:
         raise ArgumentError(argument, "an empty text", "a text that follows the prompt", "Pass what the model said.")
     alone = tuple(segments.tokenizer(answer, add_special_tokens=False)["input_ids"])

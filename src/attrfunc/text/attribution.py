@@ -14,6 +14,7 @@ from torch import Tensor
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.text import show
 from attrfunc.text.cutting import Span
+from attrfunc.viz.coloured import Texts
 
 __all__ = ["TextAttribution"]
 
@@ -226,8 +227,15 @@ class TextAttribution:
         """Read what `save` has written."""
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
+    def coloured(self) -> Texts:
+        """The prompt in colours, red for and blue against: an object as `af.viz.tokens` gives it.
+
+        It shows itself in notebooks and terminals, and its `save` writes `.html`, `.png`, `.svg` or `.txt`.
+        """
+        return show.coloured(self)
+
     def _repr_html_(self) -> str:
-        return show.html(self)
+        return self.coloured()._repr_html_()
 
     def __str__(self) -> str:
         """The prompt as lines with bars, for a terminal."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, ModelError, describe
+from attrfunc.core.errors import ArgumentError, ModelError, describe, warn
 from attrfunc.text.public import public
 from attrfunc.text.readings import Reading, log_probabilities
 from attrfunc.text.running import (
@@ -21,8 +21,11 @@ from attrfunc.text.running import (
     limit,
     padded,
     positions,
+    require_language,
     takes,
+    takes_places,
     to_left,
+    vocabulary,
 )
 
 __all__ = ["Continuation", "continuation"]
@@ -61,7 +64,7 @@ class Continuation(nn.Module):
         self.run: Callable[..., Any] | None = None
         self.training = False  # of this module alone: the model's own mode is the user's
         self.encodes = is_encoder_decoder(model)
-        self._names = takes(model)
+        self._names, self._takes_places = takes(model), takes_places(model)
 
     @property
     def columns(self) -> int:
@@ -111,7 +114,8 @@ class Continuation(nn.Module):
     ) -> Tensor:
         """The logits `(rows, T, V)` of the steps at which the tokens of an answer are chosen; see `forward`."""
         if isinstance(prompts, Mapping):
-            return self._called(len(ids), self._extended(prompts, ids))
+            # Images may take more places than their tokens, so that the last ones are counted from the end.
+            return self._called(len(ids), self._extended(prompts, ids), counts=True)
         place = device_of(self.model)
         if not isinstance(prompts, Tensor):
             rows = [as_ids(row, "prompts").tolist() for row in prompts]
@@ -145,24 +149,26 @@ class Continuation(nn.Module):
         return (ids if self.fed is None else self.fed)[:-1]
 
     def _encoded(self, prompts: Tensor, mask: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        config: Any = self.model.config
-        start = config.decoder_start_token_id
-        if start is None:
-            start = config.bos_token_id
-        first = torch.tensor([0 if start is None else start])
-        said = torch.cat([first, self._fed(ids)]).to(prompts.device).expand(len(prompts), -1)
-        return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": said}
+        return {"input_ids": prompts, "attention_mask": mask, "decoder_input_ids": self._decoded(prompts, ids)}
+
+    def _decoded(self, prompts: Tensor, ids: Tensor) -> Tensor:
+        """The answer behind the token with which a decoder starts, for each row of what the encoder reads."""
+        configs = [self.model.config, getattr(self.model, "generation_config", None)]
+        starts = [getattr(one, name, None) for name in ("decoder_start_token_id", "bos_token_id") for one in configs]
+        first = torch.tensor([next((start for start in starts if isinstance(start, int)), 0)])
+        return torch.cat([first, self._fed(ids)]).to(prompts.device).expand(len(prompts), -1)
 
     def _extended(self, inputs: Mapping[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
         """What a model takes by name, with the answer behind its tokens."""
         given = dict(inputs)
+        if self.encodes:  # which may read an image, or sounds, and no tokens
+            read = [part for part in given.values() if isinstance(part, Tensor) and part.dim()]
+            if not read:
+                raise ArgumentError("prompts", f"names {sorted(given)}", "tensors among them", "Pass input_ids, say.")
+            return {**given, "decoder_input_ids": self._decoded(read[0], ids)}
         if "input_ids" not in given:
             raise ArgumentError("prompts", f"names {sorted(given)}", "input_ids among them", "Pass the tokens, too.")
         prompts = given["input_ids"]
-        if self.encodes:
-            mask = given.get("attention_mask")
-            mask = torch.ones_like(prompts) if mask is None else mask
-            return {**given, **self._encoded(prompts, mask, ids)}
         said = self._fed(ids).to(prompts.device).expand(len(prompts), -1)
         for name, tensor in inputs.items():
             if isinstance(tensor, Tensor) and tensor.shape == prompts.shape and name != "position_ids":
@@ -171,12 +177,17 @@ class Continuation(nn.Module):
         given.pop("position_ids", None)
         return given
 
-    def _called(self, count: int, given: dict[str, Any]) -> Tensor:
-        options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count)
+    def _called(self, count: int, given: dict[str, Any], *, counts: bool = False) -> Tensor:
+        read = given.get("input_ids", given.get("decoder_input_ids"))
+        assert read is not None
+        length, places = read.shape[1], None
+        if self._takes_places and not counts:
+            places = torch.arange(length - count, length, device=read.device)
+        options: dict[str, Any] = {} if self.encodes else kept_logits(self._names, count, places)
         if "use_cache" in self._names and "use_cache" not in given:
             options["use_cache"] = False
         output = (self.run or self.model)(**given, **options)
-        self.counter.rows += len(given["input_ids"])
+        self.counter.rows += len(read)
         logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
         if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[1] < count:
             raise ModelError(
@@ -187,14 +198,20 @@ class Continuation(nn.Module):
 
 
 def _require_fit(model: Any, length: int) -> None:
-    most = limit(model)
-    if most is not None and length > most:
+    most, ends = limit(model)
+    if most is None or length <= most:
+        return
+    if ends:
         raise ArgumentError(
             "prompts",
             f"{length} tokens with the answer",
             f"at most {most}, which the model takes",
             "Shorten the prompt or the answer.",
         )
+    warn(
+        f"{length} tokens with the answer are more than the {most} that the model was made for. It can read them, "
+        "since its positions are rotary or distances, but it may say anything there."
+    )
 
 
 @public
@@ -224,8 +241,7 @@ def continuation(model: nn.Module, ids: Any, *, foil: Any = None, reading: Readi
         >>> says(tokenizer("The capital of France is", return_tensors="pt").input_ids).shape
         torch.Size([1, 3])
     """
-    if not callable(model):
-        raise ArgumentError("model", describe(model), "a language model", "Pass AutoModelForCausalLM's.")
-    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    require_language(model)
+    size = vocabulary(model)
     made = as_ids(ids, "ids", size=size)
     return Continuation(model, made, None if foil is None else as_ids(foil, "foil", size=size), reading)

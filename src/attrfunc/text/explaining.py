@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.perturbation.feature_ablation import feature_ablation
 from attrfunc.text.answers import answer_ids, token_texts
 from attrfunc.text.answers import generate as generated
 from attrfunc.text.attribution import TextAttribution
@@ -25,11 +26,15 @@ from attrfunc.text.segments import Segments
 __all__ = ["explain"]
 
 
+DEFAULT = feature_ablation
+"""The method of `explain` where none is chosen: the table in benchmarks/results/faithfulness.md decided."""
+
+
 @public
 def explain(
-    method: Callable[..., Any],
-    model: Any,
-    segments: Segments,
+    method: Any = None,
+    model: Any = None,
+    segments: Any = None,
     target: Any = None,
     *,
     each_token: bool = True,
@@ -40,14 +45,19 @@ def explain(
     batch_size: int | None = None,
     **options: Any,
 ) -> TextAttribution:
-    """Attribute an answer of a language model to the segments of its prompt.
+    """Attribute an answer of a language model to the segments of its prompt: `explain([method,] model, segments)`.
+
+    Without a method, `af.feature_ablation` is taken: what the answer loses without each segment, for n + 2 prompts that
+    are read. How it came to be the default is measured in benchmarks/results/faithfulness.md.
 
     Methods that perturb (those with `feature_mask`) play the game of the prompt, `af.text.game`; all others are taken
     at the embeddings of its tokens. Each token of the answer is attributed, for the passes of one where the method
     perturbs, and with one pass forward for all where it takes gradients.
 
     Args:
-        method: A method of the library, such as `af.shapley_values`, `af.feature_ablation`, `af.ig`, `af.deep_lift`.
+        method: A method of the library, such as `af.shapley_values`, `af.feature_ablation`, `af.ig`, `af.deep_lift`. It
+            may be left out, also as the first argument: `explain(model, segments, " Paris.")`. Settings go into
+            `options`, or into `functools.partial`; any other function that plays a game itself takes `af.text.game`.
         model: A language model of transformers; or a game, also one of a server (`af.text.remote_game`).
         segments: The prompt; see `af.text.segments`.
         target: The answer, a text or tokens. None lets the model generate one, greedily. For `af.text.outputs` of a
@@ -73,15 +83,16 @@ def explain(
 
     Example:
         >>> parts = af.text.segments(tokenizer, "Paris is in France. The capital is", by="word")
+        >>> af.text.explain(model, parts).values.shape[1]  # of the answer that the model gives
+        7
         >>> found = af.text.explain(af.shapley_values, model, parts, " Paris.")
         >>> found.outputs, found.values.shape, found.evaluations
         ((' Paris', '.'), torch.Size([2, 7]), 128)
         >>> bool(found.gap.abs().max() < 1e-4)
         True
     """
-    if not isinstance(segments, Segments):
-        raise ArgumentError("segments", describe(segments), "segments of a prompt", "Make them: af.text.segments(...).")
-    perturbs = "feature_mask" in _parameters(method)
+    method, model, segments, target = _arguments(method, model, segments, target)
+    perturbs = _perturbs(method, isinstance(model, Game | Outputs))
     for name in {"baseline", "target", "x", "feature_mask"} & set(options):
         raise ArgumentError(name, describe(options[name]), "nothing, since explain gives it", "Use `absent`, `score`.")
     reducer = None if score is None or isinstance(score, Reading | Contrast) else score
@@ -90,6 +101,10 @@ def explain(
             "score", describe(score), "a reading, contrast(foil), or a function", "See the documentation."
         )
     reducer = reducer or (None if each_token else sequence)
+    if among and (reducer is not None or isinstance(score, Contrast)):
+        raise ArgumentError(
+            "among", "True", "False where tokens of the answer are not explained one by one", "Drop it."
+        )
     if isinstance(model, Game | Outputs):
         return _of_game(method, model, segments, target, reducer, absent, batch_size, options)
     ids = generated(model, segments, **(generate or {})) if target is None else answer_ids(model, segments, target)
@@ -103,7 +118,7 @@ def explain(
         if among and reducer is None and foil is None:
             found = _with_among(found, function, segments)
     else:
-        absent = filler(segments.tokenizer) if absent is None else absent
+        absent = filler(segments.tokenizer, model) if absent is None else absent
         given: dict[str, Any] = {"target": reducer, "absent": absent, "among": among, "options": options}
         found = _at_embeddings(method, segments, model, ids, foil, reading, given)
     if len(found.values) != len(labels):
@@ -111,13 +126,51 @@ def explain(
     return _attribution(method, segments, found, labels, "delete" if absent is None else absent, reading.unit)
 
 
-def _parameters(method: Callable[..., Any]) -> frozenset[str]:
+def _arguments(method: Any, model: Any, segments: Any, target: Any) -> tuple[Any, Any, Segments, Any]:
+    """The arguments in their places: where the method is left out, the others stand one place further ahead."""
+    if isinstance(model, Segments):
+        if target is not None and segments is not None:
+            raise ArgumentError("target", describe(target), "one answer", "Pass explain(model, segments, target).")
+        method, model, segments, target = None, method, model, segments if target is None else target
+    elif model is None:
+        method, model = None, method
+    if not isinstance(segments, Segments):
+        raise ArgumentError("segments", describe(segments), "segments of a prompt", "Make them: af.text.segments(...).")
+    return DEFAULT if method is None else method, model, segments, target
+
+
+def _perturbs(method: Any, is_played: bool) -> bool:
+    """Whether a method plays a game; others take gradients.
+
+    Args:
+        method: The method.
+        is_played: Whether there is nothing but a game.
+
+    Raises:
+        ArgumentError: If it is no method, its signature does not tell, or it takes gradients and there are none.
+    """
     if not callable(method):
         raise ArgumentError("method", describe(method), "a method of the library", "For example af.shapley_values.")
+    inner = method.func if isinstance(method, functools.partial) else method
     try:
-        return frozenset(inspect.signature(method).parameters)
+        parameters = inspect.signature(method).parameters
     except (TypeError, ValueError):
-        return frozenset()
+        parameters = {}  # type: ignore[assignment]
+    perturbs = "feature_mask" in parameters
+    own = str(getattr(inner, "__module__", "")).startswith("attrfunc.")
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    name = getattr(inner, "__name__", type(inner).__name__)
+    if is_played and own and not perturbs:
+        fix = "Take one that perturbs, or call this one at af.layer(model, embeddings) itself."
+        raise ArgumentError("method", name, "a method that needs no gradient, since a game has none", fix)
+    if not is_played and not own and not perturbs and takes_any and not {"baseline", "baselines"} & set(parameters):
+        raise ArgumentError(
+            "method",
+            f"{name}{inspect.signature(method)}, which does not tell whether it plays a game or takes gradients",
+            "a method of the library",
+            "Settings go into functools.partial(method, ...), or into explain; functools.wraps tells what is wrapped.",
+        )
+    return perturbs
 
 
 def _played(method: Any, played: Game, columns: int, reducer: Any, options: dict[str, Any]) -> Found:
@@ -192,7 +245,7 @@ def _with_among(found: Found, function: Continuation, segments: Segments) -> Fou
     count, rows = len(function.ids), [found.scores]
     for place in range(count - 1):
         fed = function.ids.clone()
-        fed[place] = filler(segments.tokenizer)
+        fed[place] = filler(segments.tokenizer, function.model)
         other = Continuation(function.model, function.ids, None, function.reading, fed)
         with torch.no_grad():
             rows.append(other(torch.tensor([segments.ids]))[0].double().cpu())

@@ -79,7 +79,9 @@ class Game:
         new = {key: rows[mask] for mask, key in keyed.items() if key not in self._known}
         if new:
             # Methods watch what a model allocates and writes, to choose how much to evaluate at once; a game chooses by
-            # itself, and has to be asked for many coalitions together to do so.
+            # itself, and has to be asked for many coalitions together to do so. torch has no public way to step out of
+            # the modes around a call. Another thread would be one, but would lose the caller's autocast, device and
+            # stream, and with them silently give other numbers.
             with _disable_current_modes():
                 values = self._evaluate(list(new.values())).detach()
             self.evaluations += len(new)

@@ -21,18 +21,57 @@ __all__ = [
     "limit",
     "padded",
     "positions",
+    "require_language",
     "takes",
+    "takes_places",
     "to_left",
+    "vocabulary",
 ]
 
 
 def takes(model: Callable[..., Any]) -> frozenset[str]:
-    """The names of what a model's forward takes."""
-    forward = model.forward if isinstance(model, nn.Module) else model
-    try:
-        return frozenset(inspect.signature(forward).parameters)
-    except (TypeError, ValueError):
-        return frozenset()
+    """The names of what a model's forward takes; also of one that was wrapped in a function of anything."""
+    wrapped = getattr(model, "get_base_model", None)  # of adapters, which hand on what they do not name
+    forwards = [model.forward, type(model).forward] if isinstance(model, nn.Module) else [model]
+    names: set[str] = set()
+    for forward in [*forwards, *([wrapped().forward] if callable(wrapped) else [])]:
+        try:
+            names |= set(inspect.signature(forward).parameters)
+        except (TypeError, ValueError):
+            continue
+    return frozenset(names - {"self"})
+
+
+def vocabulary(model: Any) -> int | None:
+    """How many tokens a model knows; None if it does not tell."""
+    config = getattr(model, "config", None)
+    sizes = (getattr(one, "vocab_size", None) for one in (config, getattr(config, "text_config", None)))
+    return next((size for size in sizes if isinstance(size, int)), None)
+
+
+def require_language(model: Any) -> None:
+    """Refuse what cannot continue a text.
+
+    Raises:
+        ArgumentError: If it is no model of that kind.
+    """
+    expected = "a language model, which reads tokens by the name of input_ids and tells what follows"
+    if not callable(model):
+        raise ArgumentError("model", describe(model), expected, "Pass AutoModelForCausalLM's.")
+    if type(model).__name__.endswith("ForMaskedLM"):  # it would see the answer that it is asked for
+        fix = "For what it says at its mask pass af.text.outputs(model, at=tokenizer.mask_token_id)."
+        raise ArgumentError("model", f"a {type(model).__name__}, which looks ahead", expected, fix)
+    names, forward = takes(model), model.forward if isinstance(model, nn.Module) else model
+    named = {"input_ids", "decoder_input_ids"} & names
+    if names and not named and not _takes_any(forward):
+        got = f"a {type(model).__name__}, which takes {', '.join(sorted(names))}"
+        raise ArgumentError(
+            "model", got, expected, "Pass AutoModelForCausalLM's, or wrap it in a function of input_ids."
+        )
+
+
+def _takes_any(forward: Callable[..., Any]) -> bool:
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(forward).parameters.values())
 
 
 def is_encoder_decoder(model: Any) -> bool:
@@ -49,12 +88,25 @@ def device_of(model: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def limit(model: Any) -> int | None:
-    """How many tokens a model takes at most; None if that is not known."""
+def limit(model: Any) -> tuple[int | None, bool]:
+    """How many tokens a model was made for, None if that is not known; and whether it cannot read more.
+
+    It cannot if it looks its positions, or its masks, up in a table of that length. Rotary positions, and biases by
+    distance, go on.
+    """
     config = getattr(model, "config", None)
     config = getattr(config, "text_config", config)
     most = getattr(config, "max_position_embeddings", None)
-    return most if isinstance(most, int) and most > 0 else None
+    if not isinstance(most, int) or most <= 0:
+        return None, False
+    if not isinstance(model, nn.Module):
+        return most, True
+    named: Any = getattr(model, "get_input_embeddings", None)
+    tokens = None if named is None else named()
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not tokens)
+    # Some begin behind the places of padding.
+    is_table = any(most <= table.num_embeddings <= most + 2 for table in tables)
+    return most, is_table or any(held.dim() > 1 and most in held.shape for held in model.buffers())
 
 
 def as_ids(ids: Any, argument: str, *, size: int | None = None) -> Tensor:
@@ -115,8 +167,28 @@ def positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def kept_logits(names: frozenset[str], count: int) -> dict[str, int]:
-    """What asks a model for the logits of its last places only, where it can be asked."""
+def takes_places(model: Any) -> bool:
+    """Whether a model can be asked for the logits of places that a tensor tells."""
+    forward = model.forward if isinstance(model, nn.Module) else model
+    try:
+        asked = inspect.signature(forward).parameters.get("logits_to_keep")
+    except (TypeError, ValueError):
+        return False
+    return asked is not None and "Tensor" in str(asked.annotation)
+
+
+def kept_logits(names: frozenset[str], count: int, places: Tensor | None = None) -> dict[str, Any]:
+    """What asks a model for the logits of its last places only, where it can be asked.
+
+    Args:
+        names: What its forward takes.
+        count: How many.
+        places: The same places as a tensor, where the model takes one: what is chosen by it is one block in memory,
+            which is multiplied by the vocabulary's matrix once. For a slice torch does so row by row, which takes
+            several times as long.
+    """
+    if places is not None:
+        return {"logits_to_keep": places}
     for name in ("logits_to_keep", "num_logits_to_keep"):
         if name in names:
             return {name: count}

@@ -182,7 +182,9 @@ def segments(
             "a fast tokenizer of transformers",
             "Load it with use_fast=True.",
         )
-    by = by or ("value" if isinstance(made, Template) else "token")
+    by = ("value" if isinstance(made, Template) else "token") if by is None else by
+    if not isinstance(by, str | Sequence) and not hasattr(by, "finditer"):
+        raise ArgumentError("by", describe(by), "a name, a pattern, or spans", 'Pass by="word", say.')
     read = tokenizer(
         text, add_special_tokens=made.special, return_offsets_mapping=True, return_special_tokens_mask=True
     )

@@ -1,45 +1,60 @@
-"""Attributions to see: a page, lines of a terminal, a figure. All that draws text is in this file."""
+"""Attributions to see: coloured texts, lines of a terminal, a figure. Colours and scales are those of `af.viz`."""
 
 from __future__ import annotations
 
-import html as markup
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
+
+from attrfunc.viz.arrays import require
+from attrfunc.viz.coloured import Passage, Row, Texts
+from attrfunc.viz.pieces import Piece, visible
+from attrfunc.viz.scales import scale_of
 
 if TYPE_CHECKING:
     from attrfunc.text.attribution import TextAttribution
 
-__all__ = ["html", "lines", "plot"]
+__all__ = ["coloured", "lines", "plot"]
 
 _BARS = "▏▎▍▌▋▊▉█"
 _WIDTH = 24
 
 
-def html(found: TextAttribution) -> str:
-    """A fragment of a page: the prompt in colours, red for and blue against; every text in it is escaped."""
-    rows = [("whole answer" if len(found.outputs) > 1 else found.outputs[0], found.sequence)]
-    rows += list(zip(found.outputs, found.values, strict=True)) if len(found.outputs) > 1 else []
-    parts = []
-    for label, values in rows:
-        prompt = _coloured(found, values)
-        parts.append(
-            f"<tr><th style='text-align:left;vertical-align:top;padding-right:1em'>{markup.escape(label)}</th>"
-            f"<td style='text-align:left;white-space:pre-wrap'>{prompt}</td></tr>"
-        )
-    return f"<table><caption>{markup.escape(_caption(found))}</caption>{''.join(parts)}</table>"
+def coloured(found: TextAttribution) -> Texts:
+    """The prompt in the colours of `af.viz.tokens`, for the whole answer and for each of its tokens.
+
+    Its pieces are known: unlike `af.viz.tokens`, no marks of a tokenizer are looked for in them.
+    """
+    several = len(found.outputs) > 1
+    shown = [("whole answer" if several else found.outputs[0], found.sequence)]
+    shown += list(zip(found.outputs, found.values, strict=True)) if several else []
+    pieces = _pieces(found)
+    rows = tuple(_row(label, pieces, values) for label, values in shown)
+    return Texts((Passage(_caption(found), found.unit, rows),))
 
 
-def _coloured(found: TextAttribution, values: Tensor) -> str:
-    most, place, made = max(float(values.abs().max()), 1e-30), 0, []
-    for (a, b), value in zip(found.spans, values.tolist(), strict=True):
-        made.append(markup.escape(found.text[place:a]))
-        shade = round(min(abs(value) / most, 1.0) * 0.7, 3) if value == value else 0
-        colour = f"rgba(200,30,30,{shade})" if value > 0 else f"rgba(30,80,200,{shade})"
-        said = markup.escape(found.text[a:b])
-        made.append(f"<span style='background:{colour}' title='{value:+.4g} {markup.escape(found.unit)}'>{said}</span>")
-        place = b
-    return "".join(made) + markup.escape(found.text[place:])
+def _pieces(found: TextAttribution) -> list[Piece]:
+    """The segments, numbered, and the text between them, which has no number."""
+    pieces, place = [], 0
+    ends = [*((span, (number,)) for number, span in enumerate(found.spans)), ((len(found.text),) * 2, ())]
+    for (a, b), numbers in ends:
+        a = max(a, place)  # of segments that lie in each other, each character is shown once
+        between, said = found.text[place:a], found.text[a : max(a, b)]
+        spaced = between == " " and bool(said)
+        if between and not spaced:
+            pieces.append(Piece(between, False, ()))
+        if said or numbers:
+            pieces.append(Piece(said, spaced, numbers))
+        place = max(place, b)
+    return pieces
+
+
+def _row(label: str, pieces: Sequence[Piece], values: Tensor) -> Row:
+    numbers = values.double().numpy()
+    at_pieces = np.array([numbers[list(piece.numbers)].sum() for piece in pieces])
+    return Row(label, tuple(pieces), at_pieces, scale_of(numbers, "all"))
 
 
 def _caption(found: TextAttribution) -> str:
@@ -55,18 +70,13 @@ def lines(found: TextAttribution) -> str:
     """Segments with their values for the whole answer, and bars."""
     values = found.sequence.tolist()
     most = max((abs(value) for value in values if value == value), default=0.0) or 1.0
-    labels = [_printable(label) for label in found.labels]
+    labels = [visible(label) for label in found.labels]
     width = min(max(map(len, labels)), 48)
-    made = [f"{_printable(found.answer)!s}", _caption(found)]
+    made = [visible(found.answer), _caption(found)]
     for label, value in zip(labels, values, strict=True):
         shown = label if len(label) <= width else label[: width - 1] + "…"
         made.append(f"{shown:<{width}}  {value:+10.4f}  {_bar(abs(value) / most)}")
     return "\n".join(made)
-
-
-def _printable(text: str) -> str:
-    """Without signs that would move the cursor."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _bar(part: float) -> str:
@@ -83,16 +93,19 @@ def plot(found: TextAttribution, *, axis: Any = None) -> Any:
         found: The attributions.
         axis: Where to draw; a new figure by default.
     """
-    from matplotlib.figure import Figure
+    require("matplotlib", "viz")
+    from attrfunc.viz import canvas
 
-    if axis is None:
-        size = (2 + 0.4 * len(found.labels), 1.5 + 0.4 * len(found.outputs))
-        axis = Figure(figsize=size, layout="constrained").add_subplot()
-    most = max(float(found.values.abs().max()), 1e-30)
-    image = axis.imshow(found.values.numpy(), cmap="bwr", vmin=-most, vmax=most, aspect="auto")
-    # A dollar would begin a formula.
-    shown = [[_printable(label)[:24].replace("$", r"\$") for label in names] for names in (found.labels, found.outputs)]
-    axis.set_xticks(range(len(shown[0])), shown[0], rotation=60, ha="right")
-    axis.set_yticks(range(len(shown[1])), shown[1])
-    axis.figure.colorbar(image, ax=axis, label=found.unit)
-    return axis.figure
+    values = found.values.double().numpy()
+    scale, colours = scale_of(values, "all"), canvas.colour_map(None, "all")
+    size = (2 + 0.4 * len(found.labels), 1.5 + 0.4 * len(found.outputs))
+    figure, axes = canvas.canvas(axis, size)
+    axes.imshow(canvas.colours(scale.shares(values), colours, True), interpolation="nearest", aspect="auto")
+    shown = [[visible(label)[:24] for label in names] for names in (found.labels, found.outputs)]
+    for labels, ticks, turned in (
+        (shown[0], axes.set_xticks, {"rotation": 60, "ha": "right"}),
+        (shown[1], axes.set_yticks, {}),
+    ):
+        ticks(range(len(labels)), labels, parse_math=False, **turned)  # a dollar would begin a formula
+    canvas.bar(figure, scale, colours, found.unit, ax=axes)
+    return figure

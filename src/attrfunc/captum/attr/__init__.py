@@ -25,7 +25,6 @@ from attrfunc.captum.attr._utils.lrp_rules import GammaRule as GammaRule
 from attrfunc.captum.attr._utils.lrp_rules import IdentityRule as IdentityRule
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, LayerAttribution, NeuronAttribution
 from attrfunc.captum.attr.baselines import ProductBaselines
-from attrfunc.captum.attr.conductance import InternalInfluence, LayerConductance, NeuronConductance
 from attrfunc.captum.attr.dataloader_attr import DataLoaderAttribution, InputRole
 from attrfunc.captum.attr.deep_lift import (
     DeepLift,
@@ -35,8 +34,14 @@ from attrfunc.captum.attr.deep_lift import (
     NeuronDeepLift,
     NeuronDeepLiftShap,
 )
-from attrfunc.captum.attr.gradient import InputXGradient, IntegratedGradients, Saliency
-from attrfunc.captum.attr.gradient_shap import GradientShap, LayerGradientShap, NeuronGradientShap
+from attrfunc.captum.attr.gradient import (
+    InputXGradient,
+    LayerActivation,
+    LayerGradCam,
+    LayerGradientXActivation,
+    NeuronGradient,
+    Saliency,
+)
 from attrfunc.captum.attr.guided import (
     Deconvolution,
     GuidedBackprop,
@@ -46,32 +51,35 @@ from attrfunc.captum.attr.guided import (
 )
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
 from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
-from attrfunc.captum.attr.layer import (
-    LayerActivation,
-    LayerGradCam,
-    LayerGradientXActivation,
-    LayerIntegratedGradients,
-)
-from attrfunc.captum.attr.lime import Lime, LimeBase
+from attrfunc.captum.attr.lime import KernelShap, Lime, LimeBase
 from attrfunc.captum.attr.llm import BaseLLMAttribution as BaseLLMAttribution
 from attrfunc.captum.attr.llm import LLMAttribution, LLMGradientAttribution
 from attrfunc.captum.attr.llm_remote import RemoteLLMAttribution, RemoteLLMProvider, VLLMProvider
 from attrfunc.captum.attr.llm_result import LLMAttributionResult
 from attrfunc.captum.attr.lrp import LRP, LayerLRP
-from attrfunc.captum.attr.neuron import NeuronGradient, NeuronIntegratedGradients
 from attrfunc.captum.attr.noise_tunnel import NoiseTunnel
+from attrfunc.captum.attr.paths import (
+    GradientShap,
+    IntegratedGradients,
+    InternalInfluence,
+    LayerConductance,
+    LayerGradientShap,
+    LayerIntegratedGradients,
+    NeuronConductance,
+    NeuronGradientShap,
+    NeuronIntegratedGradients,
+)
 from attrfunc.captum.attr.perturbation import (
     FeatureAblation,
     FeaturePermutation,
-    Occlusion,
-    PerturbationAttribution,
-)
-from attrfunc.captum.attr.perturbation_inside import (
     LayerFeatureAblation,
     LayerFeaturePermutation,
     NeuronFeatureAblation,
+    Occlusion,
+    PerturbationAttribution,
+    ShapleyValues,
+    ShapleyValueSampling,
 )
-from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
 from attrfunc.captum.attr.stat import MSE, CommonStats, Count, Max, Mean, Min, StatValue, StdDev, Sum, Var
 from attrfunc.captum.attr.summarizer import ClassSummarizer, Summarizer, SummarizerSingleTensor
 
@@ -83,81 +91,18 @@ def differences() -> dict[str, tuple[str, ...]]:
 
 
 __all__ = [
-    "LRP",
-    "MSE",
-    "Attribution",
-    "ClassSummarizer",
-    "CommonStats",
-    "Count",
-    "DataLoaderAttribution",
-    "Deconvolution",
-    "DeepLift",
-    "DeepLiftShap",
-    "FeatureAblation",
-    "FeaturePermutation",
-    "GradientAttribution",
-    "GradientShap",
-    "GuidedBackprop",
-    "GuidedGradCam",
-    "ImageMaskInput",
-    "InputRole",
-    "InputXGradient",
-    "IntegratedGradients",
-    "InternalInfluence",
-    "InterpretableEmbeddingBase",
-    "InterpretableInput",
-    "KernelShap",
-    "LLMAttribution",
-    "LLMAttributionResult",
-    "LLMGradientAttribution",
-    "LayerActivation",
-    "LayerAttribution",
-    "LayerConductance",
-    "LayerDeepLift",
-    "LayerDeepLiftShap",
-    "LayerFeatureAblation",
-    "LayerFeaturePermutation",
-    "LayerGradCam",
-    "LayerGradientShap",
-    "LayerGradientXActivation",
-    "LayerIntegratedGradients",
-    "LayerLRP",
-    "Lime",
-    "LimeBase",
-    "Max",
-    "Mean",
-    "Min",
-    "NeuronAttribution",
-    "NeuronConductance",
-    "NeuronDeconvolution",
-    "NeuronDeepLift",
-    "NeuronDeepLiftShap",
-    "NeuronFeatureAblation",
-    "NeuronGradient",
-    "NeuronGradientShap",
-    "NeuronGuidedBackprop",
-    "NeuronIntegratedGradients",
-    "NoiseTunnel",
-    "Occlusion",
-    "PerturbationAttribution",
-    "ProductBaselines",
-    "RemoteLLMAttribution",
-    "RemoteLLMProvider",
-    "Saliency",
-    "ShapleyValueSampling",
-    "ShapleyValues",
-    "StatValue",
-    "StdDev",
-    "Sum",
-    "Summarizer",
-    "SummarizerSingleTensor",
-    "TextTemplateInput",
-    "TextTokenInput",
-    "TokenReferenceBase",
-    "VLLMProvider",
-    "Var",
-    "configure_interpretable_embedding_layer",
-    "differences",
-    "remove_interpretable_embedding_layer",
-    "visualization",
-]
+    "LRP", "MSE", "Attribution", "ClassSummarizer", "CommonStats", "Count", "DataLoaderAttribution", "Deconvolution",
+    "DeepLift", "DeepLiftShap", "FeatureAblation", "FeaturePermutation", "GradientAttribution", "GradientShap",
+    "GuidedBackprop", "GuidedGradCam", "ImageMaskInput", "InputRole", "InputXGradient", "IntegratedGradients",
+    "InternalInfluence", "InterpretableEmbeddingBase", "InterpretableInput", "KernelShap", "LLMAttribution",
+    "LLMAttributionResult", "LLMGradientAttribution", "LayerActivation", "LayerAttribution", "LayerConductance",
+    "LayerDeepLift", "LayerDeepLiftShap", "LayerFeatureAblation", "LayerFeaturePermutation", "LayerGradCam",
+    "LayerGradientShap", "LayerGradientXActivation", "LayerIntegratedGradients", "LayerLRP", "Lime", "LimeBase", "Max",
+    "Mean", "Min", "NeuronAttribution", "NeuronConductance", "NeuronDeconvolution", "NeuronDeepLift",
+    "NeuronDeepLiftShap", "NeuronFeatureAblation", "NeuronGradient", "NeuronGradientShap", "NeuronGuidedBackprop",
+    "NeuronIntegratedGradients", "NoiseTunnel", "Occlusion", "PerturbationAttribution", "ProductBaselines",
+    "RemoteLLMAttribution", "RemoteLLMProvider", "Saliency", "ShapleyValueSampling", "ShapleyValues", "StatValue",
+    "StdDev", "Sum", "Summarizer", "SummarizerSingleTensor", "TextTemplateInput", "TextTokenInput",
+    "TokenReferenceBase", "VLLMProvider", "Var", "configure_interpretable_embedding_layer", "differences",
+    "remove_interpretable_embedding_layer", "visualization",
+]  # fmt: skip

@@ -5,50 +5,31 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import (
-    Baselines,
-    Inputs,
-    Layers,
-    as_args,
-    as_baseline,
-    captum_call,
-    only,
-    per_example,
-)
+from attrfunc.captum.attr.convert import as_args, as_baseline, captum_call, only, per_example
+from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Target, describe_all
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.score.target import Target
 
 __all__ = [
-    "Attribution",
-    "GradientAttribution",
-    "InternalAttribution",
-    "LayerAttribution",
-    "NeuronAttribution",
-    "NoFuture",
-    "Scaled",
-    "ScaledInside",
-    "of_each_row",
-]
+    "Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution", "NoFuture", "Scaled",
+    "ScaledInside", "of_each_row",
+]  # fmt: skip
 
 
 class Attribution:
-    """Base of all attribution classes.
-
-    Args:
-        forward_func: The model: a module, any callable, or a view.
-    """
+    """Base of all attribution classes."""
 
     _differs: tuple[str, ...] = (
         "Arguments mean what they mean in attrfunc, which takes more: baselines may be callables, a number serves"
         " several inputs, `target` may be a callable, layers may be named by strings, inputs may be nested "
         "structures, and a tensor in `additional_forward_args` without a batch dimension is passed on as it is.",
-        "What cannot be right raises `attrfunc.ArgumentError` or `attrfunc.ModelError`. In particular a layer "
+        "What cannot be right raises `attrfunc.ArgumentError`, which is an `AssertionError` here, or "
+        "`attrfunc.ModelError`. In particular a layer "
         "that runs several times in one forward pass raises, where Captum mixes its calls; `attrfunc.layer(..., "
         "call=0)` chooses one.",
         "An input or layer that the score does not depend on gets zeros, where Captum raises.",
@@ -64,9 +45,11 @@ class Attribution:
     _complete = False  # attributions add up to a change of the score
     _random = False  # `attribute` draws at random
     _draws_baselines = False  # `baselines` are samples, of which `attribute` draws some
-    _names: ClassVar[dict[str, str]] = {}  # what arguments of attrfunc are called, beyond those of all classes
 
-    def __init__(self, forward_func: Callable[..., Any]) -> None:
+    def __init_subclass__(cls) -> None:
+        describe_all(cls)
+
+    def __init__(self, forward_func: Forward) -> None:
         self.forward_func = forward_func
 
     @property
@@ -97,14 +80,9 @@ class Attribution:
 
 
 class Scaled(Attribution):
-    """Base of the classes that may leave out a factor.
+    """Base of the classes that may leave out a factor."""
 
-    Args:
-        forward_func: The model.
-        multiply_by_inputs: `False` leaves out the factor inputs - baselines: the average gradient itself.
-    """
-
-    def __init__(self, forward_func: Callable[..., Any], multiply_by_inputs: bool = True) -> None:
+    def __init__(self, forward_func: Forward, multiply_by_inputs: bool = True) -> None:
         super().__init__(forward_func)
         self._multiply_by_inputs = multiply_by_inputs
 
@@ -122,25 +100,10 @@ class GradientAttribution(Attribution):
 
     @captum_call
     def compute_convergence_delta(
-        self,
-        attributions: Any,
-        start_point: Baselines,
-        end_point: Inputs,
-        target: Target = None,
+        self, attributions: Any, start_point: Baselines, end_point: Inputs, target: Target = None,
         additional_forward_args: Any = None,
-    ) -> Tensor:
-        """What attributions add up to, less the change of the score; see `attrfunc.score_change`.
-
-        Args:
-            attributions: What `attribute` returned.
-            start_point: The baselines.
-            end_point: The inputs.
-            target: The target.
-            additional_forward_args: Further arguments of the model.
-
-        Returns:
-            One signed number for each example.
-        """
+    ) -> Tensor:  # fmt: skip
+        """What attributions add up to, less the change of the score, for each example; see `attrfunc.score_change`."""
         change: Tensor = af.score_change(
             self._explained(),
             end_point,
@@ -150,48 +113,34 @@ class GradientAttribution(Attribution):
         )
         return per_example(attributions, len(change)) - change
 
-    def _explained(self) -> Callable[..., Any]:
+    def _explained(self) -> Forward:
         """What changes from the start point to the end point."""
         return self.forward_func
 
 
-class InternalAttribution(Attribution):
-    """Base of the classes that look at a layer.
+class _Inside(Attribution):
+    """Base of the classes that look at a layer."""
 
-    Args:
-        forward_func: The model, or a callable that runs the layer.
-        layer: The layer, or for most layer classes a list of layers.
-        device_ids: Kept, without effect.
-    """
-
-    def __init__(self, forward_func: Callable[..., Any], layer: Any, device_ids: list[int] | None = None) -> None:
+    def __init__(self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
         super().__init__(forward_func)
         self.layer = layer
         self.device_ids = device_ids
 
 
-class ScaledInside(InternalAttribution):
-    """Base of the classes of layers and neurons that may leave out a factor.
-
-    Args:
-        forward_func: The model, or a callable that runs the layer.
-        layer: The layer, or for most layer classes a list of layers.
-        device_ids: Kept, without effect.
-        multiply_by_inputs: `False` leaves out the factor, as for `Scaled`.
-    """
+class ScaledInside(_Inside):
+    """Base of the classes of layers and neurons that may leave out a factor."""
 
     def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        layer: Any,
-        device_ids: list[int] | None = None,
-        multiply_by_inputs: bool = True,
+        self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None, multiply_by_inputs: bool = True
     ) -> None:
         super().__init__(forward_func, layer, device_ids)
         self._multiply_by_inputs = multiply_by_inputs
 
 
-class LayerAttribution(InternalAttribution):
+_JOINT: dict[str, Any] = {"joint": True, "cut": "cut"}
+
+
+class LayerAttribution(_Inside):
     """Base of the classes that attribute to layers."""
 
     _differs: tuple[str, ...] = (
@@ -206,23 +155,11 @@ class LayerAttribution(InternalAttribution):
         "they run.",
     )
 
-    def __init__(self, forward_func: Callable[..., Any], layer: Layers, device_ids: list[int] | None = None) -> None:
-        super().__init__(forward_func, layer, device_ids)
-
     @staticmethod
     def interpolate(
         layer_attribution: Tensor, interpolate_dims: int | tuple[int, ...], interpolate_mode: str = "nearest"
     ) -> Tensor:
-        """Resize a layer's attributions `(B, C, *S)` to other spatial dimensions, an image's say.
-
-        Args:
-            layer_attribution: The attributions, of 3 to 5 dimensions.
-            interpolate_dims: The new spatial dimensions.
-            interpolate_mode: As for `attrfunc.viz.interpolate`.
-
-        Returns:
-            Attributions of shape `(B, C, *interpolate_dims)`.
-        """
+        """Attributions `(B, C, *S)` at other spatial dimensions, `(B, C, *interpolate_dims)`; see `attrfunc.viz`."""
         resized: Tensor = af.viz.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
         return resized
 
@@ -230,7 +167,7 @@ class LayerAttribution(InternalAttribution):
         if at in ("inside", "single"):
             options["layer"] = self._single() if at == "single" else self.layer
             return self.forward_func
-        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=at == "joint")
+        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=_JOINT.get(at, False))
 
     def _single(self) -> Any:
         """The layer, for the classes that take one."""
@@ -247,21 +184,18 @@ class LayerAttribution(InternalAttribution):
         """A result as Captum gives it: a list for a list of layers, a tensor for a layer that gives a tuple of one."""
         return [only(part) for part in result] if isinstance(self.layer, list | tuple) else only(result)
 
-    def _explained(self) -> Callable[..., Any]:
+    def _explained(self) -> Forward:
         # Inputs of a layer change the score through its outputs, so the output side serves both.
-        return self._explained_at("joint", {})
+        return self._explained_at("cut", {})
 
 
-class NeuronAttribution(InternalAttribution):
+class NeuronAttribution(_Inside):
     """Base of the classes that explain a neuron."""
 
     _differs: tuple[str, ...] = (
         "A selector that gives one number for the batch is taken batch by batch: of its points, Captum's path "
         "methods mix all.",
     )
-
-    def __init__(self, forward_func: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
-        super().__init__(forward_func, layer, device_ids)
 
     def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
         options["neuron"] = of_each_row(options["neuron"])

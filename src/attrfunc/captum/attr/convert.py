@@ -1,14 +1,4 @@
-"""Captum's arguments in attrfunc's form, and attrfunc's results and errors in Captum's.
-
-This is where the arguments that the classes share are documented.
-
-inputs: A tensor, or a tuple of tensors that is spread over the model's positional arguments.
-baselines: `None` (zeros), a number, a tensor, or a tuple of these.
-target: As in `attrfunc.core.score.target`.
-additional_forward_args: What the model is called with after the inputs: a tuple, or one argument of any other type.
-grad_kwargs: Options for `torch.autograd.grad`. Those that only say how to handle the graph or unused inputs are
-    accepted without effect; those that would change the result are refused.
-"""
+"""Captum's arguments in attrfunc's form, and attrfunc's results and errors in Captum's."""
 
 from __future__ import annotations
 
@@ -19,52 +9,68 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from attrfunc.captum.attr.outputs import as_groups
+from attrfunc.captum.attr.forms import Baselines as Baselines
 from attrfunc.captum.attr.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import floats
 
 __all__ = [
-    "Baselines",
-    "Inputs",
-    "Layers",
-    "as_args",
-    "as_baseline",
-    "as_mask",
-    "as_samples",
-    "captum_call",
-    "check_grad_kwargs",
-    "only",
-    "per_example",
-    "side",
-]
+    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call",
+    "check_grad_kwargs", "only", "per_example", "side",
+]  # fmt: skip
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Inputs = Tensor | tuple[Tensor, ...]
-Baselines = None | float | Tensor | tuple[Tensor | float, ...]
-Layers = nn.Module | list[nn.Module]
-
 _INSIDE: ContextVar[bool] = ContextVar("inside", default=False)  # of a call of another class
 
-_NAMES = {
-    "x": "inputs",
-    "baseline": "baselines",
-    "args": "additional_forward_args",
-    "chunk_size": "internal_batch_size",
-    "where": "layer",
-    "selector": "neuron_selector",
-    "neuron": "neuron_selector",
-    "stdev": "stdevs",
+RENAMED = {
+    "abs": "absolute",
+    "additional_forward_args": "args",
+    "attr_dim_summation": "sum_channels",
+    "attribute_to_layer_input": "side",
+    "attribute_to_neuron_input": "side",
+    "baselines": "baseline",
+    "dataloader": "batches",
+    "inputs": "x",
+    "internal_batch_size": "chunk_size",
+    "layer_baselines": "baseline",
+    "layer_mask": "feature_mask",
+    "neuron_selector": "neuron",
+    "nt_samples": "n_samples",
+    "nt_type": "kind",
+    "perturbations_per_eval": "chunk_size",
+    "relu_attributions": "relu",
+    "show_progress": "progress",
+    "sliding_window_shapes": "window",
+    "stdevs": "stdev",
+    "strides": "stride",
 }
+"""What arguments of Captum's are called in attrfunc."""
+
+_WHOSE = {new: old for old, new in RENAMED.items()} | {
+    "baseline": "baselines",
+    "chunk_size": "internal_batch_size",
+    "mode": "interpolate_mode",
+    "selector": "neuron_selector",
+    "where": "layer",
+}
+
+
+class CallError(ArgumentError, AssertionError):
+    """An argument that cannot be right; scripts of Captum's expect an `AssertionError`."""
 
 
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
     """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
+    parameters = inspect.signature(function).parameters
+    names = (
+        _WHOSE | {name: name for name in parameters} | {RENAMED[name]: name for name in parameters if name in RENAMED}
+    )
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -79,11 +85,10 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
                 return found
             if error.settled:
                 raise  # a class that this one calls has named its own argument
-            own = type(args[0])
-            argument = (_NAMES | getattr(own, "_names", {})).get(error.argument, error.argument)
+            argument = names.get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
-            name = f"{own.__name__}.{function.__name__}"
-            raise ArgumentError(argument, error.got, error.expected, fix).within(name, settled=True) from error
+            name = f"{type(args[0]).__name__}.{function.__name__}"
+            raise CallError(argument, error.got, error.expected, fix).within(name, settled=True) from error
         finally:
             _INSIDE.reset(token)
 
@@ -123,6 +128,22 @@ def as_mask(feature_mask: Any, inputs: Any) -> Any:
     return as_baseline(as_groups(feature_mask), inputs)
 
 
+def as_groups(mask: Any) -> Any:
+    """A mask of floating-point numbers as one of integers: each number is a group."""
+    parts = [part for part in pytree.tree_leaves(mask) if isinstance(part, Tensor)]
+    if not any(part.is_floating_point() for part in parts):
+        return mask
+    numbers = torch.cat([part.flatten().double() for part in parts]).unique()
+    if not bool(numbers.isfinite().all()):
+        return mask  # which is refused, in words
+    whole = bool((numbers == numbers.round()).all()) and bool((numbers >= 0).all())
+
+    def numbered(part: Tensor) -> Tensor:
+        return part.long() if whole else torch.searchsorted(numbers, part.double())
+
+    return pytree.tree_map_only(Tensor, numbered, mask)
+
+
 def as_samples(baselines: Any, inputs: Any) -> Any:
     """The distribution of baselines, nested as the inputs are; a callable may take the inputs or nothing."""
     if callable(baselines):
@@ -150,7 +171,7 @@ def per_example(attributions: Any, rows: int) -> Tensor:
             f"the {rows} examples of the end point in dimension 0",
             "Pass what `attribute` returned for these inputs.",
         )
-    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
+    return torch.stack([part[..., None].flatten(1).sum(1) for part in parts]).sum(0)
 
 
 def check_grad_kwargs(grad_kwargs: dict[str, Any] | None) -> None:

@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
 from attrfunc.captum.attr.convert import Baselines, captum_call, only
-from attrfunc.captum.attr.outputs import promoted
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.perturbation.dataset_ablation import losses
+from attrfunc.perturbation.outputs import promoted
 
 __all__ = ["DataLoaderAttribution", "InputRole"]
 

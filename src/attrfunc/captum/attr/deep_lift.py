@@ -1,109 +1,64 @@
-"""DeepLIFT, from one baseline and from a distribution of them; see `attrfunc.deep_lift` and `attrfunc.deep_lift_shap`.
-
-custom_attribution_func: What to make of the multipliers: a function of a tuple of multipliers, or of these and the
-    inputs, or of these, the inputs and the baselines, each a tuple; it gives a tuple. At a layer inputs and baselines
-    are the layer's activations. Of several baselines it is called with one at a time.
-eps: Kept, without effect: how near a change must be to nothing for the derivative to be taken follows from the
-    precision.
-"""
+"""DeepLIFT, from one baseline and from a distribution of them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import (
-    Baselines,
-    Inputs,
-    only,
-    per_example,
-)
+from attrfunc.captum.attr.convert import only
 from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.gradient_shap import Samples
-from attrfunc.captum.attr.neuron import Selector
+from attrfunc.captum.attr.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
 from attrfunc.core.loops.samples import distribution
 from attrfunc.core.score.baseline import resolve_baseline
-from attrfunc.core.score.target import Target
 
-__all__ = [
-    "DeepLift",
-    "DeepLiftShap",
-    "LayerDeepLift",
-    "LayerDeepLiftShap",
-    "NeuronDeepLift",
-    "NeuronDeepLiftShap",
-]
-
-Custom = Callable[..., tuple[Tensor, ...]] | None
+__all__ = ["DeepLift", "DeepLiftShap", "LayerDeepLift", "LayerDeepLiftShap", "NeuronDeepLift", "NeuronDeepLiftShap"]
 
 
 def _one(
-    model: Any,
-    inputs: Any,
-    *,
-    baseline: Any,
-    multiply_by_inputs: bool,
-    custom_attribution_func: Custom = None,
-    **score: Any,
-) -> Any:
+    model: Any, inputs: Any, *, baseline: Any, multiply_by_inputs: bool, custom_attribution_func: Custom,
+    **options: Any,
+) -> Any:  # fmt: skip
     """Attributions from one baseline."""
-    custom = custom_attribution_func
-    multiply = multiply_by_inputs and custom is None
-    found = af.deep_lift(model, inputs, baseline=baseline, multiply_by_inputs=multiply, **score)
-    if custom is None:
+    multiply = multiply_by_inputs and custom_attribution_func is None
+    found = af.deep_lift(model, inputs, baseline=baseline, multiply_by_inputs=multiply, **options)
+    if custom_attribution_func is None:
         return found
     ends = [inputs, resolve_baseline(baseline, inputs)]
     if isinstance(model, af.View) and model.sites:
-        ends = [af.activation(model, end, args=score["args"]) for end in ends]
+        ends = [af.activation(model, end, args=options["args"]) for end in ends]
     parts = [tuple(part) if isinstance(part, tuple | list) else (part,) for part in (found, *ends)]
-    given = len(inspect.signature(custom).parameters)
-    attributions = custom(*parts[: given if given < 3 else 3])
+    attributions = custom_attribution_func(*parts[: len(inspect.signature(custom_attribution_func).parameters) or 3])
     return attributions if isinstance(found, tuple) else only(attributions)
 
 
 def _several(
-    model: Any,
-    inputs: Any,
-    *,
-    baselines: Any,
-    explainer: Any,
-    with_deltas: bool,
-    custom_attribution_func: Custom = None,
-    **score: Any,
-) -> tuple[Any, Tensor | None]:
+    model: Any, inputs: Any, *, baselines: Any, explainer: Any, with_deltas: bool, multiply_by_inputs: bool,
+    custom_attribution_func: Custom, **options: Any,
+) -> Any:  # fmt: skip
     """Mean attributions from several baselines, and the deltas of each if they are asked for."""
-    options = {"multiply_by_inputs": explainer.multiplies_by_inputs, **score}
+    options["multiply_by_inputs"] = multiply_by_inputs
     if custom_attribution_func is None and not with_deltas:
         return af.deep_lift_shap(model, inputs, baselines=baselines, **options), None
-    leaves, structure = distribution(baselines, inputs), pytree.tree_structure(inputs)
+    samples, structure = distribution(baselines, inputs), pytree.tree_structure(inputs)
     found, deltas = [], []
-    for number in range(len(leaves[0])):
-        baseline = pytree.tree_unflatten([leaf[number : number + 1] for leaf in leaves], structure)
-        options["custom_attribution_func"] = custom_attribution_func
-        found.append(_one(model, inputs, baseline=baseline, **options))
+    for number in range(len(samples[0])):
+        one = pytree.tree_unflatten([leaf[number : number + 1] for leaf in samples], structure)
+        found.append(_one(model, inputs, baseline=one, custom_attribution_func=custom_attribution_func, **options))
         if with_deltas:
-            change = af.score_change(explainer._explained(), inputs, baseline=baseline, **score)
-            change = only(change) if isinstance(change, list) else change
-            deltas.append(per_example(found[-1], len(change)) - change)
+            score = (options["target"], options["args"])
+            deltas.append(explainer.compute_convergence_delta(found[-1], one, inputs, *score))
     mean = pytree.tree_map(lambda *parts: torch.stack(parts).mean(0), *found)
     return mean, torch.stack(deltas, 1).flatten() if with_deltas else None
 
 
 class DeepLift(NoFuture, GradientAttribution):
-    """DeepLIFT's Rescale rule; see `attrfunc.deep_lift`.
-
-    Args:
-        model: The model.
-        multiply_by_inputs: `False` gives the multipliers.
-        eps: Kept, without effect.
-    """
+    """DeepLIFT's Rescale rule; see `attrfunc.deep_lift`."""
 
     _differs: tuple[str, ...] = (
         "It and its relatives go by operation: functional activations, reused and in-place modules, GELU, "
@@ -112,7 +67,6 @@ class DeepLift(NoFuture, GradientAttribution):
         "another number at the baseline, both share the change, so that multipliers lie between 0 and 1; Captum "
         "gives all of it to the input's.",
     )
-
     _complete = True
 
     def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None:
@@ -122,51 +76,28 @@ class DeepLift(NoFuture, GradientAttribution):
 
     @face(_one)
     def attribute(
-        self,
-        inputs: Inputs,
-        baselines: Baselines = None,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        return_convergence_delta: bool = False,
-        custom_attribution_func: Custom = None,
-    ) -> Any:
-        """Attribute to the inputs, a tensor or a tuple as `inputs` is; with `return_convergence_delta`, and deltas."""
+        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
+        return_convergence_delta: bool = False, custom_attribution_func: Custom = None,
+    ) -> Any: ...  # fmt: skip
 
 
 class DeepLiftShap(DeepLift):
-    """DeepLIFT averaged over baselines; see `attrfunc.deep_lift_shap`.
-
-    Args:
-        model: The model.
-        multiply_by_inputs: `False` gives the average multipliers.
-    """
+    """DeepLIFT averaged over baselines; see `attrfunc.deep_lift_shap`. Deltas are those of each pair, `(B * N,)`."""
 
     _draws_baselines = True
 
     def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, multiply_by_inputs)
 
-    @face(_several, deltas=True)
+    @face(_several)
     def attribute(  # type: ignore[override]
-        self,
-        inputs: Inputs,
-        baselines: Samples,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        return_convergence_delta: bool = False,
-        custom_attribution_func: Custom = None,
-    ) -> Any:
-        """Attribute to the inputs; deltas are those of each pair, `(B * N,)`, example by example."""
+        self, inputs: Inputs, baselines: Samples, target: Target = None, additional_forward_args: Any = None,
+        return_convergence_delta: bool = False, custom_attribution_func: Custom = None,
+    ) -> Any: ...  # fmt: skip
 
 
 class LayerDeepLift(LayerAttribution, DeepLift):
-    """DeepLIFT from a layer's activation at the baselines to that at the inputs; see `attrfunc.deep_lift`.
-
-    Args:
-        model: The model.
-        layer: The layer.
-        multiply_by_inputs: `False` gives the multipliers.
-    """
+    """DeepLIFT from a layer's activation at the baselines to that at the inputs; see `attrfunc.deep_lift`."""
 
     def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
         LayerAttribution.__init__(self, model, layer)
@@ -175,49 +106,30 @@ class LayerDeepLift(LayerAttribution, DeepLift):
 
     @face(_one, at="layer")
     def attribute(  # type: ignore[override]
-        self,
-        inputs: Inputs,
-        baselines: Baselines = None,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        return_convergence_delta: bool = False,
-        attribute_to_layer_input: bool = False,
-        custom_attribution_func: Custom = None,
-        grad_kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Attribute to the layer; with `return_convergence_delta`, a pair of attributions and deltas."""
+        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
+        return_convergence_delta: bool = False, attribute_to_layer_input: bool = False,
+        custom_attribution_func: Custom = None, grad_kwargs: Options = None,
+    ) -> Any: ...  # fmt: skip
 
 
 class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
-    """The same averaged over baselines; see `attrfunc.deep_lift_shap`.
-
-    Args:
-        model: The model.
-        layer: The layer.
-        multiply_by_inputs: `False` gives the average multipliers.
-    """
+    """The same averaged over baselines; see `attrfunc.deep_lift_shap`."""
 
     _draws_baselines = True
 
     def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, layer, multiply_by_inputs)
 
-    @face(_several, at="layer", deltas=True)
+    @face(_several, at="layer")
     def attribute(  # type: ignore[override]
-        self,
-        inputs: Inputs,
-        baselines: Samples,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        return_convergence_delta: bool = False,
-        attribute_to_layer_input: bool = False,
+        self, inputs: Inputs, baselines: Samples, target: Target = None, additional_forward_args: Any = None,
+        return_convergence_delta: bool = False, attribute_to_layer_input: bool = False,
         custom_attribution_func: Custom = None,
-    ) -> Any:
-        """Attribute to the layer; deltas are those of each pair, `(B * N,)`, example by example."""
+    ) -> Any: ...  # fmt: skip
 
 
 class _NeuronScaled(NeuronAttribution, GradientAttribution):
-    """Base of the classes of a neuron; without `multiply_by_inputs` they give multipliers."""
+    """Base of the classes of a neuron."""
 
     def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
         super().__init__(model, layer)
@@ -229,15 +141,10 @@ class NeuronDeepLift(_NeuronScaled):
 
     @face(_one, at="neuron")
     def attribute(
-        self,
-        inputs: Inputs,
-        neuron_selector: Selector,
-        baselines: Baselines = None,
-        additional_forward_args: Any = None,
-        attribute_to_neuron_input: bool = False,
+        self, inputs: Inputs, neuron_selector: Selector, baselines: Baselines = None,
+        additional_forward_args: Any = None, attribute_to_neuron_input: bool = False,
         custom_attribution_func: Custom = None,
-    ) -> Any:
-        """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
+    ) -> Any: ...  # fmt: skip
 
 
 class NeuronDeepLiftShap(_NeuronScaled):
@@ -245,14 +152,8 @@ class NeuronDeepLiftShap(_NeuronScaled):
 
     _draws_baselines = True
 
-    @face(_several, at="neuron", deltas=True)
+    @face(_several, at="neuron")
     def attribute(
-        self,
-        inputs: Inputs,
-        neuron_selector: Selector,
-        baselines: Samples,
-        additional_forward_args: Any = None,
-        attribute_to_neuron_input: bool = False,
-        custom_attribution_func: Custom = None,
-    ) -> Any:
-        """Attribute to the inputs, a tensor or a tuple as `inputs` is."""
+        self, inputs: Inputs, neuron_selector: Selector, baselines: Samples, additional_forward_args: Any = None,
+        attribute_to_neuron_input: bool = False, custom_attribution_func: Custom = None,
+    ) -> Any: ...  # fmt: skip

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attrfunc.captum.attr.convert import (
+    RENAMED,
     as_args,
     as_baseline,
+    as_groups,
     as_mask,
     as_samples,
     captum_call,
@@ -21,29 +23,11 @@ from attrfunc.captum.attr.convert import (
     only,
     side,
 )
-from attrfunc.captum.attr.outputs import as_groups
 
 __all__ = ["face"]
 
 Stub = TypeVar("Stub", bound=Callable[..., Any])
 
-_RENAMED = {
-    "abs": "absolute",
-    "layer_mask": "feature_mask",
-    "perturbations_per_eval": "chunk_size",
-    "show_progress": "progress",
-    "sliding_window_shapes": "window",
-    "strides": "stride",
-    "additional_forward_args": "args",
-    "attr_dim_summation": "sum_channels",
-    "attribute_to_layer_input": "side",
-    "attribute_to_neuron_input": "side",
-    "baselines": "baseline",
-    "internal_batch_size": "chunk_size",
-    "neuron_selector": "neuron",
-    "relu_attributions": "relu",
-    "stdevs": "stdev",
-}
 _CONVERTED: dict[str, Callable[[Any, Any], Any]] = {
     "additional_forward_args": lambda value, inputs: as_args(value),
     "attribute_to_layer_input": lambda value, inputs: side(value),
@@ -53,22 +37,24 @@ _CONVERTED: dict[str, Callable[[Any, Any], Any]] = {
     "layer_mask": lambda value, inputs: as_groups(only(value)),
     "stdevs": as_baseline,
 }
+_OWN = {"self", "inputs", "grad_kwargs", "return_convergence_delta", "kwargs"}
 
 
-def face(function: Callable[..., Any], *, at: str = "model", deltas: bool = False) -> Callable[[Stub], Stub]:
+def face(function: Callable[..., Any], at: str = "model") -> Callable[[Stub], Stub]:
     """A decorator of stubs.
 
     Args:
-        function: The function of attrfunc.
+        function: The function of attrfunc, or one of the shim. One that takes `with_deltas` gives a pair, attributions
+            and deltas; one that takes `explainer` is given the object, `further` its keyword arguments beyond the
+            signature, `multiply_by_inputs` whether the object does.
         at: What it explains: the `"model"`; a view of the `"layer"`, of several that move `"joint"`ly, or of a
             `"neuron"`; or the model, where the function takes the layer or the neuron as an argument: `"inside"`, or
             `"single"` for one layer only.
-        deltas: Whether the function itself gives the deltas: it takes the object and `with_deltas`, and gives a pair.
 
     Returns:
         The decorator.
     """
-    takes_factor = "multiply_by_inputs" in inspect.signature(function).parameters
+    takes = inspect.signature(function).parameters
 
     def decorate(stub: Stub) -> Stub:
         signature = inspect.signature(stub)
@@ -76,24 +62,27 @@ def face(function: Callable[..., Any], *, at: str = "model", deltas: bool = Fals
         @functools.wraps(stub)
         def attribute(self: Any, *args: Any, **kwargs: Any) -> Any:
             bound = signature.bind(self, *args, **kwargs)
+            chosen = set(bound.arguments)
             bound.apply_defaults()
             given = dict(bound.arguments)
-            inputs, with_deltas = given["inputs"], given.get("return_convergence_delta", False)
-            options = _options(self, given)
-            if takes_factor:
-                options["multiply_by_inputs"] = self._multiply_by_inputs
-            if deltas:
-                options |= {"explainer": self, "with_deltas": with_deltas}
-            result = self._called(function, at, inputs, options)
-            if deltas:
-                return (self._mirrored(result[0]), result[1]) if with_deltas else self._mirrored(result[0])
-            result = self._mirrored(result)
-            if not with_deltas:
-                return result
-            score = (given["target"], given["additional_forward_args"])
-            return result, self.compute_convergence_delta(result, given["baselines"], inputs, *score)
+            if "perturbations_per_eval" in given.keys() - chosen:
+                given["perturbations_per_eval"] = None  # as the library likes
+            inputs, further = given["inputs"], given.get("kwargs", {})
+            with_deltas = (given | further).get("return_convergence_delta", False)
+            own = {"explainer": self, "further": further, "with_deltas": with_deltas}
+            own["multiply_by_inputs"] = self._multiply_by_inputs
+            options = _options(self, given) | {name: own[name] for name in own.keys() & takes}
+            found = self._called(function, at, inputs, options)
+            found, deltas = found if "with_deltas" in takes else (found, None)
+            found = self._mirrored(found)
+            if with_deltas and deltas is None:
+                score = (given["target"], given["additional_forward_args"])
+                deltas = self.compute_convergence_delta(found, given["baselines"], inputs, *score)
+            return (found, deltas) if with_deltas else found
 
-        return captum_call(attribute)  # type: ignore[return-value]
+        made: Any = captum_call(attribute)
+        made.__wrapped__ = stub  # one step behind, as Captum's methods have it
+        return made
 
     return decorate
 
@@ -105,7 +94,7 @@ def _options(explainer: Any, given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name == "baselines" and explainer._draws_baselines:
             options[name] = as_samples(value, given["inputs"])
-        elif name not in ("self", "inputs", "grad_kwargs", "return_convergence_delta", "kwargs"):
+        elif name not in _OWN:
             converted = _CONVERTED[name](value, given["inputs"]) if name in _CONVERTED else value
-            options[_RENAMED.get(name, name)] = converted
+            options[RENAMED.get(name, name)] = converted
     return options

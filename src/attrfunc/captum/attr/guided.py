@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import Inputs, as_args, captum_call, only, side
+from attrfunc.captum.attr.convert import only
 from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.neuron import Selector
+from attrfunc.captum.attr.forms import Forward, Inputs, Selector, Target
 from attrfunc.core.errors import warn
-from attrfunc.core.score.target import Target
 
-__all__ = [
-    "Deconvolution",
-    "GuidedBackprop",
-    "GuidedGradCam",
-    "ModifiedReluGradientAttribution",
-    "NeuronDeconvolution",
-    "NeuronGuidedBackprop",
-]
+__all__ = ["Deconvolution", "GuidedBackprop", "GuidedGradCam", "NeuronDeconvolution", "NeuronGuidedBackprop"]
+
+
+def _through_relu(model: Any, inputs: Inputs, *, explainer: ModifiedReluGradientAttribution, **options: Any) -> Any:
+    return (af.deconvolution if explainer.use_relu_grad_output else af.guided_backprop)(model, inputs, **options)
 
 
 class ModifiedReluGradientAttribution(NoFuture, GradientAttribution):
-    """Base of the classes that change what goes back through ReLU.
+    """Base of the classes that change what goes back through ReLU."""
 
-    Args:
-        model: The model; any callable will do.
-        use_relu_grad_output: Deconvolution, not guided backpropagation.
-    """
-
-    def __init__(self, model: Callable[..., Any], use_relu_grad_output: bool = False) -> None:
+    def __init__(self, model: Forward, use_relu_grad_output: bool = False) -> None:
         super().__init__(model)
         self.model = model
         self.use_relu_grad_output = use_relu_grad_output
 
-    @captum_call
-    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Any:
-        """What goes back to the inputs, a tensor or a tuple as `inputs` is."""
-        function = af.deconvolution if self.use_relu_grad_output else af.guided_backprop
-        return function(self.forward_func, inputs, target=target, args=as_args(additional_forward_args))
+    @face(_through_relu)
+    def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Any: ...
 
 
 class GuidedBackprop(ModifiedReluGradientAttribution):
-    """Guided backpropagation; see `attrfunc.guided_backprop`.
-
-    Args:
-        model: The model; any callable will do.
-    """
+    """Guided backpropagation; see `attrfunc.guided_backprop`."""
 
     _differs: tuple[str, ...] = (
         "It changes, as `Deconvolution` does, what goes back through ReLU in whatever form a model writes it, and"
@@ -59,25 +42,21 @@ class GuidedBackprop(ModifiedReluGradientAttribution):
         "`nn.ReLU` modules alone: with `F.relu` or GELU it gives the plain gradient.",
     )
 
-    def __init__(self, model: Callable[..., Any]) -> None:
+    def __init__(self, model: Forward) -> None:
         super().__init__(model)
 
 
 class Deconvolution(ModifiedReluGradientAttribution):
-    """Deconvolution; see `attrfunc.deconvolution`.
+    """Deconvolution; see `attrfunc.deconvolution`."""
 
-    Args:
-        model: The model; any callable will do.
-    """
-
-    def __init__(self, model: Callable[..., Any]) -> None:
+    def __init__(self, model: Forward) -> None:
         super().__init__(model, use_relu_grad_output=True)
 
 
 class _NeuronOfModel(NeuronAttribution, GradientAttribution):
     """Base of the classes whose first argument is `model`."""
 
-    def __init__(self, model: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
+    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
         super().__init__(model, layer, device_ids)
 
 
@@ -86,13 +65,9 @@ class NeuronGuidedBackprop(_NeuronOfModel):
 
     @face(af.guided_backprop, at="neuron")
     def attribute(
-        self,
-        inputs: Inputs,
-        neuron_selector: Selector,
-        additional_forward_args: Any = None,
+        self, inputs: Inputs, neuron_selector: Selector, additional_forward_args: Any = None,
         attribute_to_neuron_input: bool = False,
-    ) -> Any:
-        """What goes back to the inputs, a tensor or a tuple as `inputs` is."""
+    ) -> Any: ...  # fmt: skip
 
 
 class NeuronDeconvolution(_NeuronOfModel):
@@ -100,52 +75,19 @@ class NeuronDeconvolution(_NeuronOfModel):
 
     @face(af.deconvolution, at="neuron")
     def attribute(
-        self,
-        inputs: Inputs,
-        neuron_selector: Selector,
-        additional_forward_args: Any = None,
+        self, inputs: Inputs, neuron_selector: Selector, additional_forward_args: Any = None,
         attribute_to_neuron_input: bool = False,
-    ) -> Any:
-        """What goes back to the inputs, a tensor or a tuple as `inputs` is."""
+    ) -> Any: ...  # fmt: skip
 
 
-class GuidedGradCam(GradientAttribution):
-    """Guided Grad-CAM; see `attrfunc.guided_grad_cam`.
-
-    Args:
-        model: The model, or a callable that runs the layer.
-        layer: The layer of the map.
-        device_ids: Accepted, without effect.
-    """
-
-    _differs: tuple[str, ...] = (
-        "It raises where the map does not fit a single input. Beside others it warns, and gives an empty tensor, "
-        "as Captum does.",
-    )
-
-    _names: ClassVar[dict[str, str]] = {"mode": "interpolate_mode"}
-
-    def __init__(self, model: Callable[..., Any], layer: nn.Module, device_ids: list[int] | None = None) -> None:
-        super().__init__(model)
-        self.layer = layer
-
-    @captum_call
-    def attribute(
-        self,
-        inputs: Inputs,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        interpolate_mode: str = "nearest",
-        attribute_to_layer_input: bool = False,
-    ) -> Any:
-        """The product at the inputs, a tensor or a tuple as `inputs` is."""
-        options: dict[str, Any] = {"target": target, "args": as_args(additional_forward_args)}
-        where: dict[str, Any] = {"layer": self.layer, "side": side(attribute_to_layer_input)}
-        if not isinstance(inputs, tuple) or len(inputs) == 1:
-            return af.guided_grad_cam(self.forward_func, inputs, interpolate_mode=interpolate_mode, **where, **options)
-        heat = only(af.grad_cam(self.forward_func, inputs, relu=True, **where, **options))
-        details = af.guided_backprop(self.forward_func, inputs, **options)
-        return tuple(_over(heat, detail, interpolate_mode) for detail in details)
+def _guided_grad_cam(
+    model: Any, inputs: Inputs, *, explainer: GuidedGradCam, side: Any, interpolate_mode: str, **score: Any
+) -> Any:
+    where: dict[str, Any] = {"layer": explainer.layer, "side": side}
+    if not isinstance(inputs, tuple) or len(inputs) == 1:
+        return af.guided_grad_cam(model, inputs, interpolate_mode=interpolate_mode, **where, **score)
+    heat = only(af.grad_cam(model, inputs, relu=True, **where, **score))
+    return tuple(_over(heat, detail, interpolate_mode) for detail in af.guided_backprop(model, inputs, **score))
 
 
 def _over(heat: Tensor, detail: Tensor, mode: str) -> Tensor:
@@ -154,5 +96,23 @@ def _over(heat: Tensor, detail: Tensor, mode: str) -> Tensor:
         fit = f"the map {tuple(heat.shape)} does not fit the input {tuple(detail.shape)}"
         warn(f"GuidedGradCam.attribute: {fit}, which gets an empty tensor.")
         return torch.empty(0)
-    resized: Tensor = af.viz.interpolate(heat, detail.shape[2:], mode=mode)
-    return detail * resized
+    return detail * af.viz.interpolate(heat, detail.shape[2:], mode=mode)
+
+
+class GuidedGradCam(GradientAttribution):
+    """Guided Grad-CAM, the product of both; see `attrfunc.guided_grad_cam`."""
+
+    _differs: tuple[str, ...] = (
+        "It raises where the map does not fit a single input. Beside others it warns, and gives an empty tensor, "
+        "as Captum does. An `interpolate_mode` that does not exist raises; Captum gives empty tensors for it.",
+    )
+
+    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
+        super().__init__(model)
+        self.layer = layer
+
+    @face(_guided_grad_cam)
+    def attribute(
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None,
+        interpolate_mode: str = "nearest", attribute_to_layer_input: bool = False,
+    ) -> Any: ...  # fmt: skip

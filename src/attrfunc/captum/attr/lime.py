@@ -14,62 +14,73 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.convert import Baselines, Inputs, as_args, as_baseline, as_mask, captum_call
+from attrfunc.captum.attr.faces import face
+from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.attr.lime_defaults import (
     ExponentialKernel,
     default_from_interp_rep_transform,
     default_perturb_func,
     get_exp_kernel_similarity_function,
 )
-from attrfunc.captum.attr.outputs import of_the_batch, promoted
-from attrfunc.captum.attr.perturbation import Mask, PerturbationAttribution
-from attrfunc.captum.attr.unbatched import output_of
+from attrfunc.captum.attr.perturbation import PerturbationAttribution
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
-from attrfunc.core.score.target import BatchScore, Target
+from attrfunc.core.score.target import BatchScore
 from attrfunc.core.trees import batch_size, map_rows
 from attrfunc.perturbation.game import Game
 
 __all__ = [
-    "Lime",
-    "LimeBase",
-    "default_from_interp_rep_transform",
-    "default_perturb_func",
+    "KernelShap", "Lime", "LimeBase", "default_from_interp_rep_transform", "default_perturb_func",
     "get_exp_kernel_similarity_function",
-]
+]  # fmt: skip
+
+
+def _surrogate(model: Any, inputs: Any, *, explainer: LimeBase, further: Any, n_samples: int, **options: Any) -> Any:
+    if batch_size(inputs) > 1 and not isinstance(options["target"], BatchScore):
+        if options["target"] is None:  # one score for all of them, perhaps
+            options["target"] = af.batch_score()
+        else:
+            raise _too_many(inputs)
+    drawn = list(explainer._drawn(inputs, n_samples, further))
+    supply = iter(drawn)
+    try:
+        return af.local_surrogate(
+            model,
+            inputs,
+            perturb=lambda x, generator: next(supply),
+            similarity=lambda x, point, features: explainer.similarity_func(x, point, features[None], **further),
+            n_samples=len(drawn),
+            linear_model=explainer._fit,
+            **options,
+        )
+    except ArgumentError as error:
+        raise _too_many(inputs) if error.argument == "target" and batch_size(inputs) > 1 else error from None
+
+
+def _too_many(inputs: Any) -> ArgumentError:
+    fix = "Call it for each example, or use attrfunc.local_surrogate."
+    return ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
 
 
 class LimeBase(NoFuture, PerturbationAttribution):
     """A surrogate model of the score around an input, of any features; see `attrfunc.local_surrogate`.
 
-    Args:
-        forward_func: The model.
-        interpretable_model: What is fitted; see `attrfunc.captum.models`.
-        similarity_func: `(inputs, perturbed inputs, features (1, n), **kwargs) -> weight`.
-        perturb_func: `(inputs, **kwargs)` draws features `(1, n)`, or perturbed inputs; or a generator function that
-            yields them.
-        perturb_interpretable_space: Whether it draws features.
-        from_interp_rep_transform: `(features, inputs, **kwargs) -> perturbed inputs`; needed if it does.
-        to_interp_rep_transform: `(perturbed inputs, inputs, **kwargs) -> features`; needed if it does not.
+    `attribute` takes one example, or a batch with one score, and gives the model's representation: `(1, n)`
+    coefficients of a linear one.
     """
 
-    _multiply_by_inputs = False
+    _multiply_by_inputs = _per_output = _per_number = _typed = False
     _random = True
 
     def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        interpretable_model: Model,
-        similarity_func: Callable[..., Any],
-        perturb_func: Callable[..., Any],
-        perturb_interpretable_space: bool,
-        from_interp_rep_transform: Callable[..., Any] | None,
-        to_interp_rep_transform: Callable[..., Any] | None,
-    ) -> None:
+        self, forward_func: Forward, interpretable_model: Model, similarity_func: Forward, perturb_func: Forward,
+        perturb_interpretable_space: bool, from_interp_rep_transform: Forward | None,
+        to_interp_rep_transform: Forward | None,
+    ) -> None:  # fmt: skip
         super().__init__(forward_func)
-        self.interpretable_model = interpretable_model
-        self.similarity_func = similarity_func
-        self.perturb_func = perturb_func
+        self.interpretable_model, self.similarity_func, self.perturb_func = (
+            interpretable_model, similarity_func, perturb_func
+        )  # fmt: skip
         self.perturb_interpretable_space = perturb_interpretable_space
         self.from_interp_rep_transform = from_interp_rep_transform
         self.to_interp_rep_transform = to_interp_rep_transform
@@ -78,52 +89,14 @@ class LimeBase(NoFuture, PerturbationAttribution):
             fix = f"It is needed where {'features' if perturb_interpretable_space else 'inputs'} are sampled."
             raise ArgumentError(needed, "None", "a function", fix).within(type(self).__name__)
 
-    @captum_call
+    @face(_surrogate)
     def attribute(
-        self,
-        inputs: Inputs,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        n_samples: int = 50,
-        perturbations_per_eval: int = 1,
-        show_progress: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """The representation of the model fitted to perturbations of one example, or of a batch with one score.
+        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, n_samples: int = 50,
+        perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
+    ) -> Any: ...  # fmt: skip
 
-        Args:
-            inputs: The inputs.
-            target: The target.
-            additional_forward_args: Further arguments of the model.
-            n_samples: Number of perturbations.
-            perturbations_per_eval: How many are evaluated at once.
-            show_progress: Show a bar.
-            kwargs: Passed on to all functions of this object.
-
-        Returns:
-            What `interpretable_model.representation()` gives: `(1, n)` coefficients of a linear model.
-        """
-        options = self._evaluation(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        if batch_size(inputs) > 1 and not isinstance(options["target"], BatchScore):
-            fix = "Call it for each example, or use attrfunc.local_surrogate."
-            raise ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
-        drawn = list(self._drawn(inputs, n_samples, kwargs))
-        supply = iter(drawn)
-        af.local_surrogate(
-            self.forward_func,
-            inputs,
-            perturb=lambda x, generator: next(supply),
-            similarity=lambda x, point, features: self.similarity_func(x, point, features[None], **kwargs),
-            n_samples=len(drawn),
-            linear_model=self._fit,
-            **options,
-        )
+    def _mirrored(self, result: Any) -> Any:
         return self.interpretable_model.representation()
-
-    def _evaluation(self, inputs: Inputs, target: Target, further: Any, at_once: int, show: bool) -> dict[str, Any]:
-        options = self._options(inputs, target=target, args=as_args(further), chunk_size=at_once, progress=show)
-        output = output_of(self.forward_func, inputs, options["args"]) if target is None else None
-        return options | {"target": af.batch_score()} if of_the_batch(output, batch_size(inputs)) else options
 
     def _drawn(self, inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[tuple[Any, Tensor]]:
         """Perturbed inputs and their features `(n,)`."""
@@ -161,15 +134,18 @@ def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, k
         yield sample
 
 
-class Lime(LimeBase):
-    """LIME of groups of features; see `attrfunc.lime`.
+def _lime(
+    model: Any, inputs: Any, *, explainer: Lime, feature_mask: Any, return_input_shape: bool, **options: Any
+) -> Any:
+    hooks = _Hooks(explainer, inputs, options["baseline"], feature_mask)
+    sampling, similarity = hooks.sampling(), hooks.similarity()
+    options |= {"feature_mask": feature_mask, "sampling": sampling, "similarity": similarity}
+    attributions = af.lime(model, inputs, linear_model=hooks.fit, **options)
+    return attributions if return_input_shape else hooks.coefficients()
 
-    Args:
-        forward_func: The model.
-        interpretable_model: What is fitted; `SkLearnLasso(alpha=0.01)` by default (needs `attrfunc[sklearn]`).
-        similarity_func: As for `LimeBase`; `get_exp_kernel_similarity_function()` by default.
-        perturb_func: As for `LimeBase`, of features 0 and 1; by default each is 1 half of the time.
-    """
+
+class Lime(LimeBase):
+    """LIME of groups of features; see `attrfunc.lime`."""
 
     _differs: tuple[str, ...] = (
         "One set of coalitions serves all examples of a batch, so that `perturb_func` is called once for all of "
@@ -178,12 +154,9 @@ class Lime(LimeBase):
     )
 
     def __init__(
-        self,
-        forward_func: Callable[..., Any],
-        interpretable_model: Model | None = None,
-        similarity_func: Callable[..., Any] | None = None,
-        perturb_func: Callable[..., Any] | None = None,
-    ) -> None:
+        self, forward_func: Forward, interpretable_model: Model | None = None, similarity_func: Forward | None = None,
+        perturb_func: Forward | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(
             forward_func,
             SkLearnLasso(alpha=0.01) if interpretable_model is None else interpretable_model,
@@ -194,52 +167,15 @@ class Lime(LimeBase):
             None,
         )
 
-    @captum_call
+    @face(_lime)
     def attribute(  # type: ignore[override]  # as in Captum
-        self,
-        inputs: Inputs,
-        baselines: Baselines = None,
-        target: Target = None,
-        additional_forward_args: Any = None,
-        feature_mask: Mask = None,
-        n_samples: int = 25,
-        perturbations_per_eval: int = 1,
-        return_input_shape: bool = True,
-        show_progress: bool = False,
-    ) -> Any:
-        """Attribute to the inputs.
+        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
+        feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1,
+        return_input_shape: bool = True, show_progress: bool = False,
+    ) -> Any: ...  # fmt: skip
 
-        Args:
-            inputs: The inputs.
-            baselines: What replaces features.
-            target: The target.
-            additional_forward_args: Further arguments of the model.
-            feature_mask: The groups of features.
-            n_samples: Number of coalitions of groups.
-            perturbations_per_eval: How many are evaluated at once.
-            return_input_shape: `False` gives the coefficients of the groups.
-            show_progress: Show a bar.
-
-        Returns:
-            Coefficients, a tensor or a tuple as `inputs` is; or `(B, n)`, where n is the largest number of a group less
-            the smallest, plus 1.
-        """
-        options = self._evaluation(inputs, target, additional_forward_args, perturbations_per_eval, show_progress)
-        mask, baseline = as_mask(feature_mask, inputs), as_baseline(baselines, inputs)
-        inputs = promoted(inputs, baseline)
-        hooks = _Hooks(self, inputs, baseline, mask)
-        attributions = af.lime(
-            self.forward_func,
-            inputs,
-            baseline=baseline,
-            feature_mask=mask,
-            n_samples=n_samples,
-            similarity=hooks.similarity(),
-            sampling=hooks.sampling(),
-            linear_model=hooks.fit,
-            **options,
-        )
-        return attributions if return_input_shape else hooks.coefficients()
+    def _mirrored(self, result: Any) -> Any:
+        return result
 
 
 class _Hooks:
@@ -313,3 +249,46 @@ class _Hooks:
         spaced = found.new_zeros(len(found), self._count)
         spaced[:, self._used] = found
         return spaced
+
+
+class KernelShap(Lime):
+    """Kernel SHAP; see `attrfunc.kernel_shap`. Of Captum's family a `Lime`, with nothing of it in use."""
+
+    _differs: tuple[str, ...] = (
+        "Coalitions are drawn in pairs of complements, small and large ones enumerated as far as `n_samples` "
+        "goes, and shared by all examples; the least squares problem is solved exactly, so attributions sum to "
+        "the change of the score. With fewer than n + 2 samples for n groups it raises, where Captum returns one "
+        "of many solutions.",
+    )
+    _per_number = True
+
+    def __init__(self, forward_func: Forward) -> None:
+        PerturbationAttribution.__init__(self, forward_func)
+
+    @face(af.kernel_shap)
+    def attribute(  # type: ignore[override]
+        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
+        feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1,
+        return_input_shape: bool = True, show_progress: bool = False,
+    ) -> Any: ...  # fmt: skip
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        whole = options.pop("return_input_shape")
+        found = super()._called(function, at, inputs, options)
+        if whole:
+            return found
+        groups = _of_groups(found, inputs, options["feature_mask"])
+        return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
+
+
+def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
+    """One number for each group, from attributions that repeat it at each of its elements."""
+    leaves = pytree.tree_leaves(attributions)
+    rows = leaves[0].shape[0]
+    found = torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1)
+    if mask is not None:
+        groups = af.masks.number_groups(mask)
+        pairs = zip(pytree.tree_leaves(groups.ids), pytree.tree_leaves(inputs), strict=True)
+        ids = torch.cat([part.expand(leaf.shape)[:rows].reshape(rows, -1) for part, leaf in pairs], 1)
+        found = found.new_zeros(rows, groups.count).scatter(1, ids.to(found.device), found)
+    return found

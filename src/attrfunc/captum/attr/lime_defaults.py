@@ -10,15 +10,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import Inputs
+from attrfunc.captum.attr.forms import Inputs
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.perturbation.similarity import exponential_weight
 
 __all__ = [
-    "ExponentialKernel",
-    "default_from_interp_rep_transform",
-    "default_perturb_func",
+    "ExponentialKernel", "default_from_interp_rep_transform", "default_perturb_func",
     "get_exp_kernel_similarity_function",
-]
+]  # fmt: skip
 
 
 class ExponentialKernel:
@@ -26,31 +25,17 @@ class ExponentialKernel:
 
     def __init__(self, distance_mode: Literal["cosine", "euclidean"], kernel_width: float) -> None:
         self.kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
-        self._cosine, self._width = distance_mode == "cosine", kernel_width
+        self._distance, self._width = distance_mode, kernel_width
 
     def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
         """The weight of one perturbed input."""
-        one, other = (_flat(inputs) for inputs in (original_inp, perturbed_inp))
-        distance = 1 - torch.cosine_similarity(one, other, dim=0) if self._cosine else (one - other).norm()
-        return float(torch.exp(-distance.square() / (2 * self._width**2)))
-
-
-def _flat(inputs: Inputs) -> Tensor:
-    return torch.cat([leaf.flatten().double() for leaf in pytree.tree_leaves(inputs)])
+        return exponential_weight(original_inp, perturbed_inp, self._distance, self._width)
 
 
 def get_exp_kernel_similarity_function(
     distance_mode: Literal["cosine", "euclidean"] = "cosine", kernel_width: float = 1.0
 ) -> Callable[..., float]:
-    """The exponential kernel of the distance between inputs; see `attrfunc.surrogates.exponential_kernel`.
-
-    Args:
-        distance_mode: `"cosine"` or `"euclidean"`.
-        kernel_width: Width of the kernel.
-
-    Returns:
-        A `similarity_func`.
-    """
+    """A `similarity_func`: the exponential kernel of the distance between inputs; see `attrfunc.surrogates`."""
     return ExponentialKernel(distance_mode, kernel_width)
 
 

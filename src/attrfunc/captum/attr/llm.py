@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, NoFuture
 from attrfunc.captum.attr.convert import captum_call
-from attrfunc.captum.attr.gradient_shap import LayerGradientShap
+from attrfunc.captum.attr.gradient import LayerGradientXActivation
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
 from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
-from attrfunc.captum.attr.layer import LayerGradientXActivation, LayerIntegratedGradients
-from attrfunc.captum.attr.lime import Lime
+from attrfunc.captum.attr.lime import KernelShap, Lime
 from attrfunc.captum.attr.llm_result import LLMAttributionResult
-from attrfunc.captum.attr.perturbation import FeatureAblation, PerturbationAttribution
-from attrfunc.captum.attr.shapley import KernelShap, ShapleyValues, ShapleyValueSampling
+from attrfunc.captum.attr.paths import LayerGradientShap, LayerIntegratedGradients
+from attrfunc.captum.attr.perturbation import (
+    FeatureAblation,
+    PerturbationAttribution,
+    ShapleyValues,
+    ShapleyValueSampling,
+)
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.game import Game
@@ -101,7 +105,7 @@ class BaseLLMAttribution(NoFuture):
 
     def _shown(self, tokens: Tensor) -> list[str]:
         """The tokens of the answer as texts."""
-        return [self.tokenizer.decode([token]) for token in tokens.tolist()]
+        return [self.tokenizer.decode(token) for token in tokens.split(1)]
 
 
 class LLMAttribution(BaseLLMAttribution):
@@ -193,7 +197,7 @@ class LLMAttribution(BaseLLMAttribution):
         return Row(tuple(given["input_ids"][0].tolist())) if set(given) == {"input_ids"} else given
 
     def _prompt(self, row: Any) -> str:
-        ids = list(row.ids) if isinstance(row, Row) else row["input_ids"][0]
+        ids = torch.tensor(row.ids) if isinstance(row, Row) else row["input_ids"][0]
         text: str = self.tokenizer.decode(ids)
         return text
 
@@ -276,13 +280,14 @@ class LLMGradientAttribution(BaseLLMAttribution):
         method = copy.copy(self.attr_method)
         method.forward_func = _Presence(continuation(self.model, tokens), inp)
         present = inp.to_tensor().to(self.device)
-        # The answer is read once forward for all of its tokens; what is random is drawn for each, as in Captum.
+        # The answer is read once forward for all of its tokens; samples are drawn for each, as in Captum.
         if isinstance(method, LayerGradientShap) or len(tokens) == 1:
             found = [self._attributed(method, present, number, kwargs) for number in range(len(tokens))]
             values = torch.cat(found)
         else:
             one = lambda number: self._attributed(method, present, number, kwargs)[0]  # noqa: E731
-            values = torch.vmap(one, chunk_size=AT_ONCE)(torch.arange(len(tokens), device=self.device))
+            places = torch.arange(len(tokens), device=self.device)
+            values = torch.vmap(one, chunk_size=AT_ONCE, randomness="same")(places)
         values = values.sum(-1).cpu()[:, : inp.inp_tensor.shape[1]]
         if inp.itp_mask is not None:
             values = values[:, inp.itp_mask[0]]

@@ -57,7 +57,7 @@ class VLLMProvider(RemoteLLMProvider):
         self.api_url = api_url.rstrip("/")
         self._key = os.getenv("OPENAI_API_KEY", "EMPTY")
         if model_name is None:
-            listed = asked(f"{self.api_url}/models", self._key, self.timeout)
+            listed = self._answer(asked, "models")
             models = listed.get("data") if isinstance(listed, dict) else None
             if not models:
                 raise ModelError(f"the server at {api_url} has no models. Start it with one, or pass model_name.")
@@ -87,9 +87,19 @@ class VLLMProvider(RemoteLLMProvider):
         entries = [next(iter(one.values())) if one else {} for one in told]
         return _of_answer(entries, target_str, tokenizer)
 
+    def _answer(self, ask: Callable[[str, str, float], Any], what: str) -> Any:
+        """What the server answers, or an error that names it, which may be tried again."""
+        try:
+            return ask(f"{self.api_url}/{what}", self._key, self.timeout)
+        except OSError as error:
+            raise ConnectionError(
+                f"VLLMProvider: the server at {self.api_url} does not answer ({error}). See that it runs, and that "
+                "this is its address up to /v1."
+            ) from error
+
     def _choice(self, prompt: str, given: dict[str, Any]) -> dict[str, Any]:
         body = {"model": self.model_name, "prompt": prompt, **given}
-        found = posted(f"{self.api_url}/completions", body, self._key, self.timeout)
+        found = self._answer(lambda place, *rest: posted(place, body, *rest), "completions")
         choices = found.get("choices") if isinstance(found, dict) else None
         if not choices:
             raise ModelError("the server gave no choices.")

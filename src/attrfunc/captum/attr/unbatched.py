@@ -12,24 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.model.guard import Written
-from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.target import canonical, select
-from attrfunc.core.score.views import as_view
+from attrfunc.perturbation.outputs import output_of
 
-__all__ = ["as_batch_of_one", "named", "output_of", "with_forward"]
+__all__ = ["as_batch_of_one", "named", "with_forward"]
 
 
 def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
-    """What `attribute` gives for inputs that are one example without a batch dimension.
+    """What `attribute` gives for inputs that are one example without a batch dimension; `None` if there is one.
+
+    Attributions have the shapes of the inputs; deltas have the shape `(1,)`.
 
     Args:
-        attribute: The method of a class, with `self` as its first argument.
+        attribute: The method of a class.
         arguments: All its arguments by name, `self` too.
         args: The model's further arguments.
-
-    Returns:
-        Attributions with the shapes of the inputs; deltas have the shape `(1,)`. `None` if there is a batch dimension.
     """
     explainer, inputs = arguments["self"], arguments.get("inputs")
     leaves = pytree.tree_leaves(inputs)
@@ -58,19 +55,6 @@ def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], ar
     if not arguments.get("return_convergence_delta"):
         return pytree.tree_map(lambda leaf: leaf[0], found)
     return pytree.tree_map(lambda leaf: leaf[0], found[0]), found[1]
-
-
-def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -> Any:
-    """What a model gives for inputs, run once on a twin: the model itself stays as it is."""
-    view = as_view(forward)
-    twin = Twin(view.model, view.tensors)
-    while True:
-        twin.restore()
-        copied = pytree.tree_map(torch.clone, inputs)
-        try:
-            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *twin.copied(args)), {})
-        except Written:  # it is run anew, with a copy of what it was about to write into
-            continue
 
 
 def with_forward(explainer: Any, forward: Callable[..., Any]) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import LayerAttribution
-from attrfunc.captum.attr.layer import LayerGradientXActivation
+from attrfunc.captum.attr.gradient import LayerGradientXActivation
 from attrfunc.captum.concept.cav import CAV
 from attrfunc.captum.concept.classifier import Classifier, DefaultClassifier
 from attrfunc.captum.concept.concept import Concept, ConceptInterpreter, key_of

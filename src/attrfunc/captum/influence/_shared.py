@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.trees import join_rows
 from attrfunc.influence.batches import batches_of
-from attrfunc.influence.network import Loss, Network, checkpointed, open_network
+from attrfunc.influence.network import Network, checkpointed, open_network
+from attrfunc.influence.values import Loss
 
 __all__ = [
     "DataInfluence",
@@ -78,8 +79,10 @@ def batches_in(inputs: Any) -> Iterable[Any]:
 def joined(inputs: Any) -> tuple[Any, ...]:
     """Inputs as one batch."""
     if inputs is None:
-        fix = "Call self_influence for the influence of training examples on themselves."
-        raise ArgumentError("inputs", "None", "a batch, or a DataLoader", fix)
+        raise AssertionError(
+            "argument `inputs`: got None; a batch, or a DataLoader, is required. Call self_influence for the influence "
+            "of training examples on themselves."
+        )
     return join_rows([tuple(batch) for batch in batches_in(inputs)])
 
 
@@ -135,6 +138,8 @@ def per_example(loss_fn: Any, reduction: str) -> Loss:
             found = output
         elif reduction == "none":
             found = loss_fn(output, batch[-1])
+            if isinstance(found, Tensor) and found.dim() == 0 and len(batch[-1]) == 1:
+                found = found.reshape(1)  # as of `squeeze`, of one example
         elif type(loss_fn).__module__ == "torch.nn.modules.loss":
             plain = copy.copy(loss_fn)
             plain.reduction = "none"

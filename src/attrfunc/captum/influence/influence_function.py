@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,11 +26,12 @@ from attrfunc.captum.influence._shared import (
 )
 from attrfunc.core.errors import ModelError
 from attrfunc.influence.batches import batches_of
-from attrfunc.influence.network import Network, losses
+from attrfunc.influence.network import Network
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.products import Products
 from attrfunc.influence.terms import flat
 from attrfunc.influence.top import best
+from attrfunc.influence.values import losses
 
 __all__ = [
     "ArnoldiInfluenceFunction",
@@ -132,11 +134,29 @@ class IntermediateQuantitiesInfluenceFunction(InfluenceFunctionBase):
         parts = [self.compute_intermediate_quantities(batch) for batch in reported(batches, show_progress, text)]
         return torch.cat(parts).square().sum(1)
 
-    def _products(self, show_progress: bool) -> tuple[Network, Products]:
-        text = "processing `hessian_dataset` batch"
-        data = reported(self.hessian_dataloader, show_progress, text)
+    def _project(
+        self,
+        basis: Callable[[Network, Products], tuple[Tensor, Tensor]],
+        projection_dim: int | None,
+        hessian_reg: float,
+        hessian_inverse_tol: float,
+        projection_on_cpu: bool,
+        show_progress: bool,
+    ) -> None:
+        """Keep the largest eigenvalues in a space: `basis` gives its vectors, `(P, K)`, and the Hessian in them."""
+        self.projection_dim, self.hessian_reg, self.hessian_inverse_tol = (
+            projection_dim,
+            hessian_reg,
+            hessian_inverse_tol,
+        )
+        data = reported(self.hessian_dataloader, show_progress, "processing `hessian_dataset` batch")
         values = losses(per_example(self.loss_fn, self.reduction_type))
-        return self._network, Products(self._network, data, values, "hessian")
+        vectors, matrix = basis(self._network, Products(self._network, data, values, "hessian"))
+        eigenvalues, inside = _projection(matrix, projection_dim, hessian_reg, hessian_inverse_tol)
+        if not len(eigenvalues):
+            raise ModelError("the Hessian has no positive eigenvalue above the bound. Pass a larger hessian_reg.")
+        self.R = (vectors @ inside / eigenvalues.sqrt()).to(self._network.dtype)
+        self.R = self.R.cpu() if projection_on_cpu else self.R
 
 
 def _projection(matrix: Tensor, count: int | None, damping: float, least: float) -> tuple[Tensor, Tensor]:
@@ -186,18 +206,8 @@ class NaiveInfluenceFunction(IntermediateQuantitiesInfluenceFunction):
             test_loss_fn,
             sample_wise_grads_per_batch,
         )
-        self.projection_dim, self.hessian_reg, self.hessian_inverse_tol = (
-            projection_dim,
-            hessian_reg,
-            hessian_inverse_tol,
-        )
-        network, products = self._products(show_progress)
-        whole = torch.eye(network.size, dtype=network.dtype, device=network.device)
-        values, vectors = _projection(products(whole) * products.rows, projection_dim, hessian_reg, hessian_inverse_tol)
-        if not len(values):
-            raise ModelError("the Hessian has no positive eigenvalue above the bound. Pass a larger hessian_reg.")
-        self.R = (vectors / values.sqrt()).to(network.dtype)
-        self.R = self.R.cpu() if projection_on_cpu else self.R
+        limits = (projection_dim, hessian_reg, hessian_inverse_tol)
+        self._project(_whole, *limits, projection_on_cpu, show_progress)
 
 
 class ArnoldiInfluenceFunction(IntermediateQuantitiesInfluenceFunction):
@@ -239,26 +249,23 @@ class ArnoldiInfluenceFunction(IntermediateQuantitiesInfluenceFunction):
             test_loss_fn,
             sample_wise_grads_per_batch,
         )
-        self.projection_dim, self.hessian_reg, self.hessian_inverse_tol = (
-            projection_dim,
-            hessian_reg,
-            hessian_inverse_tol,
-        )
         self.arnoldi_dim, self.arnoldi_tol = arnoldi_dim, arnoldi_tol
-        network, products = self._products(show_progress)
-        generator = torch.Generator().manual_seed(seed)
-        drawn = [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in network.values.values()]
-        start = torch.cat([part.flatten() for part in drawn]).to(network.device)
-        basis, matrix = _krylov(products, start, arnoldi_dim, arnoldi_tol)
-        values, vectors = _projection(matrix, projection_dim, hessian_reg, hessian_inverse_tol)
-        if not len(values):
-            raise ModelError("the Hessian has no positive eigenvalue in the Krylov space. Pass a larger hessian_reg.")
-        self.R = (basis @ vectors / values.sqrt()).to(network.dtype)
-        self.R = self.R.cpu() if projection_on_cpu else self.R
+        space = partial(_krylov, seed=seed, count=arnoldi_dim, tolerance=arnoldi_tol)
+        limits = (projection_dim, hessian_reg, hessian_inverse_tol)
+        self._project(space, *limits, projection_on_cpu, show_progress)
 
 
-def _krylov(products: Products, start: Tensor, count: int, tolerance: float) -> tuple[Tensor, Tensor]:
+def _whole(network: Network, products: Products) -> tuple[Tensor, Tensor]:
+    """All of the summed Hessian."""
+    whole = torch.eye(network.size, dtype=network.dtype, device=network.device)
+    return whole.double(), products(whole).double() * products.rows
+
+
+def _krylov(network: Network, products: Products, *, seed: int, count: int, tolerance: float) -> tuple[Tensor, Tensor]:
     """An orthonormal basis of a Krylov space, `(P, K)`, and the summed Hessian in it."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in network.values.values()]
+    start = torch.cat([part.flatten() for part in drawn]).to(network.device)
     vectors, images = [start.double() / start.double().norm()], list[Tensor]()
     for _ in range(count):
         image = products(vectors[-1].to(start.dtype).unsqueeze(0))[0].double() * products.rows

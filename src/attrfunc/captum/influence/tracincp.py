@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,11 +29,11 @@ from attrfunc.captum.influence._shared import (
 from attrfunc.core.errors import warn
 from attrfunc.core.score.target import batch_score
 from attrfunc.influence import self_influence, tracin
-from attrfunc.influence.network import Loss, losses
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.streams import blocks_of
 from attrfunc.influence.terms import flat
 from attrfunc.influence.top import best
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["TracInCP", "TracInCPBase"]
 
@@ -127,17 +127,20 @@ class _Scores(TracInCPBase):
         found = best(blocks_of(tracin)(bare(self.model), x, **options), k, proponents, all_at_most=True)
         return KMostInfluentialResults(found.indices, found.scores)
 
-    def _on_themselves(self, inputs: Any, show_progress: bool) -> Tensor:
+    def _on_themselves(self, inputs: Any, show_progress: bool, by_checkpoints: bool) -> Tensor:
         data = self.train_dataloader if inputs is None else inputs
         batches = data if isinstance(data, DataLoader) else [data]
         text = f"Using {self.get_name()} to compute self influence. Processing batch"
-        return self_influence(
-            bare(self.model),
-            reported(batches, show_progress, text),
-            loss=self._loss,
-            checkpoints=self._stages,
-            parameters=parameters_of(self.model, self._layers),
-        )
+        options: dict[str, Any] = {"loss": self._loss, "parameters": parameters_of(self.model, self._layers)}
+        groups: Iterable[Any] = [self._stages]
+        if by_checkpoints:
+            outer = f"Using {self.get_name()} to compute self influence. Processing checkpoint"
+            groups = reported([[stage] for stage in self._stages], show_progress, outer)
+        found = [
+            self_influence(bare(self.model), reported(batches, show_progress, text), checkpoints=stages, **options)
+            for stages in groups
+        ]
+        return torch.stack(found).sum(0)
 
 
 def _total(values: Loss) -> Any:
@@ -198,7 +201,7 @@ class TracInCP(_Scores):
         outer_loop_by_checkpoints: bool = False,
     ) -> Tensor:
         """The influence of examples on themselves, `(N,)`; the order of the loops changes nothing."""
-        return self._on_themselves(inputs, show_progress)
+        return self._on_themselves(inputs, show_progress, outer_loop_by_checkpoints)
 
     def compute_intermediate_quantities(
         self, inputs: tuple[Any, ...] | DataLoader[Any], aggregate: bool = False

@@ -21,10 +21,10 @@ from attrfunc.captum.influence._shared import (
 )
 from attrfunc.captum.influence.tracincp import _Scores
 from attrfunc.core.errors import ArgumentError, ModelError, describe, suggestions, warn
-from attrfunc.influence.network import Loss, losses
 from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.terms import Gradients, Outer
 from attrfunc.influence.top import best
+from attrfunc.influence.values import Loss, losses
 
 __all__ = ["NearestNeighbors", "TracInCPFast", "TracInCPFastRandProj"]
 
@@ -99,7 +99,7 @@ class TracInCPFast(_Scores):
         outer_loop_by_checkpoints: bool = False,
     ) -> Tensor:
         """The influence of examples on themselves, `(N,)`."""
-        return self._on_themselves(inputs, show_progress)
+        return self._on_themselves(inputs, show_progress, outer_loop_by_checkpoints)
 
 
 class NearestNeighbors(ABC):

@@ -14,6 +14,7 @@ from attrfunc.captum.attr.convert import as_args, as_baseline
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.score.baseline import resolve_baseline
 from attrfunc.core.score.target import Target
+from attrfunc.core.trees import batch_size, map_rows
 
 __all__ = ["infidelity", "infidelity_perturb_func_decorator"]
 
@@ -77,15 +78,7 @@ def infidelity(
     Returns:
         One number for each example.
     """
-
-    def perturb(x: Any, _: object) -> tuple[Any, Any]:
-        given = perturb_func(x) if baselines is None else perturb_func(x, baselines)
-        if not isinstance(given, tuple) or len(given) != 2:
-            fix = "Decorate one that gives perturbed inputs alone by infidelity_perturb_func_decorator()."
-            got = f"a callable that returns {describe(given)}"
-            raise ArgumentError("perturb_func", got, "perturbations and perturbed inputs", fix)
-        return _like(given[0], x), _like(given[1], x)
-
+    perturb = _Queue(perturb_func, baselines, n_perturb_samples, max_examples_per_batch)
     attributions = as_baseline(attributions, inputs)
     try:
         with torch.no_grad():
@@ -106,6 +99,50 @@ def infidelity(
         argument = {**names, "x": "inputs", "args": "additional_forward_args"}.get(error.argument, error.argument)
         raise ArgumentError(argument, error.got, error.expected, error.fix).within("infidelity") from error
     return found
+
+
+class _Queue:
+    """Perturbations of the batch, one after the other, from a function that is given several copies of it at once.
+
+    The copies of an example stand behind each other, so that a function may perturb each in another way.
+    """
+
+    def __init__(self, function: Perturbation, baselines: Any, count: Any, limit: int | None) -> None:
+        self._function, self._baselines, self._limit = function, baselines, limit
+        self._left = count if isinstance(count, int) else 1
+        self._waiting: list[tuple[Any, Any]] = []
+
+    def __call__(self, x: Any, _: object) -> tuple[Any, Any]:
+        if not self._waiting:
+            rows = batch_size(x)
+            times = max(1, min(self._left, max(1, self._limit // max(rows, 1)) if self._limit else self._left))
+            self._left -= times
+            self._waiting = self._drawn(x, rows, times)
+        return self._waiting.pop(0)
+
+    def _drawn(self, x: Any, rows: int, times: int) -> list[tuple[Any, Any]]:
+        repeat = lambda leaf: leaf.repeat_interleave(times, 0)  # noqa: E731
+        copies = pytree.tree_map_only(Tensor, repeat, x)
+        start = map_rows(repeat, self._baselines, rows) if rows > 1 else self._baselines
+        given = self._function(copies) if self._baselines is None else self._function(copies, start)
+        if not isinstance(given, tuple) or len(given) != 2:
+            fix = "Decorate one that gives perturbed inputs alone by infidelity_perturb_func_decorator()."
+            got = f"a callable that returns {describe(given)}"
+            raise ArgumentError("perturb_func", got, "perturbations and perturbed inputs", fix)
+        both = [_like(part, x) for part in given]
+        shapes = [leaf.shape for leaf in pytree.tree_leaves(copies)]
+        if any([getattr(leaf, "shape", None) for leaf in pytree.tree_leaves(part)] != shapes for part in both):
+            expected = f"perturbations and perturbed inputs of shapes {[tuple(shape) for shape in shapes]}"
+            fix = "Let it return one of each for every example that it is given."
+            raise ArgumentError("perturb_func", f"a callable that returns {describe(given)}", expected, fix)
+        leaves = [pytree.tree_leaves(part) for part in both]
+        specs = [pytree.tree_structure(part) for part in both]
+
+        def sample(number: int) -> tuple[Any, Any]:
+            parts = [[leaf[number::times] for leaf in part] for part in leaves]
+            return pytree.tree_unflatten(parts[0], specs[0]), pytree.tree_unflatten(parts[1], specs[1])
+
+        return [sample(number) for number in range(times)]
 
 
 def _like(given: Any, inputs: Any) -> Any:

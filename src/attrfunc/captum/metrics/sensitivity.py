@@ -56,11 +56,13 @@ def sensitivity_max(
         One number for each example. Where all attributions are 0 they are not divided.
     """
     order = 2.0 if norm_ord in ("fro", None) else norm_ord
-    names = {"additional_forward_args": "args", "baselines": "baseline"}
+    x = inputs if isinstance(inputs, tuple) else (inputs,)
+    names = {"additional_forward_args": "args"}
+    if _follow(kwargs.get("baselines"), x):  # others are a distribution, which is one for all
+        names["baselines"] = "baseline"
     options = {names.get(name, name): value for name, value in kwargs.items()}
     if "args" in options and not isinstance(options["args"], tuple):
         options["args"] = () if options["args"] is None else (options["args"],)
-    x = inputs if isinstance(inputs, tuple) else (inputs,)
     if "baseline" in options and not isinstance(options["baseline"], tuple) and len(x) == 1:
         options["baseline"] = None if options["baseline"] is None else (options["baseline"],)
 
@@ -90,6 +92,13 @@ def sensitivity_max(
     flat = torch.cat([leaf.detach().reshape(len(leaf), leaf.shape[1:].numel()) for leaf in leaves], dim=1)
     size = torch.linalg.vector_norm(flat, ord=order, dim=1)
     return largest / torch.where(size > 0, size, 1.0)
+
+
+def _follow(baselines: Any, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether baselines are one for each example, or one for all."""
+    given = baselines if isinstance(baselines, tuple) else (baselines,)
+    pairs = zip(given, inputs, strict=False)
+    return all(not isinstance(one, Tensor) or one.dim() == 0 or len(one) in (1, len(leaf)) for one, leaf in pairs)
 
 
 def _total(*inputs: Any, **_: Any) -> Tensor:

@@ -16,6 +16,10 @@ __all__ = ["BinaryConcreteStochasticGates", "GaussianStochasticGates", "Stochast
 REDUCTIONS = ("none", "mean", "sum")
 
 
+class _RefusedError(ArgumentError, AssertionError):
+    """What a script may catch as the `AssertionError` that Captum raises."""
+
+
 class StochasticGatesBase(nn.Module, ABC):
     """Base of gates.
 
@@ -35,9 +39,10 @@ class StochasticGatesBase(nn.Module, ABC):
         name = type(self).__name__
         try:
             positive("n_gates", n_gates)
-            if mask is not None and not 0 <= int(mask.min()) <= int(mask.max()) < n_gates:
+            if mask is not None and (int(mask.min()) < 0 or int(mask.max()) != n_gates - 1):
                 fix = "Pass as many gates as the mask has groups."
-                raise ArgumentError("mask", describe(mask), f"integers from 0 to {n_gates - 1}", fix)
+                expected = f"integers from 0 to {n_gates - 1}, the last gate's number among them"
+                raise _RefusedError("mask", describe(mask), expected, fix)
             if reg_reduction not in REDUCTIONS:
                 fix = "Pass reg_reduction='sum'."
                 raise ArgumentError("reg_reduction", repr(reg_reduction), f"one of {', '.join(REDUCTIONS)}", fix)
@@ -57,7 +62,7 @@ class StochasticGatesBase(nn.Module, ABC):
         rows, count = len(input_tensor), input_tensor.shape[1:].numel()
         if self.mask is None and (input_tensor.dim() < 2 or count != self.n_gates):
             fix = "Pass a mask for inputs of another size."
-            error = ArgumentError("input_tensor", describe(input_tensor), f"(B, *S) of {self.n_gates} elements", fix)
+            error = _RefusedError("input_tensor", describe(input_tensor), f"(B, *S) of {self.n_gates} elements", fix)
             raise error.within(type(self).__name__)
         gates = self._sample_gate_values(rows).clamp(0, 1)
         if self.mask is not None:
@@ -101,7 +106,7 @@ class BinaryConcreteStochasticGates(StochasticGatesBase):
         temperature: As in `attrfunc.gates.hard_concrete`.
         lower_bound: `low` there.
         upper_bound: `high` there.
-        eps: Kept, without effect: nothing divides by zero.
+        eps: How far uniform draws stay from 0 and 1.
         reg_reduction: As in the base class.
     """
 
@@ -141,9 +146,10 @@ class BinaryConcreteStochasticGates(StochasticGatesBase):
     def _sample_gate_values(self, batch_size: int) -> Tensor:
         if not self.training:
             return self._get_gate_values().expand(batch_size, -1)
-        options: dict[str, Any] = {"low": self.lower_bound, "high": self.upper_bound}
-        shape = (batch_size,)
-        return af.gates.hard_concrete(self.log_alpha_param, shape=shape, temperature=self.temperature, **options)
+        # Drawn in the parameters' precision, so that a seed gives the gates that it gave before.
+        uniform = torch.empty_like(self.log_alpha_param.expand(batch_size, -1)).uniform_(self.eps, 1 - self.eps)
+        shifted = uniform.log() - (-uniform).log1p() + self.log_alpha_param
+        return self.lower_bound + (self.upper_bound - self.lower_bound) * (shifted / self.temperature).sigmoid()
 
     def _get_gate_active_probs(self) -> Tensor:
         options: dict[str, Any] = {"low": self.lower_bound, "high": self.upper_bound}

@@ -5,8 +5,8 @@
 * Steps of `PGD` in L2 are normalised gradients; Captum takes their signs, which are no steps of equal length in L2.
 * `PGD` gives the point with the largest loss on its way (the smallest, if targeted): of each example if the loss is one
   for each, else of the batch. Captum gives the last.
-* Without `loss_func`, outputs that are all above 0 are taken for probabilities, and the loss is minus their logarithm,
-  as in Captum. Others are logits, and the loss is the cross-entropy; Captum takes logarithms of negative numbers.
+* Without `loss_func`, the loss is minus the logarithm of the target's output, as in Captum, which takes logarithms of
+  negative numbers, too; here it has the same gradient and is a number, and a warning says that logits need another.
 * No gradient is taken for 0 because it is small.
 * `AttackComparator` evaluates each attempt, however many are grouped, with the arguments of its own examples.
 * `MinParamPerturbation` also tries `arg_max`, and steps that rounding would leave out; the binary search gives the

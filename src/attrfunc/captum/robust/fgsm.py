@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
-from attrfunc.core.errors import AttributionError
+from attrfunc.core.errors import AttributionError, Speaker
 
 __all__ = ["FGSM"]
 
@@ -47,9 +47,10 @@ class FGSM(GradientAttack):
         try:
             tensors = as_tuple(inputs)
             masks = as_masks(mask, tensors)
-            _, slopes, _ = losses_and_gradients(
-                self.forward_func, tensors, target, additional_forward_args, self.loss_func
-            )
+            with Speaker("FGSM.perturb"):
+                _, slopes, _ = losses_and_gradients(
+                    self.forward_func, tensors, target, additional_forward_args, self.loss_func
+                )
         except AttributionError as error:
             raise error.within("FGSM.perturb")  # noqa: B904  # the same error, now with its name
         sign = -1 if targeted else 1

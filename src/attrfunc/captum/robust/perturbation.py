@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.captum.attr.convert import as_args
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.target import canonical, select
 from attrfunc.core.score.views import Model
@@ -91,7 +91,14 @@ def losses_and_gradients(
 
 
 def _default(output: Any, target: Any, rows: int) -> Tensor:
+    """The negative logarithm of what is selected, taken for a probability, as in Captum.
+
+    Of other numbers it is that of their size, which has the same gradient where there is a logarithm at all.
+    """
     chosen = select(output, canonical(target, rows), rows)
-    if isinstance(output, Tensor) and output.dim() == 2 and bool((output <= 0).any()):
-        return output.logsumexp(1) - chosen
-    return -torch.log(chosen)
+    if bool(((chosen <= 0) | (chosen > 1)).any()):
+        warn(
+            "the default loss, -log of the target's output, is one of probabilities, and some outputs are none: of "
+            "logits it leads astray. Pass loss_func=torch.nn.CrossEntropyLoss(reduction='none')."
+        )
+    return -chosen.abs().clamp(min=torch.finfo(chosen.dtype).tiny).log()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
-from attrfunc.core.errors import ArgumentError, AttributionError, positive
+from attrfunc.core.errors import ArgumentError, AttributionError, Speaker, describe
 from attrfunc.robust.ball import ball_around, like_rows
 
 __all__ = ["PGD"]
@@ -43,7 +43,7 @@ class PGD(GradientAttack):
             inputs: A tensor, or a tuple of them.
             radius: How far to go, in each of several inputs.
             step_size: Length of a step.
-            step_num: How many steps.
+            step_num: How many steps; none leaves the start.
             target: The right class, or that to reach; what `loss_func` takes.
             additional_forward_args: Further arguments of the model.
             targeted: Whether the loss is to fall.
@@ -55,7 +55,7 @@ class PGD(GradientAttack):
             Perturbed inputs, as the inputs.
         """
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Speaker("PGD.perturb"):
                 moved = self._search(
                     as_tuple(inputs), radius, step_size, step_num, target, additional_forward_args, targeted,
                     random_start, norm, mask,
@@ -85,7 +85,10 @@ class PGD(GradientAttack):
         point = [ball.x + (ball.random(None) - ball.x) * m if random_start else ball.x for ball, m in pairs]
         point = [self.bound(leaf) for leaf in point]
         best, least = point, torch.full((len(inputs[0]),), -torch.inf, dtype=torch.float64)
-        for step in range(positive("step_num", step_num) + 1):
+        if isinstance(step_num, bool) or not isinstance(step_num, int) or step_num < 0:
+            fix = "Pass 0 for the random start alone."
+            raise ArgumentError("step_num", describe(step_num), "a whole number of at least 0", fix)
+        for step in range(step_num + 1):
             loss, slopes, _ = losses_and_gradients(self.forward_func, tuple(point), target, additional, self.loss_func)
             loss = sign * loss.double().cpu()
             higher = loss >= least

@@ -22,7 +22,7 @@ from attrfunc.core.score.target import canonical
 from attrfunc.core.score.views import Model, View, as_view
 from attrfunc.core.trees import batch_size, floats, join_rows, map_rows, repeat_rows
 
-__all__ = ["Batches", "plan_of"]
+__all__ = ["Batches"]
 
 FOLLOWERS = {"target", "neuron", "args", "kwargs", "feature_mask"}
 
@@ -76,6 +76,34 @@ class Batches:
     channels_last: bool = False
     folds: tuple[Pair, ...] = ()
     spec: Any = None
+
+    @classmethod
+    def planned(
+        cls,
+        method: Callable[..., Any],
+        model: Model,
+        x: Any,
+        options: dict[str, Any],
+        *,
+        samples: int,
+        chunk_size: int | None,
+    ) -> tuple[Batches, Plan, int | None]:
+        """How a method is called on so many samples of each example, and how many rows it may be given at once.
+
+        Args:
+            method: The method.
+            model: The model.
+            x: The input.
+            options: What the method is called with.
+            samples: How many samples there are.
+            chunk_size: How many rows the user allows.
+        """
+        rows = batch_size(x)
+        # Draws inside the method must not depend on how many samples it is given.
+        size = rows if options.get("generator") is not None else chunk_size
+        several = samples > 1 and (size is None or size > rows)
+        plan, folds = plan_of(model, x, options) if several else (Plan(), ())
+        return cls(method, model, options, rows, plan.channels_last, folds), plan, size
 
     def attribute(self, noisy: Sequence[Any], baselines: Sequence[Any]) -> list[Tensor]:
         """The attributions of noisy inputs, behind each other; a baseline of None leaves that of the options."""

@@ -8,8 +8,9 @@ by one on the whole batch, with a warning, and the gradient is that of the sum o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import warn
+from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.meter import Meter
 from attrfunc.core.model.engines import settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
@@ -27,7 +28,7 @@ from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 
-__all__ = ["planned"]
+__all__ = ["CoupledError", "planned", "uncoupled"]
 
 _ROWWISE = (
     nn.Sequential, nn.ModuleList, nn.Identity, nn.Linear, nn.Embedding, nn.LayerNorm, nn.GroupNorm,
@@ -112,9 +113,9 @@ class _Trial:
         # One of them twice: without the others, what they have in common may by chance be what all have.
         # And another number than there are: a model may take no other.
         numbers = torch.cat([numbers[:1]] * (2 if len(numbers) + 1 == rows else 1) + [numbers])
-        some = problem.at(numbers) if rows > 1 else self._pair()
+        some = problem.at(numbers) if rows > 1 else self._company()
         if rows == 1:
-            numbers = torch.tensor([-1, 0])  # a changed copy, which is looked at by nobody, and the example
+            numbers = torch.tensor([-1, -2, 0])  # changed copies, which nobody compares, and the example
         pairs = folding.pairs()
         fast = replace(some, twin=some.twin.folded(pairs), plan=replace(some.plan, channels_last=images))
         if (images or pairs) and self._agree(scores, point, fast, numbers):
@@ -148,8 +149,8 @@ class _Trial:
         pairs = zip(point.leaves, part.leaves, strict=False)
         first = all(a.shape[:1] == scores.shape and b.shape == (len(found), *a.shape[1:]) for a, b in pairs)
         self._first = first and len(point.leaves) == len(part.leaves)
-        known = numbers >= 0
-        spread = torch.cat([scores, found])
+        known, ordinary = numbers >= 0, numbers > -2
+        spread = torch.cat([scores, found[ordinary.to(found.device)]])
         return _close(found[known.to(found.device)], scores[numbers[known].to(scores.device)], spread)
 
     def _as_it_is(self, scores: Tensor, point: Point) -> dict[str, bool]:
@@ -167,12 +168,16 @@ class _Trial:
             return {"apart": False, "fixed": True}
         return {"apart": _examples_first(point, rows) and not self.is_coupled, "fixed": True}
 
-    def _pair(self) -> Problem:
-        """The only example behind a changed copy of itself."""
-        pair = self._problem.repeated(2)
-        first = torch.tensor([True, False])
-        x = pytree.tree_map(lambda leaf: _changed(leaf, first), pair.inputs.x)
-        return replace(pair, inputs=replace(pair.inputs, x=x))
+    def _company(self) -> Problem:
+        """The only example behind changed copies of itself.
+
+        The second has a larger range, by which quantised layers scale the whole batch; what they make of it themselves
+        is out of the range in which scores are compared.
+        """
+        company, numbers = self._problem.repeated(3), torch.arange(3)
+        x = pytree.tree_map(lambda leaf: _changed(leaf, numbers == 0), company.inputs.x)
+        x = pytree.tree_map(lambda leaf: _changed(leaf, numbers == 1, -3.0), x)
+        return replace(company, inputs=replace(company.inputs, x=x))
 
     def _seen(self, problem: Problem, meter: Meter | None = None) -> tuple[Tensor, Point]:
         """The scores, and the activations at the sites."""
@@ -183,9 +188,9 @@ class _Trial:
         return problem.scored(edits), reading.point() if self._sites else Point([], ())
 
 
-def _changed(leaf: Tensor, rows: Tensor) -> Tensor:
+def _changed(leaf: Tensor, rows: Tensor, factor: float = 0.5) -> Tensor:
     """A batch with some of its examples changed; identifiers are taken from others, so that they exist."""
-    moved = leaf * 0.5 + 0.25 if leaf.is_floating_point() else leaf.flip(0)
+    moved = leaf * factor + 0.25 if leaf.is_floating_point() else leaf.flip(0)
     return torch.where(rows.to(leaf.device).view(-1, *[1] * (leaf.dim() - 1)), moved, leaf)
 
 
@@ -257,7 +262,26 @@ def _shared(problem: Problem, meter: Meter) -> Any:
     return plan if _close(mapped, plain, plain) else problem.plan
 
 
+class CoupledError(ModelError):
+    """The score of an example depends on the batch that it is evaluated in, which was not asked for."""
+
+
+_REFUSED: ContextVar[bool] = ContextVar("refused", default=False)
+
+
+@contextmanager
+def uncoupled() -> Iterator[None]:
+    """Raise `CoupledError` where scores of examples depend on each other, in place of a warning."""
+    token = _REFUSED.set(True)
+    try:
+        yield
+    finally:
+        _REFUSED.reset(token)
+
+
 def _warn_of_coupling(problem: Problem) -> None:
+    if _REFUSED.get():
+        raise CoupledError("the score of an example depends on the batch that it is evaluated in.")
     if unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(

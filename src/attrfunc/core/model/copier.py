@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attrfunc.core.model.code import held_by_class, slots
 from attrfunc.core.model.copies import ATOMIC, copied
@@ -113,7 +114,9 @@ class Copier:
     def _module(self, module: nn.Module) -> Any:
         if isinstance(module, torch.jit.ScriptModule):
             self.scripted = True
-            writes = "SetAttr" in str(getattr(module, "inlined_graph", "")) or any(True for _ in module.buffers())
+            with _disable_current_modes():  # inlining folds constants, by operations that modes misread
+                graph = str(getattr(module, "inlined_graph", ""))
+            writes = "SetAttr" in graph or any(True for _ in module.buffers())
             made = copy.deepcopy(module) if writes else module  # in torch's own way
             self.opaque = self.opaque or writes
             self._copies[id(module)] = made

@@ -68,9 +68,14 @@ class Inputs:
         """The same with another target."""
         return Inputs.of(self.x, self.args, self.kwargs, target)
 
-    def repeated(self, times: int) -> Inputs:
-        """The batch, `times` times behind itself."""
-        return self if times == 1 else self._changed(lambda t: repeat_rows(t, times), self.rows * times)
+    def repeated(self, times: int, *, read: bool = True) -> Inputs:
+        """The batch, `times` times behind itself; of an `x` that nothing reads, nothing is copied."""
+        if times == 1:
+            return self
+        again = lambda leaf: leaf[:1].expand(times * len(leaf), *leaf.shape[1:])  # noqa: E731
+        whole = self if read else replace(self, x=())
+        found = whole._changed(lambda t: repeat_rows(t, times), self.rows * times)
+        return found if read else replace(found, x=pytree.tree_map(again, self.x))
 
     def at(self, rows: Rows) -> Inputs:
         """Some of the examples."""

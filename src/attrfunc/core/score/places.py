@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.core.errors import ModelError
 from attrfunc.core.model.sites import Edit, Given, Site
@@ -25,7 +25,7 @@ class AtInput:
 
     sites: tuple[Site, ...] = ()
     several: bool = False
-    joint: bool = False
+    joint: bool | Literal["cut"] = False
 
     def read(self, problem: Problem, *, stop: bool = False) -> Point:
         """The point at the input."""
@@ -46,12 +46,12 @@ class AtLayers:
     Attributes:
         sites: The layers.
         several: Whether they came as a list: results then come as a list.
-        joint: Whether they form one point.
+        joint: Whether they form one point; `"cut"` if one may feed another, which it then does not reach.
     """
 
     sites: tuple[Site, ...]
     several: bool = False
-    joint: bool = False
+    joint: bool | Literal["cut"] = False
 
     def read(self, problem: Problem, *, stop: bool = False) -> Point:
         """The activations at the input, from one forward pass that may stop behind them."""

@@ -146,7 +146,7 @@ class Problem:
                 f"the activation at layer {end.parts[0].name!r} has another shape at the baseline than at the input, "
                 "so there is no path between them. Choose another layer."
             )
-        if self.view.place.joint:
+        if self.view.place.joint is True:
             self._require_parallel(start, end)
         return start, end
 
@@ -157,7 +157,8 @@ class Problem:
             return torch.func.vmap(lambda *leaves: self._at(points.like(leaves)))(*points.leaves)
         if count > 1 and not self.plan.folds:
             return torch.stack([self._at(points.one(number)) for number in range(count)])
-        inputs, folded = self.inputs.repeated(count), points.folded()
+        read = bool(place.sites) and not self.plan.unread  # or another input is put in its place
+        inputs, folded = self.inputs.repeated(count, read=read), points.folded()
         if self.splits(inputs.rows):
             rows = [slice(number, number + 1) for number in range(inputs.rows)]
             singles = [place.put(inputs.at(row), folded.like([leaf[row] for leaf in folded.leaves])) for row in rows]

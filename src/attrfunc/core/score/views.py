@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -112,7 +112,7 @@ def layer(
     *,
     side: Side = "output",
     call: Calls = None,
-    joint: bool = False,
+    joint: bool | Literal["cut"] = False,
 ) -> View:
     """A view of the model at a layer: the point is the layer's activation, the score the rest of the network.
 
@@ -125,7 +125,8 @@ def layer(
         call: Which call, counted from 0, of a layer that runs several times in one forward pass. A list of numbers
             stands for that many layers.
         joint: Treat the layers of a list as one point, moved together from the baseline: for parallel layers such as
-            word and position embeddings. Completeness then holds for their sum.
+            word and position embeddings. Completeness then holds for their sum. With `"cut"` one may feed another: all
+            are replaced, so that the first has what reaches the score around the second.
 
     Returns:
         A view, to be passed to any method in place of the model.
@@ -144,7 +145,7 @@ def layer(
     except ArgumentError as error:
         raise error.within("layer")  # noqa: B904  # the same error, now with its name
     several = not isinstance(where, str | nn.Module) or not (call is None or isinstance(call, int))
-    return replace(view, place=AtLayers(sites, several, joint and several))
+    return replace(view, place=AtLayers(sites, several, several and joint))
 
 
 def neuron(

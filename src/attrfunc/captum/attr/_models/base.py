@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
+from attrfunc.captum.attr.convert import CallError
+from attrfunc.core.errors import describe, suggestions, warn
 
 __all__ = [
-    "InterpretableEmbeddingBase",
-    "TokenReferenceBase",
-    "configure_interpretable_embedding_layer",
+    "InterpretableEmbeddingBase", "TokenReferenceBase", "configure_interpretable_embedding_layer",
     "remove_interpretable_embedding_layer",
-]
+]  # fmt: skip
 
 
 class InterpretableEmbeddingBase(nn.Module):
@@ -39,7 +38,7 @@ class InterpretableEmbeddingBase(nn.Module):
         """The first argument."""
         given = [*inputs, *kwargs.values()]
         if not given:
-            error = ArgumentError("inputs", "no argument", "embeddings", "Call the model with what this layer gives.")
+            error = CallError("inputs", "no argument", "embeddings", "Call the model with what this layer gives.")
             raise error.within(type(self).__name__)
         return given[0]
 
@@ -68,15 +67,10 @@ def configure_interpretable_embedding_layer(
 ) -> InterpretableEmbeddingBase:
     """Let a model take embeddings where it takes tokens, until `remove_interpretable_embedding_layer` is called.
 
-    Args:
-        model: The model, which is changed.
-        embedding_layer_name: Dotted name of the embedding layer.
-
-    Returns:
-        What stands for the layer; its `indices_to_embeddings` makes embeddings of tokens.
+    The model is changed. What is returned stands for the layer; its `indices_to_embeddings` makes embeddings of tokens.
 
     Raises:
-        ArgumentError: If there is no such layer, or something stands for it already.
+        ArgumentError: If there is no layer of this dotted name, or something stands for it already.
 
     Example:
         >>> from attrfunc.captum.attr import IntegratedGradients, configure_interpretable_embedding_layer
@@ -93,18 +87,11 @@ def configure_interpretable_embedding_layer(
     modules = dict(model.named_modules(remove_duplicate=False))
     name, found = "configure_interpretable_embedding_layer", modules.get(embedding_layer_name)
     if not embedding_layer_name or found is None:
-        error = ArgumentError(
-            "embedding_layer_name",
-            repr(embedding_layer_name),
-            "a layer's dotted name",
-            suggestions(embedding_layer_name, modules),
-        )
-        raise error.within(name)
+        fix = suggestions(embedding_layer_name, modules)
+        raise CallError("embedding_layer_name", repr(embedding_layer_name), "a layer's dotted name", fix).within(name)
     if isinstance(found, InterpretableEmbeddingBase):
-        fix = "Call remove_interpretable_embedding_layer first."
-        raise ArgumentError("embedding_layer_name", describe(embedding_layer_name), "a layer as it was", fix).within(
-            name
-        )
+        got, fix = describe(embedding_layer_name), "Call remove_interpretable_embedding_layer first."
+        raise CallError("embedding_layer_name", got, "a layer as it was", fix).within(name)
     warn(
         f"{name}: the model takes embeddings at {embedding_layer_name!r} from now on. "
         "remove_interpretable_embedding_layer undoes this."
@@ -116,12 +103,7 @@ def configure_interpretable_embedding_layer(
 
 
 def remove_interpretable_embedding_layer(model: nn.Module, interpretable_emb: InterpretableEmbeddingBase) -> None:
-    """Put an embedding layer back where it was.
-
-    Args:
-        model: The model.
-        interpretable_emb: What `configure_interpretable_embedding_layer` returned.
-    """
+    """Put an embedding layer back where it was; takes what `configure_interpretable_embedding_layer` returned."""
     _put(model, interpretable_emb.full_name, interpretable_emb.embedding)
 
 

@@ -1,4 +1,4 @@
-"""Scores that are not one for each example, and inputs that are not one batch: what Captum's perturbation classes take.
+"""Attributions of outputs that are not one number for each example, and of inputs that are not one batch.
 
 Where the output is that of a whole batch, of any shape, each of its numbers has attributions of its own.
 """
@@ -6,19 +6,22 @@ Where the output is that of a whole batch, of any shape, each of its numbers has
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-import attrfunc as af
-from attrfunc.captum.attr.unbatched import output_of
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.score.target import canonical, select
+from attrfunc.core.loops.plan import CoupledError, uncoupled
+from attrfunc.core.model.guard import Written
+from attrfunc.core.model.twin import Twin
+from attrfunc.core.score.target import batch_score, canonical, select
+from attrfunc.core.score.views import View, as_view
+from attrfunc.perturbation.feature_permutation import PermFunc, moving
 
-__all__ = ["Outputs", "as_groups", "bar", "of_the_batch", "promoted"]
+__all__ = ["Outputs", "output_of", "promoted"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Outputs:
         inputs: Its inputs.
         options: The function's options.
         flat: Whether the outputs of the result are one dimension, or have the output's own.
+        mapped: Whether the function may be mapped over the numbers of an output; else it takes one for the batch.
+        typed: Whether differences have the scores' dtype: integers, and double precision of Python's numbers.
     """
 
     function: Callable[..., Any]
@@ -38,11 +43,17 @@ class Outputs:
     inputs: Any
     options: dict[str, Any]
     flat: bool
+    mapped: bool = True
+    typed: bool = True
 
     def attributed(self, model: Any) -> Any:
         """Attributions of a view of the model: of each example's score, or else of each number of the output."""
         try:
-            return self._typed(self.function(model, self.inputs, **self.options))
+            with uncoupled():
+                return self._typed(self.function(model, self.inputs, **self.options))
+        except CoupledError:  # so these are numbers of the whole batch, too
+            found = self._of_each(model)
+            return self._typed(self.function(model, self.inputs, **self.options) if found is None else found)
         except ArgumentError as error:
             found = self._promoted(model) if error.argument == "baseline" else None
             if found is not None:
@@ -55,13 +66,15 @@ class Outputs:
 
     def _of_each(self, model: Any) -> Any:
         """Attributions of each number of an output that is not one for each example."""
+        if isinstance(model, View) and model.output is not None:
+            return None
         output, target = self._output(), self.options["target"]
         try:
             values = _values(output, target)
         except ArgumentError:
             return None
         rows, shape = pytree.tree_leaves(self.inputs)[0].shape[0], values.shape
-        if values.numel() == 0:
+        if values.numel() == 0 or not (self.mapped or values.numel() == 1):
             return None
         if target is None and len(shape) > 1 and shape[0] == rows:
             places = torch.unravel_index(torch.arange(shape[1:].numel()), shape[1:])
@@ -70,11 +83,12 @@ class Outputs:
             return pytree.tree_map(lambda leaf: self._shaped(leaf.flatten(0, 1), shape), found)
 
         def of(place: Tensor) -> Any:
-            score = af.batch_score(lambda output: _values(output, target).reshape(-1).gather(0, place.reshape(1)))
+            score = batch_score(lambda output: _values(output, target).reshape(-1).gather(0, place.reshape(1)))
             return self.function(model, self.inputs, **(self.options | {"target": score}))
 
         if values.numel() == 1:  # without a loop, and as the layer is where it has no examples
-            return of(torch.tensor(0))
+            found = of(torch.tensor(0))
+            return pytree.tree_map(Tensor.double, found) if self.typed and isinstance(output, float) else found
         found = torch.vmap(of, randomness="same")(torch.arange(values.numel()))
         return pytree.tree_map(lambda leaf: self._shaped(leaf.squeeze(1), shape), found)
 
@@ -86,6 +100,8 @@ class Outputs:
         options, target = dict(self.options), self.options["target"]
         args = options.pop("args")
         values, forward = _values(self._output(), target), self.forward
+        if values.numel() == 0:
+            return None
 
         def whole(*rows: Tensor) -> Tensor:
             outputs = [forward(*(leaf[row] for leaf in rows), *args) for row in range(rows[0].shape[0])]
@@ -94,7 +110,10 @@ class Outputs:
         if options["chunk_size"] is not None:
             options["chunk_size"] = max(options["chunk_size"] // max(leaves[0].shape[0], 1), 1)
         options["feature_mask"] = _masks(options["feature_mask"], leaves)
-        options["baseline"] = pytree.tree_map_only(Tensor, lambda part: part[None], options["baseline"])
+        if "baseline" in options:
+            options["baseline"] = pytree.tree_map_only(Tensor, lambda part: part[None], options["baseline"])
+        if "perm_func" in options:
+            options["perm_func"] = _within(options["perm_func"], options.get("generator"))
         lifted = tuple(leaf[None] for leaf in leaves)
         one = lambda place: self.function(whole, lifted, **(options | {"target": place}))  # noqa: E731
         found = torch.vmap(one, randomness="same")(torch.arange(values.numel()))
@@ -102,7 +121,8 @@ class Outputs:
             part[:, 0, 0] if leaf.shape[0] else part.new_zeros(len(part), *leaf.shape[1:])
             for part, leaf in zip(found, leaves, strict=True)
         ]
-        return tuple(self._shaped(part, values.shape) for part in parts)
+        found = tuple(self._shaped(part, values.shape) for part in parts)
+        return found[0] if isinstance(self.inputs, Tensor) else found
 
     def _promoted(self, model: Any) -> Any:
         """Attributions of integers that are replaced by fractions: these make all of them fractions, as in Captum."""
@@ -110,7 +130,7 @@ class Outputs:
         if inputs is self.inputs:
             return None
         try:
-            return Outputs(self.function, self.forward, inputs, self.options, self.flat).attributed(model)
+            return replace(self, inputs=inputs).attributed(model)
         except (RuntimeError, ArgumentError):
             return None  # an embedding takes no fractions
 
@@ -123,25 +143,18 @@ class Outputs:
     def _typed(self, found: Any) -> Any:
         """Differences of integers are integers, as in Captum, whose averages are not."""
         leaves = pytree.tree_leaves(found)
-        if not self.flat or not all(bool((leaf == leaf.round()).all()) for leaf in leaves):
+        if not self.typed or not all(bool((leaf == leaf.round()).all()) for leaf in leaves):
             return found
         output = self._output()
-        dtype = output.dtype if isinstance(output, Tensor) else torch.tensor(output).dtype if number(output) else None
+        dtype = output.dtype if isinstance(output, Tensor) else torch.tensor(output).dtype if _number(output) else None
         if dtype is None or dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
             return found
         return pytree.tree_map(lambda leaf: leaf.to(dtype), found)
 
 
-def number(output: Any) -> bool:
+def _number(output: Any) -> bool:
     """Whether a model gave a number of Python."""
     return isinstance(output, int | float) and not isinstance(output, bool)
-
-
-def of_the_batch(output: Any, rows: int) -> bool:
-    """Whether an output is one number for the whole batch."""
-    if isinstance(output, Tensor):
-        return output.numel() == 1 and (output.dim() == 0 or rows > 1)
-    return isinstance(output, int | float)
 
 
 def _values(output: Any, target: Any) -> Tensor:
@@ -175,20 +188,17 @@ def _fraction(part: Any) -> bool:
     return isinstance(part, float) and not part.is_integer()
 
 
-def as_groups(mask: Any) -> Any:
-    """A mask of floating-point numbers as one of integers: each number is a group."""
-    parts = [part for part in pytree.tree_leaves(mask) if isinstance(part, Tensor)]
-    if not any(part.is_floating_point() for part in parts):
-        return mask
-    numbers = torch.cat([part.flatten().double() for part in parts]).unique()
-    if not bool(numbers.isfinite().all()):
-        return mask  # which is refused, in words
-    whole = bool((numbers == numbers.round()).all()) and bool((numbers >= 0).all())
+def _within(perm_func: PermFunc | None, generator: torch.Generator | None) -> PermFunc:
+    """Permutes the rows of one example that holds a batch."""
 
-    def numbered(part: Tensor) -> Tensor:
-        return part.long() if whole else torch.searchsorted(numbers, part.double())
+    def permuted(leaf: Tensor, mask: Tensor) -> Tensor:
+        (rows,) = leaf
+        if perm_func is not None:
+            return perm_func(rows, mask[0])[None]
+        draw = lambda: torch.rand(len(rows), generator=generator, device=rows.device)  # noqa: E731
+        return torch.where(mask[0], rows[moving(len(rows), draw, rows.device)], rows)[None]
 
-    return pytree.tree_map_only(Tensor, numbered, mask)
+    return permuted
 
 
 def _masks(mask: Any, leaves: list[Tensor]) -> tuple[Tensor, ...]:
@@ -200,19 +210,14 @@ def _masks(mask: Any, leaves: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(part.view(1, 1, *leaf.shape[1:]) for part, leaf in zip(numbers, leaves, strict=True))
 
 
-def bar(description: str, rows: int) -> Any:
-    """A bar in Captum's words: evaluations of the batch, the first of them without a perturbation."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
-    except ImportError:
-        return True  # which says what is missing
-    shown: list[Any] = []
-
-    def advance(done: int, total: int) -> None:
-        if not shown:
-            shown.append(tqdm(total=max(total // max(rows, 1), 1), desc=description))
-        shown[0].update(done // max(rows, 1) - shown[0].n)
-        if done >= total:
-            shown[0].close()
-
-    return advance
+def output_of(forward: Callable[..., Any], inputs: Any, args: tuple[Any, ...]) -> Any:
+    """What a model gives for inputs, run once on a twin: the model itself stays as it is."""
+    view = as_view(forward)
+    twin = Twin(view.model, view.tensors)
+    while True:
+        twin.restore()
+        copied = pytree.tree_map(torch.clone, inputs)
+        try:
+            return twin.run((*(copied if isinstance(copied, tuple) else (copied,)), *twin.copied((args,))[0]), {})
+        except Written:  # it is run anew, with a copy of what it was about to write into
+            continue
