@@ -133,7 +133,7 @@ def test_features_show_their_attributions():
 def test_several_features_and_further_arguments():
     class Both(nn.Module):
         def forward(self, image, row, scale):
-            return scale * torch.stack([image.flatten(1).sum(1), row.sum(1), 0 * row[:, 0]], 1)
+            return scale[:, None] * torch.stack([image.flatten(1).sum(1), row.sum(1), 0 * row[:, 0]], 1)
 
     batch = insights.Batch((torch.rand(2, 3, 4, 4), torch.rand(2, 2)), torch.tensor([0, 1]), torch.tensor([2.0, 3.0]))
     kinds = [features.ImageFeature("image", None, None), features.GeneralFeature("row", ["a", "b"])]
