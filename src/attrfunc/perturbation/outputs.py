@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.loops.plan import CoupledError, uncoupled
+from attrfunc.core.loops.plan import CoupledError, coupling
 from attrfunc.core.model.guard import Written
 from attrfunc.core.model.twin import Twin
 from attrfunc.core.score.target import batch_score, canonical, select
@@ -49,7 +49,7 @@ class Outputs:
     def attributed(self, model: Any) -> Any:
         """Attributions of a view of the model: of each example's score, or else of each number of the output."""
         try:
-            with uncoupled():
+            with coupling("refused"):
                 return self._typed(self.function(model, self.inputs, **self.options))
         except CoupledError:  # so these are numbers of the whole batch, too
             found = self._of_each(model)

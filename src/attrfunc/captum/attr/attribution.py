@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -14,6 +15,7 @@ import attrfunc as af
 from attrfunc.captum.attr.convert import as_args, as_baseline, captum_call, only, per_example
 from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Target, describe_all
 from attrfunc.core.errors import ArgumentError
+from attrfunc.core.loops.plan import coupling
 
 __all__ = [
     "Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution", "NoFuture", "Scaled",
@@ -196,6 +198,11 @@ class NeuronAttribution(_Inside):
         "A selector that gives one number for the batch is taken batch by batch: of its points, Captum's path "
         "methods mix all.",
     )
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        # One number for the batch depends on all of it, as was asked for.
+        with coupling("known") if callable(options["neuron"]) else nullcontext():
+            return super()._called(function, at, inputs, options)
 
     def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
         options["neuron"] = of_each_row(options["neuron"])

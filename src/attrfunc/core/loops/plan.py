@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from attrfunc.core.score.places import AtLayers, Reading
 from attrfunc.core.score.point import Point
 from attrfunc.core.score.problem import Problem
 
-__all__ = ["CoupledError", "planned", "uncoupled"]
+__all__ = ["CoupledError", "coupling", "planned"]
 
 _ROWWISE = (
     nn.Sequential, nn.ModuleList, nn.Identity, nn.Linear, nn.Embedding, nn.LayerNorm, nn.GroupNorm,
@@ -266,23 +266,23 @@ class CoupledError(ModelError):
     """The score of an example depends on the batch that it is evaluated in, which was not asked for."""
 
 
-_REFUSED: ContextVar[bool] = ContextVar("refused", default=False)
+_COUPLING: ContextVar[Literal["new", "refused", "known"]] = ContextVar("coupling", default="new")
 
 
 @contextmanager
-def uncoupled() -> Iterator[None]:
-    """Raise `CoupledError` where scores of examples depend on each other, in place of a warning."""
-    token = _REFUSED.set(True)
+def coupling(how: Literal["refused", "known"]) -> Iterator[None]:
+    """Where scores of examples depend on each other, raise `CoupledError`, or say nothing, in place of a warning."""
+    token = _COUPLING.set(how)
     try:
         yield
     finally:
-        _REFUSED.reset(token)
+        _COUPLING.reset(token)
 
 
 def _warn_of_coupling(problem: Problem) -> None:
-    if _REFUSED.get():
+    if _COUPLING.get() == "refused":
         raise CoupledError("the score of an example depends on the batch that it is evaluated in.")
-    if unsettled(problem.twin.parts):
+    if _COUPLING.get() == "known" or unsettled(problem.twin.parts):
         return  # which has been warned of
     warn(
         "the score of an example depends on the batch that it is evaluated in (a graph whose "
