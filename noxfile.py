@@ -97,6 +97,14 @@ def docs_check(session: nox.Session) -> None:
 
 
 @nox.session
+def insights_check(session: nox.Session) -> None:
+    """Use the page of af.insights in Chromium, which has to be there (`-- --pictures FOLDER`: what it looks like)."""
+    packages = ("playwright", "scikit-learn", "scikit-image", "tiktoken")
+    install(session, "-e", ".[insights,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR))
+    session.run("python", "tests_browser/insights_check.py", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the whole test suite."""
     peers = ("captum", "tangermeme")

@@ -270,4 +270,5 @@ EXEMPT = {
     "concepts; tests/concepts": ["concepts"],
     "of training data, with a contract of its own; influence/test_influence_contract.py": ["influence"],
     "attributes language models; tests/text": ["text"],
+    "a page; tests/insights": ["insights"],
 }

@@ -16,7 +16,7 @@ FLOORS = [
     ["combined"],
     ["concepts", "data", "gates", "metrics", "robust", "text"],
     ["influence"],
-    ["diagnosis"],
+    ["diagnosis", "insights"],
     ["testing", "captum"],
     ["cli"],
 ]

@@ -15,8 +15,9 @@ from sphinx.pycode import ModuleAnalyzer
 
 import attrfunc
 
-SPACES = ("rules", "masks", "surrogates", "viz", "text", "influence", "metrics", "robust", "concepts", "gates", "data")
-_FOLDERS = "core|perturbation|gradient|propagation|combined|text|influence|metrics|robust|concepts|gates|data"
+_AREAS = ("text", "influence", "metrics", "robust", "concepts", "gates", "data", "insights")
+SPACES = ("rules", "masks", "surrogates", "viz", *_AREAS)
+_FOLDERS = "|".join(("core", "perturbation", "gradient", "propagation", "combined", *_AREAS))
 REFERENCE = re.compile(rf"see\s+`(attrfunc\.(?:{_FOLDERS})\.[\w.]+)`")
 LISTED = re.compile(r"^   (attrfunc\.[\w.]+)$", re.MULTILINE)
 

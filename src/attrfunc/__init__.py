@@ -7,7 +7,7 @@ af.ig(af.layer(model, "blocks.11"), x, target=3)         # at a layer
 af.ig(af.neuron(model, "fc1", 7), x)                     # what drives a neuron
 """
 
-from attrfunc import concepts, data, gates, influence, metrics, robust, text, viz
+from attrfunc import concepts, data, gates, influence, insights, metrics, robust, text, viz
 from attrfunc.combined.ablation_cam import ablation_cam
 from attrfunc.combined.eigen_cam import eigen_cam
 from attrfunc.combined.extremal_perturbation import extremal_perturbation
@@ -105,6 +105,7 @@ __all__ = [
     "in_silico_mutagenesis",
     "influence",
     "input_x_gradient",
+    "insights",
     "integrated_gradients",
     "integrated_hessians",
     "internal_influence",

@@ -3,6 +3,6 @@
 The modules carry the names of Captum's modules. Nothing here imports Captum.
 """
 
-from attrfunc.captum import attr, concept, influence, metrics, models, module, robust
+from attrfunc.captum import attr, concept, influence, insights, metrics, models, module, robust
 
-__all__ = ["attr", "concept", "influence", "metrics", "models", "module", "robust"]
+__all__ = ["attr", "concept", "influence", "insights", "metrics", "models", "module", "robust"]
