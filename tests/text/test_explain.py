@@ -333,7 +333,7 @@ WRONG = {
     "score": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, score="odds"), "`score`"),
     "absent": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, absent="delete"), "`absent`: .*a token or an embedding"),
     "place": (lambda: explain(af.ig, LLAMA, PARTS, ANSWER, score=af.text.token(7)), "a token of the 3 of the answer"),
-    "class": (lambda: explain(af.ig, af.text.outputs(LLAMA), PARTS), "`target`: got None; expected the class"),
+    "class": (lambda: explain(af.text.outputs(LLAMA), PARTS), "`target`: got None; expected the class"),
     "orders": (lambda: explain(af.shapley_interactions, LLAMA, PARTS, ANSWER, order=2), "one value for each segment"),
     "unknown token": (lambda: explain(LLAMA, PARTS, [-1]), "`target`: .*tokens from 0 to 383"),
     "no language": (lambda: explain(torch.nn.Linear(1, 1), PARTS, ANSWER), "`model`: got a Linear, which takes input"),

@@ -155,3 +155,14 @@ def test_html_and_patterns_stay_text():
     parts = segments(TINY, text, by=re.compile(r"\S+"))
     assert parts.render(parts.full[0]) == text
     assert parts.labels[:2] == ("<b>sky</b>", "&")
+
+
+def test_texts_in_place_of_values_leave_the_spaces_of_the_template(tokenizer):
+    template, values = "Dave lives in {city}, {state} .", {"city": "Palm  Coast", "state": "Florida"}
+    parts = segments(tokenizer, (template, values))
+    for texts in (["", ""], ["Rome", " "]):
+        for mask in ([False, True], [True, False], [False, False]):
+            chosen = {
+                name: values[name] if here else text for name, here, text in zip(values, mask, texts, strict=True)
+            }
+            assert parts.render(mask, texts) == template.format(**chosen)

@@ -91,7 +91,10 @@ class Segments:
                 if here[number] or b <= start or a >= end:
                     continue
                 a, b = max(a, start), min(b, end)
-                said, place = said + self.text[place:a] + (self._beside(number, texts) if texts else ""), b
+                if texts:  # behind the white space that stood before the segment, as far as it is the region's own
+                    said, place = said + self.text[place : max(a, self.spans[number][0])] + texts[number], b
+                else:
+                    said, place = said + self.text[place:a], b
             contents.append(said + self.text[place:end])
         return self.source.assemble(contents)[0]
 
@@ -131,11 +134,6 @@ class Segments:
         if len(flat) != len(self) or not all(entry in (True, False) for entry in flat):
             raise ArgumentError("mask", describe(mask), f"{len(self)} booleans", "Say for each segment if it is there.")
         return [bool(entry) for entry in flat]
-
-    def _beside(self, number: int, texts: Sequence[str]) -> str:
-        """A replacement, behind the white space that stood before the segment."""
-        lead = self.text[self.extents[number][0] : self.spans[number][0]]
-        return lead + texts[number]
 
 
 @public
