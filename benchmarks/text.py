@@ -67,8 +67,8 @@ class Bench:
 
         @functools.wraps(forward)
         def count(*args: Any, **kwargs: Any) -> Any:
-            given = kwargs.get("input_ids", kwargs.get("inputs_embeds"))
-            rows.append(len(args[0] if given is None else given))
+            given = (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+            rows.append(len(next(one for one in given if one is not None)))
             return forward(*args, **kwargs)
 
         self.model.forward = count
