@@ -286,7 +286,9 @@ def line(clock: Clock, way: Way) -> list[str]:
 def reasons(rows: list[list[str]]) -> str:
     """Why goals are missed."""
     missed = [(row[0], row[1]) for row in rows if row[8] == "✗"]
-    told = [f"- {name}, beside {peer}: {why('text: ' + name, peer.split(',')[0])}" for name, peer in missed]
+    peers = [peer.split(",")[0].replace(" ", "-") for _, peer in missed]
+    whys = [why(f"text: {name}", peer) for (name, _), peer in zip(missed, peers, strict=True)]
+    told = [f"- {name}, beside {peer}: {reason}" for (name, peer), reason in zip(missed, whys, strict=True)]
     return "\n".join(["## Goals that are missed", "", *told]) if told else ""
 
 
