@@ -125,9 +125,8 @@ def page(found):
         "# A data set, row by row",
         "",
         f"Saliency of the predicted class of images 3 x {SIDE} x {SIDE} by two convolutions, in batches of {BATCH} and "
-        f"shards of {SHARD}, stored as Parquet with predictions. One thread for each worker, on two cores that other "
-        "work kept busy (a load of 5 to 9; of 14 for 100,000 rows by two workers), so seconds say little. "
-        "`python -m benchmarks.data` makes this page.",
+        f"shards of {SHARD}, stored as Parquet with predictions. One thread for each worker, on two cores of a shared "
+        "machine, which was quiet. `python -m benchmarks.data` makes this page.",
         "",
         "| rows | where | seconds | until the first shard | rows/s after that | processor time of a row, ms "
         "| most memory of a worker, MiB "
