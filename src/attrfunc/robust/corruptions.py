@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from attrfunc.core.errors import ArgumentError, AttributionError, describe
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.score.method import named
 from attrfunc.core.score.views import Model
 from attrfunc.robust.ball import ball_around, drawn
+from attrfunc.viz.arrays import require
 
 __all__ = ["CORRUPTIONS", "corrupt", "corruption"]
 
@@ -130,13 +130,8 @@ def _corrupted(x: Tensor, name: str, severity: int, bounds: Any, generator: torc
     return ball.clipped(ball.low + image.to(x.dtype) * width)
 
 
-def _kornia() -> ModuleType:
-    try:
-        import kornia
-    except ImportError:
-        fix = "Install the extra: pip install 'attrfunc[corruptions]'."
-        raise AttributionError(f"kornia is not installed, which this needs. {fix}") from None
-    return kornia
+def _kornia() -> Any:
+    return require("kornia", "corruptions")
 
 
 def _pixels(image: Tensor, length: float) -> float:
