@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import as_args, as_baseline, captum_call, only, per_example
-from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Target, describe_all
+from attrfunc.captum.convert import as_args, as_baseline, captum_call, only, per_example
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Target, describe_all
+from attrfunc.captum.places import explained
 from attrfunc.core.errors import ArgumentError
-from attrfunc.core.loops.plan import coupling
 
-__all__ = [
-    "Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution", "NoFuture", "Scaled",
-    "ScaledInside", "of_each_row",
-]  # fmt: skip
+__all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution"]
 
 
 class Attribution:
@@ -68,12 +62,8 @@ class Attribution:
         return result
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        """What a function of attrfunc gives; see `attrfunc.captum.attr.faces`."""
-        return function(self._explained_at(at, options), inputs, **options)
-
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        """What is explained; options that say so are taken out."""
-        return self.forward_func
+        """What a function of attrfunc gives; see `attrfunc.captum.faces`."""
+        return function(explained(self, at, options), inputs, **options)
 
     @classmethod
     def get_name(cls) -> str:
@@ -139,9 +129,6 @@ class ScaledInside(_Inside):
         self._multiply_by_inputs = multiply_by_inputs
 
 
-_JOINT: dict[str, Any] = {"joint": True, "cut": "cut"}
-
-
 class LayerAttribution(_Inside):
     """Base of the classes that attribute to layers."""
 
@@ -165,30 +152,13 @@ class LayerAttribution(_Inside):
         resized: Tensor = af.viz.interpolate(layer_attribution, interpolate_dims, mode=interpolate_mode)
         return resized
 
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        if at in ("inside", "single"):
-            options["layer"] = self._single() if at == "single" else self.layer
-            return self.forward_func
-        return af.layer(self.forward_func, self.layer, side=options.pop("side", "output"), joint=_JOINT.get(at, False))
-
-    def _single(self) -> Any:
-        """The layer, for the classes that take one."""
-        if isinstance(self.layer, list | tuple):
-            raise ArgumentError(
-                "layer",
-                f"a {type(self.layer).__name__} of {len(self.layer)} layers",
-                "one layer",
-                "The functions of attrfunc take lists, and share one pass among them.",
-            )
-        return self.layer
-
     def _mirrored(self, result: Any) -> Any:
         """A result as Captum gives it: a list for a list of layers, a tensor for a layer that gives a tuple of one."""
-        return [only(part) for part in result] if isinstance(self.layer, list | tuple) else only(result)
+        return [only(part) for part in result] if isinstance(self.layer, list | tuple | None) else only(result)
 
     def _explained(self) -> Forward:
         # Inputs of a layer change the score through its outputs, so the output side serves both.
-        return self._explained_at("cut", {})
+        return explained(self, "cut", {})
 
 
 class NeuronAttribution(_Inside):
@@ -200,26 +170,10 @@ class NeuronAttribution(_Inside):
     )
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        # One number for the batch depends on all of it, as was asked for.
-        with coupling("known") if callable(options["neuron"]) else nullcontext():
-            return super()._called(function, at, inputs, options)
-
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        options["neuron"] = of_each_row(options["neuron"])
-        if at == "inside":
-            options["layer"] = self.layer
-            return self.forward_func
-        return af.neuron(self.forward_func, self.layer, options.pop("neuron"), side=options.pop("side"))
-
-
-def of_each_row(selector: Any) -> Any:
-    """A neuron selector that may give one number for the whole batch."""
-    return functools.partial(_shared, selector) if callable(selector) else selector
-
-
-def _shared(selector: Callable[[Any], Any], activation: Any) -> Any:
-    """What a selector chooses; of one number for the whole batch each row has its share."""
-    chosen, rows = selector(activation), len(pytree.tree_leaves(activation)[0])
-    if not isinstance(chosen, Tensor) or chosen.numel() != 1:
-        return chosen
-    return chosen.reshape(1).expand(rows) / rows
+        selector = options["neuron"]
+        try:
+            return super()._called(function, at, inputs, dict(options))
+        except ArgumentError as error:
+            if error.argument not in ("selector", "neuron") or not callable(selector):
+                raise
+            return super()._called(function, at, inputs, options | {"neuron": af.batch_score(selector)})

@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import Dataset
 
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
-from attrfunc.captum.attr.convert import Baselines, captum_call, only
 from attrfunc.captum.attr.perturbation import FeatureAblation, Mask
+from attrfunc.captum.convert import Baselines, captum_call, only
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.data.batches import batches
 from attrfunc.perturbation.dataset_ablation import losses

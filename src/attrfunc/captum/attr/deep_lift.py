@@ -11,9 +11,9 @@ from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import only
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
+from attrfunc.captum.convert import only
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
 from attrfunc.core.loops.samples import distribution
 from attrfunc.core.score.baseline import resolve_baseline
 

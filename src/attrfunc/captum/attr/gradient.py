@@ -16,8 +16,8 @@ from attrfunc.captum.attr.attribution import (
     NoFuture,
     ScaledInside,
 )
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Forward, Inputs, Layers, Options, Selector, Target
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Forward, Inputs, Layers, Options, Selector, Target
 
 __all__ = [
     "InputXGradient", "LayerActivation", "LayerGradCam", "LayerGradientXActivation", "NeuronGradient", "Saliency",

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import only
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Forward, Inputs, Selector, Target
+from attrfunc.captum.convert import only
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Forward, Inputs, Selector, Target
 from attrfunc.core.errors import warn
 
 __all__ = ["Deconvolution", "GuidedBackprop", "GuidedGradCam", "NeuronDeconvolution", "NeuronGuidedBackprop"]

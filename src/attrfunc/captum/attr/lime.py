@@ -14,8 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.attr.lime_defaults import (
     ExponentialKernel,
     default_from_interp_rep_transform,
@@ -23,6 +21,8 @@ from attrfunc.captum.attr.lime_defaults import (
     get_exp_kernel_similarity_function,
 )
 from attrfunc.captum.attr.perturbation import PerturbationAttribution
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import BatchScore

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.forms import Inputs
+from attrfunc.captum.forms import Inputs
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.perturbation.similarity import exponential_weight
 

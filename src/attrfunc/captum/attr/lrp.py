@@ -9,9 +9,9 @@ from torch import Tensor, nn
 import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
-from attrfunc.captum.attr.convert import CallError, captum_call, only, per_example
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Inputs, Layers, Target
+from attrfunc.captum.convert import CallError, captum_call, per_example
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Inputs, Layers, Target
 from attrfunc.core.errors import describe
 
 __all__ = ["LRP", "LayerLRP"]
@@ -95,10 +95,3 @@ class LayerLRP(LRP, LayerAttribution):
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None,
         return_convergence_delta: bool = False, attribute_to_layer_input: bool = False, verbose: bool = False,
     ) -> Any: ...  # fmt: skip
-
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        leaves = [module for module in self.model.modules() if not list(module.children())]
-        return af.layer(self.model, leaves if self.layer is None else self.layer, side=options.pop("side"))
-
-    def _mirrored(self, result: Any) -> Any:
-        return [only(part) for part in result] if isinstance(result, list) else only(result)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
-from attrfunc.captum.attr.convert import as_args, as_baseline, as_samples
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Inputs, Numbers
+from attrfunc.captum.convert import as_args, as_baseline, as_samples
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Inputs, Numbers
 from attrfunc.core.errors import positive
 from attrfunc.core.trees import batch_size
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import as_args, as_baseline
+from attrfunc.captum.convert import as_args, as_baseline
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.score.baseline import resolve_baseline
 from attrfunc.core.score.target import Target

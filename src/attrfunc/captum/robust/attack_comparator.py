@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args
 from attrfunc.captum.robust.perturbation import Perturbation
 from attrfunc.core.errors import ArgumentError, positive
 from attrfunc.core.trees import join_rows, map_rows, repeat_rows

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args
 from attrfunc.captum.robust.perturbation import Perturbation
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.score.target import Target

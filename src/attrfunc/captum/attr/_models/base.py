@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.captum.attr.convert import CallError
+from attrfunc.captum.convert import CallError
 from attrfunc.core.errors import describe, suggestions, warn
 
 __all__ = [

@@ -11,31 +11,42 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrfunc.captum.attr.convert import (
+from attrfunc.captum.bars import evaluations
+from attrfunc.captum.convert import (
     RENAMED,
+    as_activation,
     as_args,
     as_baseline,
     as_groups,
     as_mask,
     as_samples,
+    as_window,
     captum_call,
     check_grad_kwargs,
     only,
+    rows_of,
     side,
 )
+from attrfunc.core.errors import positive
 
 __all__ = ["face"]
 
 Stub = TypeVar("Stub", bound=Callable[..., Any])
 
-_CONVERTED: dict[str, Callable[[Any, Any], Any]] = {
+_CONVERTED: dict[str, Callable[[Any, Any], Any]] = {  # of a value that was given, and the inputs
     "additional_forward_args": lambda value, inputs: as_args(value),
     "attribute_to_layer_input": lambda value, inputs: side(value),
     "attribute_to_neuron_input": lambda value, inputs: side(value),
     "baselines": as_baseline,
     "feature_mask": as_mask,
+    "layer_baselines": lambda value, inputs: as_activation(value),
     "layer_mask": lambda value, inputs: as_groups(only(value)),
+    "perturbations_per_eval": lambda value, inputs: (
+        None if value is None else positive("chunk_size", value) * rows_of(inputs)
+    ),
+    "sliding_window_shapes": as_window,
     "stdevs": as_baseline,
+    "strides": lambda value, inputs: only(value),
 }
 _OWN = {"self", "inputs", "grad_kwargs", "return_convergence_delta", "kwargs"}
 
@@ -47,9 +58,9 @@ def face(function: Callable[..., Any], at: str = "model") -> Callable[[Stub], St
         function: The function of attrfunc, or one of the shim. One that takes `with_deltas` gives a pair, attributions
             and deltas; one that takes `explainer` is given the object, `further` its keyword arguments beyond the
             signature, `multiply_by_inputs` whether the object does.
-        at: What it explains: the `"model"`; a view of the `"layer"`, of several that move `"joint"`ly, or of a
-            `"neuron"`; or the model, where the function takes the layer or the neuron as an argument: `"inside"`, or
-            `"single"` for one layer only.
+        at: What it explains: the `"model"`; a view of the `"layer"` or layers, of several that move `"joint"`ly or
+            are `"cut"` from each other, or of a `"neuron"`; or the model, where the function takes the layer or the
+            neuron as an argument: `"inside"`. `"one layer"` and `"one inside"` take no list.
 
     Returns:
         The decorator.
@@ -94,6 +105,8 @@ def _options(explainer: Any, given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if name == "baselines" and explainer._draws_baselines:
             options[name] = as_samples(value, given["inputs"])
+        elif name == "show_progress" and value:
+            options["progress"] = evaluations(f"{explainer.get_name()} attribution", rows_of(given["inputs"]))
         elif name not in _OWN:
             converted = _CONVERTED[name](value, given["inputs"]) if name in _CONVERTED else value
             options[RENAMED.get(name, name)] = converted

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.captum.attr.forms import Baselines as Baselines
-from attrfunc.captum.attr.unbatched import as_batch_of_one, named
+import attrfunc as af
+from attrfunc.captum.forms import Baselines as Baselines
+from attrfunc.captum.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.model.sites import Side
-from attrfunc.core.trees import floats
+from attrfunc.core.trees import batch_size, floats
 
 __all__ = [
-    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call",
-    "check_grad_kwargs", "only", "per_example", "side",
+    "RENAMED", "CallError", "as_activation", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples",
+    "as_window", "captum_call", "check_grad_kwargs", "only", "per_example", "rows_of", "side",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -121,6 +122,22 @@ def as_baseline(baselines: Any, inputs: Any) -> Any:
     if not isinstance(inputs, tuple) and isinstance(baselines, tuple) and len(baselines) == 1:
         return baselines[0]
     return baselines
+
+
+def as_activation(baselines: Any) -> Any:
+    """What replaces a layer's activation, nested as this is."""
+    return af.activation_baseline(None if baselines is None else lambda activation: as_baseline(baselines, activation))
+
+
+def as_window(window: Any, inputs: Any) -> Any:
+    """Windows as the inputs are nested: that of one input may stand in a tuple."""
+    return window[0] if len(pytree.tree_leaves(inputs)) == 1 and isinstance(window[0], tuple) else window
+
+
+def rows_of(inputs: Any) -> int:
+    """The number of examples, or of rows of the first of several batches."""
+    leaf = pytree.tree_leaves(inputs)[0]
+    return leaf.shape[0] if leaf.dim() else batch_size(inputs)  # which raises
 
 
 def as_mask(feature_mask: Any, inputs: Any) -> Any:
