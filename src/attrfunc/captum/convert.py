@@ -20,8 +20,8 @@ from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import batch_size, floats
 
 __all__ = [
-    "RENAMED", "CallError", "as_activation", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples",
-    "as_window", "captum_call", "check_grad_kwargs", "only", "per_example", "rows_of", "side",
+    "RENAMED", "CallError", "as_activation", "as_args", "as_baseline", "as_contribution", "as_groups", "as_mask",
+    "as_samples", "as_window", "captum_call", "check_grad_kwargs", "only", "per_example", "rows_of", "side",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -36,6 +36,7 @@ RENAMED = {
     "attribute_to_layer_input": "side",
     "attribute_to_neuron_input": "side",
     "baselines": "baseline",
+    "custom_attribution_func": "contribution",
     "dataloader": "batches",
     "inputs": "x",
     "internal_batch_size": "chunk_size",
@@ -127,6 +128,19 @@ def as_baseline(baselines: Any, inputs: Any) -> Any:
 def as_activation(baselines: Any) -> Any:
     """What replaces a layer's activation, nested as this is."""
     return af.activation_baseline(None if baselines is None else lambda activation: as_baseline(baselines, activation))
+
+
+def as_contribution(function: Callable[..., Any] | None) -> Any:
+    """A function of multipliers, of these and inputs, or of these and baselines too, each a tuple, as one of all."""
+    if function is None:
+        return None
+    count = len(inspect.signature(function).parameters) or 3
+
+    def contribution(*parts: Any) -> Any:
+        made = function(*[tuple(part) if isinstance(part, tuple | list) else (part,) for part in parts[:count]])
+        return made if isinstance(parts[0], tuple) else only(made)
+
+    return contribution
 
 
 def as_window(window: Any, inputs: Any) -> Any:

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import attrfunc as af
 from attrfunc.captum.attr.attribution import NoFuture
 from attrfunc.captum.attr.lime_defaults import (
-    ExponentialKernel,
     default_from_interp_rep_transform,
     default_perturb_func,
     get_exp_kernel_similarity_function,
@@ -27,7 +26,7 @@ from attrfunc.captum.models import Model, SkLearnLasso
 from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import BatchScore
 from attrfunc.core.trees import batch_size, map_rows
-from attrfunc.perturbation.game import Game
+from attrfunc.perturbation.feature_groups import Groups
 
 __all__ = [
     "KernelShap", "Lime", "LimeBase", "default_from_interp_rep_transform", "default_perturb_func",
@@ -137,11 +136,41 @@ def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, k
 def _lime(
     model: Any, inputs: Any, *, explainer: Lime, feature_mask: Any, return_input_shape: bool, **options: Any
 ) -> Any:
-    hooks = _Hooks(explainer, inputs, options["baseline"], feature_mask)
-    sampling, similarity = hooks.sampling(), hooks.similarity()
-    options |= {"feature_mask": feature_mask, "sampling": sampling, "similarity": similarity}
-    attributions = af.lime(model, inputs, linear_model=hooks.fit, **options)
-    return attributions if return_input_shape else hooks.coefficients()
+    leaves, spec = pytree.tree_flatten(inputs)
+    mask = (
+        pytree.tree_unflatten(Groups.elements(leaves, alike=True).ids, spec) if feature_mask is None else feature_mask
+    )
+    numbers = torch.cat([part.flatten() for part in pytree.tree_leaves(mask)]).unique()
+    first, count = int(numbers[0]), int(numbers[-1] - numbers[0]) + 1
+    known = {  # what the functions of the object are told; groups that have gaps lose these elsewhere
+        "baselines": pytree.tree_map(lambda leaf: 0, inputs) if options["baseline"] is None else options["baseline"],
+        "feature_mask": pytree.tree_map(lambda part: part - first, mask),
+        "num_interp_features": count,
+    }
+
+    def sampling(n_samples: int, players: int, generator: torch.Generator | None) -> Tensor:
+        drawn = [part.reshape(-1) for part in _samples(explainer.perturb_func, inputs, n_samples, known)]
+        return torch.stack(drawn).bool()[:, numbers - first]
+
+    def similarity(x: Any, point: Any, coalition: Tensor) -> list[float]:
+        features = torch.zeros(1, count, dtype=torch.long, device=coalition.device)
+        features[0, numbers - first] = coalition.long()
+        one_score, batch = isinstance(options["target"], BatchScore), batch_size(inputs)
+        examples = [slice(None)] if one_score else [slice(row, row + 1) for row in range(batch)]
+        parts = (map_rows(operator.itemgetter(rows), (inputs, point, known), batch) for rows in examples)
+        return [float(explainer.similarity_func(own, moved, features, **told)) for own, moved, told in parts]
+
+    kernel = getattr(explainer.similarity_func, "kernel", None) if all(map(torch.is_floating_point, leaves)) else None
+    attributions = af.lime(
+        model,
+        inputs,
+        feature_mask=mask,
+        sampling=0.5 if explainer.perturb_func is default_perturb_func else sampling,
+        similarity=kernel or af.surrogates.pairwise(similarity),
+        linear_model=explainer._fit,
+        **options,
+    )
+    return attributions if return_input_shape else af.masks.per_group(attributions, mask)[:, first:]
 
 
 class Lime(LimeBase):
@@ -178,79 +207,6 @@ class Lime(LimeBase):
         return result
 
 
-class _Hooks:
-    """The functions of a `Lime` object as `attrfunc.lime` takes them; groups that have gaps lose these there."""
-
-    def __init__(self, lime: Lime, inputs: Inputs, baseline: Any, mask: Any) -> None:
-        self._lime, self._inputs = lime, inputs
-        if mask is None:
-            leaves = [leaf[:1] for leaf in pytree.tree_leaves(inputs)]
-            numbers = torch.arange(sum(leaf.numel() for leaf in leaves), device=leaves[0].device)
-            parts = numbers.split([leaf.numel() for leaf in leaves])
-            parts = [part.view_as(leaf) for part, leaf in zip(parts, leaves, strict=True)]
-            mask = pytree.tree_unflatten(list(parts), pytree.tree_structure(inputs))
-        self._used = torch.cat([part.flatten() for part in pytree.tree_leaves(mask)]).unique()
-        first = int(self._used[0])
-        self._used = self._used - first
-        self._count = int(self._used[-1]) + 1
-        self._kwargs = {
-            "baselines": pytree.tree_map(lambda leaf: 0, inputs) if baseline is None else baseline,
-            "feature_mask": pytree.tree_map(lambda part: part - first, mask),
-            "num_interp_features": self._count,
-        }
-        self._found: list[Tensor] = []
-
-    def sampling(self) -> Any:
-        """Which coalitions are drawn."""
-        perturb_func = self._lime.perturb_func
-        if perturb_func is default_perturb_func:
-            return 0.5
-
-        def draw(n_samples: int, players: int, generator: torch.Generator | None) -> Tensor:
-            drawn = [part.reshape(-1) for part in _samples(perturb_func, self._inputs, n_samples, self._kwargs)]
-            return torch.stack(drawn).bool()[:, self._used]
-
-        return draw
-
-    def similarity(self) -> Any:
-        """How much each of them counts."""
-        function = self._lime.similarity_func
-        floating = all(leaf.is_floating_point() for leaf in pytree.tree_leaves(self._inputs))
-        if isinstance(function, ExponentialKernel) and floating:
-            return function.kernel
-
-        def weigh(coalitions: Tensor, game: Game) -> Tensor:
-            return torch.tensor([self._weights(coalition, game) for coalition in coalitions])
-
-        return weigh
-
-    def _weights(self, coalition: Tensor, game: Game) -> list[float]:
-        """One coalition's weight for each example, or for the whole batch."""
-        point = game.point.restored([leaf[0] for leaf in game.points(coalition[None])])
-        features = torch.zeros(1, self._count, dtype=torch.long, device=coalition.device)
-        features[0, self._used] = coalition.long()
-        triple = (self._inputs, point, self._kwargs)
-        batch = batch_size(self._inputs)
-        examples = [slice(row, row + 1) for row in range(batch)] if game.rows > 1 else [slice(None)]
-        found = []
-        for rows in examples:
-            inputs, one, kwargs = map_rows(operator.itemgetter(rows), triple, batch)
-            found.append(float(self._lime.similarity_func(inputs, one, features, **kwargs)))
-        return found
-
-    def fit(self, features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-        """Fit the object's model."""
-        self._found = [self._lime._fit(features, scores, weights)]
-        return self._found[0]
-
-    def coefficients(self) -> Tensor:
-        """Coefficients `(B, n)`, zero where no group has that number."""
-        (found,) = self._found
-        spaced = found.new_zeros(len(found), self._count)
-        spaced[:, self._used] = found
-        return spaced
-
-
 class KernelShap(Lime):
     """Kernel SHAP; see `attrfunc.kernel_shap`. Of Captum's family a `Lime`, with nothing of it in use."""
 
@@ -277,18 +233,7 @@ class KernelShap(Lime):
         found = super()._called(function, at, inputs, options)
         if whole:
             return found
-        groups = _of_groups(found, inputs, options["feature_mask"])
+        mask = options["feature_mask"]
+        first = 0 if mask is None else min(int(part.min()) for part in pytree.tree_leaves(mask))
+        groups = af.masks.per_group(found, mask)[:, first:]
         return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
-
-
-def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
-    """One number for each group, from attributions that repeat it at each of its elements."""
-    leaves = pytree.tree_leaves(attributions)
-    rows = leaves[0].shape[0]
-    found = torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1)
-    if mask is not None:
-        groups = af.masks.number_groups(mask)
-        pairs = zip(pytree.tree_leaves(groups.ids), pytree.tree_leaves(inputs), strict=True)
-        ids = torch.cat([part.expand(leaf.shape)[:rows].reshape(rows, -1) for part, leaf in pairs], 1)
-        found = found.new_zeros(rows, groups.count).scatter(1, ids.to(found.device), found)
-    return found

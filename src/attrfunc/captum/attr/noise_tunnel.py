@@ -9,8 +9,8 @@ from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution, NoFuture
-from attrfunc.captum.convert import as_args, as_baseline, as_samples
-from attrfunc.captum.faces import face
+from attrfunc.captum.convert import RENAMED, as_samples
+from attrfunc.captum.faces import converted, face
 from attrfunc.captum.forms import Inputs, Numbers
 from attrfunc.core.errors import positive
 from attrfunc.core.trees import batch_size
@@ -24,7 +24,8 @@ def _smoothed(
 ) -> Any:  # fmt: skip
     """Smoothed attributions of the method, and the deltas of all noisy copies, example by example."""
     method, rows, deltas = explainer.attribution_method, batch_size(inputs), list[Tensor]()
-    captum = {"args": "additional_forward_args", "baseline": "baselines", "neuron": "neuron_selector"}
+    following = {"additional_forward_args", "neuron_selector", *(() if method._draws_baselines else ("baselines",))}
+    captum = {RENAMED[name]: name for name in following}
 
     def attribute(_: Any, noisy: Inputs, **arguments: Any) -> Any:
         found = method.attribute(noisy, **{captum.get(name, name): value for name, value in arguments.items()})
@@ -35,24 +36,12 @@ def _smoothed(
 
     at_once = None if nt_samples_batch_size is None else positive("nt_samples_batch_size", nt_samples_batch_size)
     at_once = 1 if method._random else at_once  # its draws must not depend on how many copies it is given
-    given = _given(further, inputs, method._draws_baselines)
+    given = converted(further, inputs, following)
     samples = as_samples(given.pop("baseline", None), inputs) if draw_baseline_from_distrib else None
     smoothed = af.smooth(
         attribute, baselines=samples, chunk_size=None if at_once is None else at_once * rows, **options
     )
     return smoothed(model, inputs, **given), torch.cat(deltas).transpose(0, 1).flatten() if with_deltas else None
-
-
-def _given(further: dict[str, Any], inputs: Inputs, as_they_are: bool) -> dict[str, Any]:
-    """The method's arguments with attrfunc's names, by which they follow the examples."""
-    given = dict(further)
-    if "additional_forward_args" in given:
-        given["args"] = as_args(given.pop("additional_forward_args"))
-    if "neuron_selector" in given:
-        given["neuron"] = given.pop("neuron_selector")
-    if "baselines" in given and not as_they_are:
-        given["baseline"] = as_baseline(given.pop("baselines"), inputs)
-    return given
 
 
 class NoiseTunnel(NoFuture):

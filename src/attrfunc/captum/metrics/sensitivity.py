@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
+from attrfunc.captum.convert import RENAMED
+from attrfunc.captum.faces import converted
 from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["default_perturb_func", "sensitivity_max"]
@@ -57,19 +59,12 @@ def sensitivity_max(
     """
     order = 2.0 if norm_ord in ("fro", None) else norm_ord
     x = inputs if isinstance(inputs, tuple) else (inputs,)
-    names = {"additional_forward_args": "args"}
-    if _follow(kwargs.get("baselines"), x):  # others are a distribution, which is one for all
-        names["baselines"] = "baseline"
-    options = {names.get(name, name): value for name, value in kwargs.items()}
-    if "args" in options and not isinstance(options["args"], tuple):
-        options["args"] = () if options["args"] is None else (options["args"],)
-    if "baseline" in options and not isinstance(options["baseline"], tuple) and len(x) == 1:
-        options["baseline"] = None if options["baseline"] is None else (options["baseline"],)
+    # Other baselines are a distribution, which is one for all.
+    following = {"additional_forward_args", *(("baselines",) if _follow(kwargs.get("baselines"), x) else ())}
+    options, back = converted(kwargs, x, following), {RENAMED[name]: name for name in following}
 
     def explain(_: object, x: Any, /, **given: Any) -> Any:
-        back = {new: old for old, new in names.items()}
-        renamed = {back.get(name, name): value for name, value in given.items()}
-        return explanation_func(x, **renamed)
+        return explanation_func(x, **{back.get(name, name): value for name, value in given.items()})
 
     def perturb(x: Any, _: object) -> Any:
         given = x if len(x) > 1 else x[0]
