@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 import attrfunc as af
 from attrfunc.captum.forms import Baselines as Baselines
 from attrfunc.captum.unbatched import as_batch_of_one, named
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, ModelError, Speaker
 from attrfunc.core.model.sites import Side
 from attrfunc.core.trees import batch_size, floats
 
@@ -40,11 +40,14 @@ RENAMED = {
     "dataloader": "batches",
     "inputs": "x",
     "internal_batch_size": "chunk_size",
+    "max_examples_per_batch": "chunk_size",
     "layer_baselines": "baseline",
     "layer_mask": "feature_mask",
+    "n_perturb_samples": "n_samples",
     "neuron_selector": "neuron",
     "nt_samples": "n_samples",
     "nt_type": "kind",
+    "perturb_func": "perturb",
     "perturbations_per_eval": "chunk_size",
     "relu_attributions": "relu",
     "show_progress": "progress",
@@ -68,7 +71,7 @@ class CallError(ArgumentError, AssertionError):
 
 
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
+    """Make a function or method behave as Captum's: no graph to parameters; errors and warnings in its own words."""
     parameters = inspect.signature(function).parameters
     names = (
         _WHOSE | {name: name for name in parameters} | {RENAMED[name]: name for name in parameters if name in RENAMED}
@@ -78,9 +81,13 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         outermost = not _INSIDE.get()
         token = _INSIDE.set(True)
+        name = f"{type(args[0]).__name__}.{function.__name__}" if "self" in parameters else function.__name__
+        name = name.removesuffix(".__init__")
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Speaker(name):
                 return function(*args, **kwargs)
+        except ModelError as error:
+            raise error.within(name)  # noqa: B904  # the same error, now with its name
         except ArgumentError as error:
             found = _without_batch(function, args, kwargs, error) if outermost else None
             if found is not None:
@@ -89,7 +96,6 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
                 raise  # a class that this one calls has named its own argument
             argument = names.get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
-            name = f"{type(args[0]).__name__}.{function.__name__}"
             raise CallError(argument, error.got, error.expected, fix).within(name, settled=True) from error
         finally:
             _INSIDE.reset(token)

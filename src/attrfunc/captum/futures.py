@@ -20,7 +20,7 @@ Stub = TypeVar("Stub", bound=Callable[..., Any])
 
 
 def later(stub: Stub) -> Stub:
-    """Make `attribute_future` of its signature: what `attribute` gives, which is given what it knows of."""
+    """`attribute_future` of the signature of `attribute`; heirs' `attribute` is given what it knows of."""
     signature = inspect.signature(stub)
 
     @functools.wraps(stub)
@@ -42,6 +42,7 @@ def later(stub: Stub) -> Stub:
         threading.Thread(target=work, daemon=True).start()
         return future
 
+    attribute_future.__name__ = "attribute_future"
     return attribute_future  # type: ignore[return-value]
 
 

@@ -26,7 +26,16 @@ from attrfunc.core.errors import ArgumentError, ModelError, describe
 from attrfunc.core.model.engines import differentiated, known, wrapped
 from attrfunc.perturbation.linear_systems import Samples, bare, conjugate_gradients, solved, too_large
 
-__all__ = ["LinearModel", "lasso", "least_squares", "linear_fit", "ridge", "scikit_learn"]
+__all__ = [
+    "LinearModel",
+    "fit_estimator",
+    "is_weighted",
+    "lasso",
+    "least_squares",
+    "linear_fit",
+    "ridge",
+    "scikit_learn",
+]
 
 LinearModel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -142,8 +151,7 @@ def scikit_learn(estimator: Any) -> LinearModel:
         for row in range(scores.shape[1]):
             own = features if features.dim() == 2 else features[:, row]
             weight = weights[:, row if weights.shape[1] > 1 else 0]
-            numbers = [part.detach().cpu().double().numpy() for part in (own, scores[:, row], weight)]
-            fitted = copy.deepcopy(estimator).fit(numbers[0], numbers[1], sample_weight=numbers[2])
+            fitted = fit_estimator(estimator, *(part.double() for part in (own, scores[:, row], weight)))
             found.append(_coefficients(fitted))
         coefficients = torch.stack(found) if found else torch.zeros(0, features.shape[-1])
         return coefficients.to(scores.device, result_type(scores))
@@ -151,13 +159,24 @@ def scikit_learn(estimator: Any) -> LinearModel:
     return fit
 
 
-def _require_weighted(estimator: Any) -> None:
-    """Raise unless an estimator is an object that fits samples of given weights."""
+def fit_estimator(
+    estimator: Any, features: Tensor, scores: Tensor, weights: Tensor | None = None, **options: Any
+) -> Any:
+    """A copy of an estimator of scikit-learn that is fitted to samples `(K, n)`, with weights `(K,)` or without."""
+    x, y = (part.detach().cpu().numpy() for part in (features, scores))
+    if weights is not None:
+        options["sample_weight"] = weights.detach().cpu().numpy()
+    return copy.deepcopy(estimator).fit(x, y, **options)
+
+
+def is_weighted(estimator: Any) -> bool:
+    """Whether an estimator is an object that fits samples of given weights."""
     fit = getattr(estimator, "fit", None)
-    weighted = (
-        not isinstance(estimator, type) and callable(fit) and "sample_weight" in inspect.signature(fit).parameters
-    )
-    if not weighted:
+    return not isinstance(estimator, type) and callable(fit) and "sample_weight" in inspect.signature(fit).parameters
+
+
+def _require_weighted(estimator: Any) -> None:
+    if not is_weighted(estimator):
         raise ArgumentError(
             "estimator",
             describe(estimator),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.convert import as_args, as_baseline, captum_call, only, per_example
-from attrfunc.captum.forms import Baselines, Forward, Inputs, Target, describe_all
+from attrfunc.captum.explainers import Explainer, Inside
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Target
 from attrfunc.captum.places import explained
 from attrfunc.core.errors import ArgumentError
 
 __all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution"]
 
 
-class Attribution:
+class Attribution(Explainer):
     """Base of all attribution classes."""
 
     _differs: tuple[str, ...] = (
@@ -37,16 +38,6 @@ class Attribution:
     attribute: Callable[..., Any]
     attribute_future: Callable[..., Any]
     compute_convergence_delta: Callable[..., Any]
-    _multiply_by_inputs = False
-    _complete = False  # attributions add up to a change of the score
-    _random = False  # `attribute` draws at random
-    _draws_baselines = False  # `baselines` are samples, of which `attribute` draws some
-
-    def __init_subclass__(cls) -> None:
-        describe_all(cls)
-
-    def __init__(self, forward_func: Forward) -> None:
-        self.forward_func = forward_func
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -57,34 +48,10 @@ class Attribution:
         """Whether attributions add up to a change of the score, or do on average."""
         return self._complete
 
-    def _mirrored(self, result: Any) -> Any:
-        """A result nested as Captum's."""
-        return result
-
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        """What a function of attrfunc gives; see `attrfunc.captum.faces`."""
-        return function(explained(self, at, options), inputs, **options)
-
     @classmethod
     def get_name(cls) -> str:
         """The class's name with a space before each further capital."""
         return re.sub(r"(?<!^)([^a-z])", r" \1", cls.__name__)
-
-
-class Scaled(Attribution):
-    """Base of the classes that may leave out a factor."""
-
-    def __init__(self, forward_func: Forward, multiply_by_inputs: bool = True) -> None:
-        super().__init__(forward_func)
-        self._multiply_by_inputs = multiply_by_inputs
-
-
-class NoFuture(Attribution):
-    """Base of the classes that say that they have no futures."""
-
-    def attribute_future(self) -> NoReturn:
-        """Not offered, as in Captum."""
-        raise NotImplementedError(f"{type(self).__name__} has no attribute_future; call attribute.")
 
 
 class GradientAttribution(Attribution):
@@ -110,26 +77,7 @@ class GradientAttribution(Attribution):
         return self.forward_func
 
 
-class _Inside(Attribution):
-    """Base of the classes that look at a layer."""
-
-    def __init__(self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
-        super().__init__(forward_func)
-        self.layer = layer
-        self.device_ids = device_ids
-
-
-class ScaledInside(_Inside):
-    """Base of the classes of layers and neurons that may leave out a factor."""
-
-    def __init__(
-        self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None, multiply_by_inputs: bool = True
-    ) -> None:
-        super().__init__(forward_func, layer, device_ids)
-        self._multiply_by_inputs = multiply_by_inputs
-
-
-class LayerAttribution(_Inside):
+class LayerAttribution(Inside, Attribution):
     """Base of the classes that attribute to layers."""
 
     _differs: tuple[str, ...] = (
@@ -161,7 +109,7 @@ class LayerAttribution(_Inside):
         return explained(self, "cut", {})
 
 
-class NeuronAttribution(_Inside):
+class NeuronAttribution(Inside, Attribution):
     """Base of the classes that explain a neuron."""
 
     _differs: tuple[str, ...] = (

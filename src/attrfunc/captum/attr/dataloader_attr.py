@@ -9,8 +9,9 @@ from typing import Any
 from torch.utils.data import Dataset
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import Attribution, NoFuture
+from attrfunc.captum.attr.attribution import Attribution
 from attrfunc.captum.attr.perturbation import FeatureAblation
+from attrfunc.captum.explainers import NoFuture
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Mask
 from attrfunc.core.errors import ArgumentError, describe
@@ -42,7 +43,7 @@ def _ablated(
     return found.spread() if return_input_shape else af.masks.per_group(found.spread(), feature_mask)
 
 
-class DataLoaderAttribution(NoFuture):
+class DataLoaderAttribution(NoFuture, Attribution):
     """Feature ablation of a metric of a whole data set; see `attrfunc.dataset_ablation`.
 
     `attribute` takes a data set in any form that `attrfunc.data.batches` reads, and gives `(M, *S)` for a metric of M

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, NoFuture
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, holding
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
 
@@ -44,10 +45,8 @@ class DeepLift(NoFuture, GradientAttribution):
     )
     _complete = True
 
-    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None:
-        super().__init__(model)
-        self.model, self.eps = model, eps
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None: ...
 
     @face(af.deep_lift)
     def attribute(
@@ -61,8 +60,8 @@ class DeepLiftShap(DeepLift):
 
     _draws_baselines = True
 
-    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, multiply_by_inputs)
+    @holding
+    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
     @face(_several)
     def attribute(  # type: ignore[override]
@@ -74,10 +73,8 @@ class DeepLiftShap(DeepLift):
 class LayerDeepLift(LayerAttribution, DeepLift):
     """DeepLIFT from a layer's activation at the baselines to that at the inputs; see `attrfunc.deep_lift`."""
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        LayerAttribution.__init__(self, model, layer)
-        self.model = model
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
     @face(af.deep_lift, at="layer")
     def attribute(  # type: ignore[override]
@@ -92,9 +89,6 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
 
     _draws_baselines = True
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, layer, multiply_by_inputs)
-
     @face(_several, at="layer")
     def attribute(  # type: ignore[override]
         self, inputs: Inputs, baselines: Samples, target: Target = None, additional_forward_args: Any = None,
@@ -106,9 +100,8 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
 class _NeuronScaled(NeuronAttribution, GradientAttribution):
     """Base of the classes of a neuron."""
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, layer)
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
 
 class NeuronDeepLift(_NeuronScaled):

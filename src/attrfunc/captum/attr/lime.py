@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,25 +13,61 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.lime_defaults import (
-    default_from_interp_rep_transform,
-    default_perturb_func,
-    get_exp_kernel_similarity_function,
-)
 from attrfunc.captum.attr.perturbation import PerturbationAttribution
+from attrfunc.captum.explainers import NoFuture
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.models import Model, SkLearnLasso
-from attrfunc.core.errors import ArgumentError, warn
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.target import BatchScore
 from attrfunc.core.trees import batch_size, map_rows
 from attrfunc.perturbation.feature_groups import Groups
+from attrfunc.perturbation.similarity import exponential_weight
 
 __all__ = [
     "KernelShap", "Lime", "LimeBase", "default_from_interp_rep_transform", "default_perturb_func",
     "get_exp_kernel_similarity_function",
 ]  # fmt: skip
+
+
+class ExponentialKernel:
+    """The exponential kernel as Captum calls it, sample by sample; `kernel` is the same for `attrfunc.lime`."""
+
+    def __init__(self, distance_mode: Literal["cosine", "euclidean"], kernel_width: float) -> None:
+        self.kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
+        self._distance, self._width = distance_mode, kernel_width
+
+    def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
+        """The weight of one perturbed input."""
+        return exponential_weight(original_inp, perturbed_inp, self._distance, self._width)
+
+
+def get_exp_kernel_similarity_function(
+    distance_mode: Literal["cosine", "euclidean"] = "cosine", kernel_width: float = 1.0
+) -> Callable[..., float]:
+    """A `similarity_func`: the exponential kernel of the distance between inputs; see `attrfunc.surrogates`."""
+    return ExponentialKernel(distance_mode, kernel_width)
+
+
+def default_perturb_func(original_inp: Inputs, **kwargs: Any) -> Tensor:
+    """Features `(1, num_interp_features)`, each of them 1 half of the time and else 0."""
+    device = pytree.tree_leaves(original_inp)[0].device
+    return torch.randint(2, (1, _needed(kwargs, "num_interp_features")), device=device)
+
+
+def default_from_interp_rep_transform(curr_sample: Tensor, original_inputs: Inputs, **kwargs: Any) -> Any:
+    """The inputs where a group's feature is not 0, and else the baselines."""
+    mask, baselines = _needed(kwargs, "feature_mask"), _needed(kwargs, "baselines")
+    if isinstance(original_inputs, Tensor):
+        return torch.where(curr_sample[0][mask].bool(), original_inputs, baselines)
+    parts = zip(original_inputs, baselines, mask, strict=True)
+    return tuple(torch.where(curr_sample[0][ids].bool(), high, low) for high, low, ids in parts)
+
+
+def _needed(kwargs: dict[str, Any], name: str) -> Any:
+    if name not in kwargs:
+        raise ArgumentError("kwargs", describe(list(kwargs)), name, f"Pass {name}= to attribute.")
+    return kwargs[name]
 
 
 def _surrogate(model: Any, inputs: Any, *, explainer: LimeBase, further: Any, n_samples: int, **options: Any) -> Any:
@@ -77,10 +113,8 @@ class LimeBase(NoFuture, PerturbationAttribution):
         to_interp_rep_transform: Forward | None,
     ) -> None:  # fmt: skip
         super().__init__(forward_func)
-        self.interpretable_model, self.similarity_func, self.perturb_func = (
-            interpretable_model, similarity_func, perturb_func
-        )  # fmt: skip
-        self.perturb_interpretable_space = perturb_interpretable_space
+        self.interpretable_model, self.similarity_func = interpretable_model, similarity_func
+        self.perturb_func, self.perturb_interpretable_space = perturb_func, perturb_interpretable_space
         self.from_interp_rep_transform = from_interp_rep_transform
         self.to_interp_rep_transform = to_interp_rep_transform
         needed = "from_interp_rep_transform" if perturb_interpretable_space else "to_interp_rep_transform"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, NoFuture
+from attrfunc.captum.attr.attribution import Attribution, GradientAttribution
 from attrfunc.captum.attr.gradient import LayerGradientXActivation
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
 from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
@@ -23,6 +23,7 @@ from attrfunc.captum.attr.perturbation import (
     ShapleyValueSampling,
 )
 from attrfunc.captum.convert import captum_call
+from attrfunc.captum.explainers import NoFuture
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.game import Game

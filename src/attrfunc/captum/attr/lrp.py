@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution
 from attrfunc.captum.convert import CallError, captum_call, per_example
+from attrfunc.captum.explainers import NoFuture
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Inputs, Layers, Target
 from attrfunc.core.errors import describe

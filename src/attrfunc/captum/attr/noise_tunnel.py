@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import Attribution, NoFuture
+from attrfunc.captum.attr.attribution import Attribution
 from attrfunc.captum.convert import RENAMED, as_samples
+from attrfunc.captum.explainers import NoFuture
 from attrfunc.captum.faces import converted, face
 from attrfunc.captum.forms import Inputs, Numbers
 from attrfunc.core.errors import positive
@@ -44,7 +45,7 @@ def _smoothed(
     return smoothed(model, inputs, **given), torch.cat(deltas).transpose(0, 1).flatten() if with_deltas else None
 
 
-class NoiseTunnel(NoFuture):
+class NoiseTunnel(NoFuture, Attribution):
     """SmoothGrad, its square and VarGrad of any attribution class; see `attrfunc.smooth`.
 
     A method that draws baselines itself, as gradient SHAP does, is given them as they are. Deltas are `(B *

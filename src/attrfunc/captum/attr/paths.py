@@ -9,14 +9,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import (
-    GradientAttribution,
-    LayerAttribution,
-    NeuronAttribution,
-    NoFuture,
-    Scaled,
-    ScaledInside,
-)
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, Scaled, ScaledInside
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Numbers, Options, Samples, Selector, Target
 

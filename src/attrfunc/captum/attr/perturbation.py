@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import Attribution, LayerAttribution, NeuronAttribution, NoFuture
+from attrfunc.captum.attr.attribution import Attribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, holding
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Selector, Target
 from attrfunc.captum.forms import Mask as Mask
@@ -59,11 +60,7 @@ class FeatureAblation(PerturbationAttribution):
         feature_mask: Mask = None, perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(
-        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
-        feature_mask: Mask = None, perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)
 
 
 class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
@@ -120,9 +117,12 @@ class FeaturePermutation(FeatureAblation):
         "What a group has in several inputs moves together; Captum permutes each input by itself.",
     )
 
-    def __init__(self, forward_func: Forward, perm_func: Callable[[Tensor, Tensor], Tensor] = _permute_feature) -> None:
-        super().__init__(forward_func)
-        self.perm_func = perm_func
+    perm_func: Callable[[Tensor, Tensor], Tensor]
+
+    @holding
+    def __init__(
+        self, forward_func: Forward, perm_func: Callable[[Tensor, Tensor], Tensor] = _permute_feature
+    ) -> None: ...
 
     @face(af.feature_permutation)
     def attribute(  # type: ignore[override]  # as in Captum
@@ -130,11 +130,7 @@ class FeaturePermutation(FeatureAblation):
         perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(  # type: ignore[override]  # as in Captum
-        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, feature_mask: Mask = None,
-        perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)  # type: ignore[assignment]
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         own = {} if self.perm_func is _permute_feature else {"perm_func": self.perm_func}
@@ -144,9 +140,7 @@ class FeaturePermutation(FeatureAblation):
 class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
     """Feature permutation of a layer's activation; see `attrfunc.feature_permutation` and `attrfunc.layer`."""
 
-    def __init__(self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
-        LayerAttribution.__init__(self, forward_func, layer, device_ids)
-        self.perm_func = _permute_feature
+    perm_func = staticmethod(_permute_feature)
 
     @face(af.feature_permutation, at="one layer")
     def attribute(  # type: ignore[override]  # as in Captum
@@ -170,11 +164,7 @@ class ShapleyValueSampling(PerturbationAttribution):
         feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1, show_progress: bool = False,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(
-        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
-        feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1, show_progress: bool = False,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)
 
 
 class ShapleyValues(ShapleyValueSampling):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
-from attrfunc.captum.convert import RENAMED
+from attrfunc.captum.convert import RENAMED, captum_call
 from attrfunc.captum.faces import converted
 from attrfunc.core.errors import ArgumentError, describe
 
@@ -31,6 +31,7 @@ def default_perturb_func(inputs: Any, perturb_radius: float = 0.02) -> tuple[Ten
     return tuple(leaf + perturb_radius * (2 * torch.rand_like(leaf) - 1) for leaf in tensors)
 
 
+@captum_call
 def sensitivity_max(
     explanation_func: Callable[..., Any],
     inputs: Any,
@@ -74,15 +75,13 @@ def sensitivity_max(
 
     if not callable(explanation_func):
         got = describe(explanation_func)
-        error = ArgumentError("explanation_func", got, "a callable", "Pass Saliency(model).attribute.")
-        raise error.within("sensitivity_max")
+        raise ArgumentError("explanation_func", got, "a callable", "Pass Saliency(model).attribute.")
     radius = perturb_radius if perturb_func is default_perturb_func else 1.0  # else it is the function's own
     sampling: dict[str, Any] = {"n_samples": n_perturb_samples, "norm": order, "chunk_size": max_examples_per_batch}
     explain.__name__ = getattr(explanation_func, "__name__", "explanation_func")
     measure = af.metrics.max_sensitivity(explain, radius=radius or 1.0, perturb=perturb, **sampling)
-    with torch.no_grad():
-        largest = measure(_total, x, **options)
-        before = explain(None, x, **options)
+    largest = measure(_total, x, **options)
+    before = explain(None, x, **options)
     leaves = before if isinstance(before, tuple | list) else (before,)
     flat = torch.cat([leaf.detach().reshape(len(leaf), leaf.shape[1:].numel()) for leaf in leaves], dim=1)
     size = torch.linalg.vector_norm(flat, ord=order, dim=1)
