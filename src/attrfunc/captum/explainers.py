@@ -7,10 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import attrfunc as af
 from attrfunc.captum.forms import Forward, Inputs, describe_all
 from attrfunc.captum.places import explained
+from attrfunc.core.errors import ArgumentError
 
-__all__ = ["Explainer", "Inside", "NoFuture", "Scaled", "ScaledInside", "holding"]
+__all__ = ["Explainer", "Inside", "NoFuture", "Scaled", "ScaledInside", "Selecting", "holding"]
 
 Stub = TypeVar("Stub", bound=Callable[..., None])
 
@@ -18,7 +20,7 @@ _HELD = {"multiply_by_inputs": "_multiply_by_inputs", "memory_efficient": "_memo
 
 
 def holding(stub: Stub) -> Stub:
-    """Make an `__init__` that keeps its arguments, by their names; a `model` is the `forward_func`, too."""
+    """Make an `__init__` that keeps its arguments, by their names, and checks them; a `model` is a `forward_func`."""
     signature = inspect.signature(stub)
 
     @functools.wraps(stub)
@@ -29,6 +31,7 @@ def holding(stub: Stub) -> Stub:
             setattr(explainer, _HELD.get(name, name), value)
             if name == "model":
                 explainer.forward_func = value
+        explainer._checked()
 
     return init  # type: ignore[return-value]
 
@@ -36,6 +39,9 @@ def holding(stub: Stub) -> Stub:
 class Explainer:
     """Base of the classes whose methods `attrfunc.captum.faces.face` makes."""
 
+    attribute: Callable[..., Any]
+    attribute_future: Callable[..., Any]
+    compute_convergence_delta: Callable[..., Any]
     forward_func: Forward
     layer: Any
     device_ids: list[int] | None = None
@@ -49,6 +55,9 @@ class Explainer:
 
     @holding
     def __init__(self, forward_func: Forward) -> None: ...
+
+    def _checked(self) -> None:
+        """Raise where what is held cannot be right."""
 
     def _mirrored(self, result: Any) -> Any:
         """A result nested as Captum's."""
@@ -80,6 +89,19 @@ class ScaledInside(Inside):
     def __init__(
         self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None, multiply_by_inputs: bool = True
     ) -> None: ...
+
+
+class Selecting(Inside):
+    """Base of the classes that explain a neuron."""
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        selector = options["neuron"]
+        try:
+            return super()._called(function, at, inputs, dict(options))
+        except ArgumentError as error:
+            if error.argument not in ("selector", "neuron") or not callable(selector):
+                raise  # a callable may give one number for the batch
+            return super()._called(function, at, inputs, options | {"neuron": af.batch_score(selector)})
 
 
 class NoFuture(Explainer):

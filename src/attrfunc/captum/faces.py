@@ -50,7 +50,7 @@ _CONVERTED: dict[str, Callable[[Any, Any], Any]] = {  # of a value that was give
     "stdevs": as_baseline,
     "strides": lambda value, inputs: only(value),
 }
-_OWN = {"self", "inputs", "dataloader", "grad_kwargs", "return_convergence_delta", "kwargs"}
+_OWN = {"self", "inputs", "dataloader", "inp", "grad_kwargs", "return_convergence_delta", "kwargs"}
 
 
 def face(function: Callable[..., Any], at: str = "model") -> Callable[[Stub], Stub]:

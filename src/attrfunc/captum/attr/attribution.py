@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 import attrfunc as af
 from attrfunc.captum.convert import as_args, as_baseline, captum_call, only, per_example
-from attrfunc.captum.explainers import Explainer, Inside
+from attrfunc.captum.explainers import Explainer, Inside, Selecting
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Target
 from attrfunc.captum.places import explained
-from attrfunc.core.errors import ArgumentError
 
 __all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution"]
 
@@ -34,10 +32,6 @@ class Attribution(Explainer):
         "Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.",
         "`torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.",
     )
-
-    attribute: Callable[..., Any]
-    attribute_future: Callable[..., Any]
-    compute_convergence_delta: Callable[..., Any]
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -109,19 +103,10 @@ class LayerAttribution(Inside, Attribution):
         return explained(self, "cut", {})
 
 
-class NeuronAttribution(Inside, Attribution):
+class NeuronAttribution(Selecting, Attribution):
     """Base of the classes that explain a neuron."""
 
     _differs: tuple[str, ...] = (
         "A selector that gives one number for the batch is taken batch by batch: of its points, Captum's path "
         "methods mix all.",
     )
-
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        selector = options["neuron"]
-        try:
-            return super()._called(function, at, inputs, dict(options))
-        except ArgumentError as error:
-            if error.argument not in ("selector", "neuron") or not callable(selector):
-                raise
-            return super()._called(function, at, inputs, options | {"neuron": af.batch_score(selector)})

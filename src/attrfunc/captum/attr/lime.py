@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 from attrfunc.captum.attr.perturbation import PerturbationAttribution
-from attrfunc.captum.explainers import NoFuture
+from attrfunc.captum.explainers import NoFuture, holding
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.models import Model, SkLearnLasso
@@ -71,30 +72,22 @@ def _needed(kwargs: dict[str, Any], name: str) -> Any:
 
 
 def _surrogate(model: Any, inputs: Any, *, explainer: LimeBase, further: Any, n_samples: int, **options: Any) -> Any:
+    if batch_size(inputs) > 1 and options["target"] is None:
+        options["target"] = af.batch_score()
     if batch_size(inputs) > 1 and not isinstance(options["target"], BatchScore):
-        if options["target"] is None:  # one score for all of them, perhaps
-            options["target"] = af.batch_score()
-        else:
-            raise _too_many(inputs)
+        fix = "Call it for each example, or use attrfunc.local_surrogate."
+        raise ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
     drawn = list(explainer._drawn(inputs, n_samples, further))
     supply = iter(drawn)
-    try:
-        return af.local_surrogate(
-            model,
-            inputs,
-            perturb=lambda x, generator: next(supply),
-            similarity=lambda x, point, features: explainer.similarity_func(x, point, features[None], **further),
-            n_samples=len(drawn),
-            linear_model=explainer._fit,
-            **options,
-        )
-    except ArgumentError as error:
-        raise _too_many(inputs) if error.argument == "target" and batch_size(inputs) > 1 else error from None
-
-
-def _too_many(inputs: Any) -> ArgumentError:
-    fix = "Call it for each example, or use attrfunc.local_surrogate."
-    return ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
+    return af.local_surrogate(
+        model,
+        inputs,
+        perturb=lambda x, generator: next(supply),
+        similarity=lambda x, point, features: explainer.similarity_func(x, point, features[None], **further),
+        n_samples=len(drawn),
+        linear_model=af.surrogates.one_by_one(explainer._fit),
+        **options,
+    )
 
 
 class LimeBase(NoFuture, PerturbationAttribution):
@@ -107,20 +100,26 @@ class LimeBase(NoFuture, PerturbationAttribution):
     _multiply_by_inputs = _per_output = _per_number = _typed = False
     _random = True
 
+    interpretable_model: Any = None
+    similarity_func: Any = None
+    perturb_func: Any = None
+    perturb_interpretable_space = True
+    from_interp_rep_transform: Any = staticmethod(default_from_interp_rep_transform)
+    to_interp_rep_transform: Any = None
+
+    @holding
     def __init__(
         self, forward_func: Forward, interpretable_model: Model, similarity_func: Forward, perturb_func: Forward,
         perturb_interpretable_space: bool, from_interp_rep_transform: Forward | None,
         to_interp_rep_transform: Forward | None,
-    ) -> None:  # fmt: skip
-        super().__init__(forward_func)
-        self.interpretable_model, self.similarity_func = interpretable_model, similarity_func
-        self.perturb_func, self.perturb_interpretable_space = perturb_func, perturb_interpretable_space
-        self.from_interp_rep_transform = from_interp_rep_transform
-        self.to_interp_rep_transform = to_interp_rep_transform
-        needed = "from_interp_rep_transform" if perturb_interpretable_space else "to_interp_rep_transform"
-        if getattr(self, needed) is None:
-            fix = f"It is needed where {'features' if perturb_interpretable_space else 'inputs'} are sampled."
-            raise ArgumentError(needed, "None", "a function", fix).within(type(self).__name__)
+    ) -> None: ...  # fmt: skip
+
+    def _checked(self) -> None:
+        needed, sampled = ("from", "features") if self.perturb_interpretable_space else ("to", "inputs")
+        if getattr(self, f"{needed}_interp_rep_transform") is None:
+            fix = f"It is needed where {sampled} are sampled."
+            error = ArgumentError(f"{needed}_interp_rep_transform", "None", "a function", fix)
+            raise error.within(type(self).__name__)
 
     @face(_surrogate)
     def attribute(
@@ -135,36 +134,25 @@ class LimeBase(NoFuture, PerturbationAttribution):
         """Perturbed inputs and their features `(n,)`."""
         for sample in _samples(self.perturb_func, inputs, n_samples, kwargs):
             if self.perturb_interpretable_space:
-                assert self.from_interp_rep_transform is not None
                 yield self.from_interp_rep_transform(sample, inputs, **kwargs), sample.reshape(-1)
             else:
-                assert self.to_interp_rep_transform is not None
                 yield sample, self.to_interp_rep_transform(sample, inputs, **kwargs).reshape(-1)
 
     def _fit(self, features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-        """Coefficients `(B, n)`: what `interpretable_model` represents after a fit to each example."""
-        found = []
-        for row in range(scores.shape[1]):
-            weight = weights[:, row if weights.shape[1] > 1 else 0]
-            data = TensorDataset(features.float(), scores[:, row].float(), weight.float())
-            self.interpretable_model.fit(DataLoader(data, batch_size=len(data)))
-            found.append(self.interpretable_model.representation().reshape(-1))
-        return torch.stack(found).to(scores)
+        """Coefficients `(n,)`: what `interpretable_model` represents after a fit to one example."""
+        data = TensorDataset(features.float(), scores.float(), weights.float())
+        self.interpretable_model.fit(DataLoader(data, batch_size=len(data)))
+        return self.interpretable_model.representation().reshape(-1)
 
 
-def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[Any]:
+def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> list[Any]:
     """What `perturb_func` draws, or as much as it yields."""
     if not inspect.isgeneratorfunction(perturb_func):
-        for _ in range(n_samples):
-            yield perturb_func(inputs, **kwargs)
-        return
-    supply = perturb_func(inputs, **kwargs)
-    for number in range(n_samples):
-        sample = next(supply, None)
-        if sample is None:
-            warn(f"perturb_func yielded {number} samples, fewer than n_samples={n_samples}.")
-            return
-        yield sample
+        return [perturb_func(inputs, **kwargs) for _ in range(n_samples)]
+    samples = list(itertools.islice(perturb_func(inputs, **kwargs), n_samples))
+    if len(samples) < n_samples:
+        warn(f"perturb_func yielded {len(samples)} samples, fewer than n_samples={n_samples}.")
+    return samples
 
 
 def _lime(
@@ -201,7 +189,7 @@ def _lime(
         feature_mask=mask,
         sampling=0.5 if explainer.perturb_func is default_perturb_func else sampling,
         similarity=kernel or af.surrogates.pairwise(similarity),
-        linear_model=explainer._fit,
+        linear_model=af.surrogates.one_by_one(explainer._fit),
         **options,
     )
     return attributions if return_input_shape else af.masks.per_group(attributions, mask)[:, first:]
@@ -216,19 +204,17 @@ class Lime(LimeBase):
         "groups get zeros, and are not fitted. Weights of which only one is not negligible raise.",
     )
 
+    @holding
     def __init__(
         self, forward_func: Forward, interpretable_model: Model | None = None, similarity_func: Forward | None = None,
         perturb_func: Forward | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            forward_func,
-            SkLearnLasso(alpha=0.01) if interpretable_model is None else interpretable_model,
-            get_exp_kernel_similarity_function() if similarity_func is None else similarity_func,
-            default_perturb_func if perturb_func is None else perturb_func,
-            True,
-            default_from_interp_rep_transform,
-            None,
-        )
+    ) -> None: ...  # fmt: skip
+
+    def _checked(self) -> None:
+        if self.interpretable_model is None:
+            self.interpretable_model = SkLearnLasso(alpha=0.01)
+        self.similarity_func = self.similarity_func or get_exp_kernel_similarity_function()
+        self.perturb_func = self.perturb_func or default_perturb_func
 
     @face(_lime)
     def attribute(  # type: ignore[override]  # as in Captum
@@ -252,8 +238,8 @@ class KernelShap(Lime):
     )
     _per_number = True
 
-    def __init__(self, forward_func: Forward) -> None:
-        PerturbationAttribution.__init__(self, forward_func)
+    @holding
+    def __init__(self, forward_func: Forward) -> None: ...
 
     @face(af.kernel_shap)
     def attribute(  # type: ignore[override]

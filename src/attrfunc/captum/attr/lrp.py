@@ -10,7 +10,7 @@ import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
 from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution
 from attrfunc.captum.convert import CallError, captum_call, per_example
-from attrfunc.captum.explainers import NoFuture
+from attrfunc.captum.explainers import NoFuture, holding
 from attrfunc.captum.faces import face
 from attrfunc.captum.forms import Inputs, Layers, Target
 from attrfunc.core.errors import describe
@@ -47,10 +47,14 @@ class LRP(NoFuture, GradientAttribution):
     )
     _multiply_by_inputs = _complete = True  # but for the shares of biases
 
-    def __init__(self, model: nn.Module) -> None:
-        GradientAttribution.__init__(self, model)
-        self.model = model
+    model: nn.Module
+
+    @holding
+    def __init__(self, model: nn.Module) -> None: ...
+
+    def _checked(self) -> None:
         self._rules(False)
+        self.device_ids = getattr(self.model, "device_ids", None)
 
     @face(_relevance)
     def attribute(
@@ -86,10 +90,8 @@ class LayerLRP(LRP, LayerAttribution):
         "It gives the relevance of activations and, with `layer=None`, of all modules without parts.",
     )
 
-    def __init__(self, model: nn.Module, layer: Layers | None) -> None:
-        LRP.__init__(self, model)
-        self.layer: Any = layer
-        self.device_ids = getattr(model, "device_ids", None)
+    @holding
+    def __init__(self, model: nn.Module, layer: Layers | None) -> None: ...
 
     @face(_relevance, at="layer")
     def attribute(  # type: ignore[override]  # as in Captum, with one argument more

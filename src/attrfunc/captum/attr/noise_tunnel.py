@@ -10,7 +10,7 @@ from torch import Tensor
 import attrfunc as af
 from attrfunc.captum.attr.attribution import Attribution
 from attrfunc.captum.convert import RENAMED, as_samples
-from attrfunc.captum.explainers import NoFuture
+from attrfunc.captum.explainers import NoFuture, holding
 from attrfunc.captum.faces import converted, face
 from attrfunc.captum.forms import Inputs, Numbers
 from attrfunc.core.errors import positive
@@ -60,18 +60,15 @@ class NoiseTunnel(NoFuture, Attribution):
     )
     _random = True
 
-    def __init__(self, attribution_method: Attribution) -> None:
-        super().__init__(attribution_method.forward_func)
-        self.attribution_method = attribution_method
+    attribution_method: Attribution
 
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """As the method."""
-        return self.attribution_method.multiplies_by_inputs
+    @holding
+    def __init__(self, attribution_method: Attribution) -> None: ...
 
-    def has_convergence_delta(self) -> bool:
-        """As the method."""
-        return self.attribution_method.has_convergence_delta()
+    def _checked(self) -> None:
+        method = self.attribution_method
+        self.forward_func, self._complete = method.forward_func, method.has_convergence_delta()
+        self._multiply_by_inputs = method.multiplies_by_inputs
 
     @face(_smoothed)
     def attribute(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe, warn
-from attrfunc.perturbation.linear_models import fit_estimator, is_weighted
+from attrfunc.perturbation.estimators import fit_estimator, is_weighted
 
 __all__ = ["l2_loss", "sgd_train_linear_model", "sklearn_train_linear_model"]
 
