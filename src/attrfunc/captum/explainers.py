@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import attrfunc as af
 from attrfunc.captum.forms import Forward, Inputs, describe_all
-from attrfunc.captum.places import explained
+from attrfunc.captum.places import explained, shared
 from attrfunc.core.errors import ArgumentError
+from attrfunc.core.loops.plan import coupling
 
 __all__ = ["Explainer", "Inside", "NoFuture", "Scaled", "ScaledInside", "Selecting", "holding"]
 
@@ -92,7 +92,9 @@ class ScaledInside(Inside):
 
 
 class Selecting(Inside):
-    """Base of the classes that explain a neuron."""
+    """Base of the classes that explain a neuron, by a selector that may give one number for the batch."""
+
+    _of_batch: Callable[[Any], Any] = staticmethod(shared)
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         selector = options["neuron"]
@@ -100,8 +102,9 @@ class Selecting(Inside):
             return super()._called(function, at, inputs, dict(options))
         except ArgumentError as error:
             if error.argument not in ("selector", "neuron") or not callable(selector):
-                raise  # a callable may give one number for the batch
-            return super()._called(function, at, inputs, options | {"neuron": af.batch_score(selector)})
+                raise
+            with coupling("known"):  # that number depends on all of the batch, as was asked for
+                return super()._called(function, at, inputs, options | {"neuron": self._of_batch(selector)})
 
 
 class NoFuture(Explainer):

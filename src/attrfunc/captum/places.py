@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 import attrfunc as af
 from attrfunc.core.errors import ArgumentError
 
-__all__ = ["explained"]
+__all__ = ["explained", "shared"]
 
 _JOINT: dict[str, Any] = {"joint": True, "cut": "cut"}
 
@@ -35,3 +39,14 @@ def explained(explainer: Any, at: str, options: dict[str, Any]) -> Any:
     if at == "neuron":
         return af.neuron(model, layer, options.pop("neuron"), side=options.pop("side"))
     return af.layer(model, layer, side=options.pop("side", "output"), joint=_JOINT.get(at, False))
+
+
+def shared(selector: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A neuron selector of one number for the whole batch as one that gives each row its share."""
+
+    def share(activation: Any) -> Any:
+        chosen, rows = selector(activation), len(pytree.tree_leaves(activation)[0])
+        one = isinstance(chosen, Tensor) and chosen.numel() == 1
+        return chosen.reshape(1).expand(rows) / rows if one else chosen
+
+    return share

@@ -96,7 +96,7 @@ def per_group(attributions: Any, feature_mask: Any = None) -> Tensor:
         fix = "Pass the mask that they were made with."
         raise ArgumentError("feature_mask", got, expected, fix).within("per_group") from None
     shaped = [part.reshape(like.shape).to(found.device, torch.long) for part, like in zip(aligned, rows, strict=True)]
-    count = max(int(part.max()) for part in masks) + 1
+    count = max(int(part.max()) for part in masks if part.numel()) + 1
     return found.new_zeros(len(found), count).scatter(1, torch.cat(shaped, 1), found)
 
 

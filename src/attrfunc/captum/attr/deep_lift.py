@@ -17,8 +17,12 @@ from attrfunc.captum.forms import Baselines, Custom, Inputs, Options, Samples, S
 __all__ = ["DeepLift", "DeepLiftShap", "LayerDeepLift", "LayerDeepLiftShap", "NeuronDeepLift", "NeuronDeepLiftShap"]
 
 
-def _several(model: Any, inputs: Any, *, explainer: Any, with_deltas: bool, baselines: Any, **options: Any) -> Any:
+def _several(
+    model: Any, inputs: Any, *, explainer: Any, with_deltas: bool, baselines: Any, multiply_by_inputs: bool,
+    **options: Any,
+) -> Any:  # fmt: skip
     """Mean attributions from several baselines, and the deltas of each if they are asked for."""
+    options["multiply_by_inputs"] = multiply_by_inputs
     found = af.deep_lift_shap(model, inputs, baselines=baselines, average=not with_deltas, **options)
     if not with_deltas:
         return found, None

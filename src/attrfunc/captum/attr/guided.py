@@ -90,6 +90,9 @@ class GuidedGradCam(GradientAttribution):
     @holding
     def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None: ...
 
+    def _checked(self) -> None:
+        self.device_ids = None  # as in Captum
+
     @face(functools.partial(af.guided_grad_cam, strict=False), at="inside")
     def attribute(
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None,

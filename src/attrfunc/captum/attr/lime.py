@@ -254,6 +254,6 @@ class KernelShap(Lime):
         if whole:
             return found
         mask = options["feature_mask"]
-        first = 0 if mask is None else min(int(part.min()) for part in pytree.tree_leaves(mask))
+        first = 0 if mask is None else min(int(part.min()) for part in pytree.tree_leaves(mask) if part.numel())
         groups = af.masks.per_group(found, mask)[:, first:]
         return groups[0] if len(groups) == 1 < batch_size(inputs) else groups

@@ -77,6 +77,8 @@ class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
 class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
     """Feature ablation that explains a neuron; see `attrfunc.feature_ablation` and `attrfunc.neuron`."""
 
+    _of_batch = staticmethod(af.batch_score)
+
     @face(af.feature_ablation, at="neuron")
     def attribute(
         self, inputs: Inputs, neuron_selector: Selector, baselines: Baselines = None,
@@ -133,8 +135,8 @@ class FeaturePermutation(FeatureAblation):
     attribute_future = later(attribute)  # type: ignore[assignment]
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        own = {} if self.perm_func is _permute_feature else {"perm_func": self.perm_func}
-        return super()._called(function, at, inputs, options | own)
+        own = None if self.perm_func is _permute_feature else self.perm_func
+        return super()._called(function, at, inputs, options | {"perm_func": own})
 
 
 class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
