@@ -1,5 +1,7 @@
 """Further differences from Captum on purpose, each with an oracle that says who is right."""
 
+import warnings
+
 import captum.attr as captum_attr
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_max_pooling_shares_the_change_with_the_number_that_was_largest_before()
     """The maximum goes from 2 to 3. A slope of it is between 0 and 1 for each number, as that of every mean is."""
     model = nn.Sequential(nn.MaxPool1d(2), nn.Flatten())
     x, baseline = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[0.0, 2.0]]])
-    with captum_warnings():
+    with captum_warnings(), warnings.catch_warnings(action="ignore"):
         ours, theirs = (m.DeepLift(model).attribute(x, baseline, target=0).detach() for m in (shim_attr, captum_attr))
     slopes = (ours / (x - baseline)).flatten()
     assert ours.sum() == theirs.sum() == 1
@@ -67,11 +69,11 @@ def test_no_more_rows_than_internal_batch_size_are_evaluated_at_once(x):
         seen = []
         model = lambda x, seen=seen: seen.append(len(x)) or x.square().sum(1)
         with captum_warnings():
-            found = module.IntegratedGradients(model).attribute(x, n_steps=4, internal_batch_size=2).detach()
+            found = module.IntegratedGradients(model).attribute(x, n_steps=40, internal_batch_size=2).detach()
         agree(found, x.square())
-        most[module] = sorted(seen)
-    assert most[shim_attr][-2] == 2  # the whole batch once, to see what the model gives
-    assert most[captum_attr] == [3] * 4
+        most[module] = seen.count(3)
+    assert most[shim_attr] <= 2  # to see what the model gives, and whether its examples are apart
+    assert most[captum_attr] == 40
 
 
 def test_kernel_shap_is_one_solution(x):
