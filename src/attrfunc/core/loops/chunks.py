@@ -75,7 +75,8 @@ class Work:
         """That of a problem."""
         inputs, plan = problem.inputs, problem.plan
         backward, leaves = problem.view.differentiated, pytree.tree_leaves(inputs.x)
-        sizes = (plan.shared_bytes, plan.row_bytes)
+        # The plan was made of the batch as it shows; of targets that `vmap` maps, each row is many.
+        sizes = (plan.shared_bytes, 0 if transformed(inputs.target) else plan.row_bytes)
         return cls(inputs.rows, leaves, inputs.target, plan.folds, split, backward, *sizes)
 
     def is_to_be_measured(self, points: int) -> bool:
