@@ -92,7 +92,7 @@ def deep_lift_shap(
     samples, complete = distribution(baselines, x), Completeness()
 
     def attribute(part: Problem, rows: slice) -> Any:
-        pairs = _Pairs(part, book, samples, multiply_by_inputs, contribution, complete)
+        pairs = _Pairs(part, book, samples, multiply_by_inputs, contribution, complete, average)
         moments, each = Moments(second=False), list[list[Tensor]]()
         # Baselines are mapped, not put behind each other, and share what the input takes: half of what one takes.
         work = replace(Work.of(part), folds=True, shared_part=0.5)
@@ -123,13 +123,15 @@ class _Pairs:
         multiply_by_inputs: bool,
         contribution: Contribution,
         complete: Completeness,
+        average: bool,
     ) -> None:
         self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
         self._contribution, self._complete = contribution, complete
         self._samples, self.count, self._taken = samples, len(samples[0]), 0
         self._spec = pytree.tree_structure(problem.inputs.x)
-        # What a compiler traces has no batching rule for batch norm, and a user's function need have none.
-        self._mapped = contribution is None and not torch.compiler.is_compiling()
+        # What a compiler traces has no batching rule for batch norm, and a user's function need have none. Each by
+        # itself is as exact as `deep_lift`, where mapped sums are rounded otherwise.
+        self._mapped = average and contribution is None and not torch.compiler.is_compiling()
 
     def next(self, count: int) -> list[Tensor]:
         """Attributions `(K, *point)` from the next K baselines: mapped, so that what all share runs once."""
