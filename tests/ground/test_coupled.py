@@ -245,3 +245,18 @@ def test_a_model_that_draws_is_said_to(method, rows):
     noisy = lambda x: net(nn.functional.dropout(x, 0.5, training=True))
     with pytest.warns(UserWarning, match="it draws random numbers"):
         method(noisy, drawn(rows, 4) + 3, target=0)
+
+
+@coupled
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("chunk_size", [None, 1])
+@pytest.mark.parametrize("form", ["to_sparse", "to_sparse_csr"])
+def test_a_sparse_matrix_beside_the_nodes_is_no_batch(form, chunk_size):
+    """It has as many rows as there are nodes, of which none can be taken; the score is linear."""
+    matrix = torch.eye(3).roll(1, 0).double() + torch.eye(3)
+    net = lambda x, matrix: torch.sparse.mm(matrix, x)
+    x, options = drawn(3, 2), {"args": (getattr(matrix, form)(),), "target": 0, "chunk_size": chunk_size}
+    expected = x * torch.tensor([2.0, 0.0])
+    same(af.ig(net, x, **options), expected)
+    same(af.smooth(af.input_x_gradient, n_samples=2, stdev=0.0, chunk_size=chunk_size)(net, x, **options), expected)
+    same(af.feature_ablation(net, x, **options), expected)
