@@ -127,9 +127,9 @@ def _some(problem: Problem, wide: bool) -> tuple[Problem, Tensor]:
     rows = problem.inputs.rows
     extra = [-1] * (rows == 1) + [-2] * wide
     numbers = torch.arange(rows - 1, -1, -max(2 if rows > 2 else 1, rows // MOST_EXAMPLES))
-    # One of them twice: without the others, what they have in common may by chance be what all have.
+    # One of them twice, or a changed one: without the others, what they have in common may by chance be what all have.
     # And another number than there are: a model may take no other.
-    twice = (2 if len(extra) + len(numbers) + 1 == rows else 1) if rows > 1 else 0
+    twice = int(not wide) + int(len(extra) + len(numbers) + (not wide) == rows) if rows > 1 else 0
     numbers = torch.cat([torch.tensor(extra, dtype=torch.long), *[numbers[:1]] * twice, numbers])
     some = problem.at(numbers.clamp(min=0))
     x = pytree.tree_map(lambda leaf: _changed(leaf, numbers == -1), some.inputs.x)
