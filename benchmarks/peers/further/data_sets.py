@@ -46,7 +46,7 @@ def _gaussian(x: Tensor, mean: Tensor) -> Tensor:
     return x * (mean + 0.5 * noise).clamp(0, 1)
 
 
-def _opened(gates: Any, x: Tensor, values: Tensor) -> Any:
+def _opened(gates: Any, values: Tensor) -> Any:
     """What is compared is what gates are without noise; what is timed draws, and differentiates."""
     with torch.no_grad():
         next(gates.parameters()).copy_(values)
@@ -85,12 +85,12 @@ def rows() -> list[Row]:
             "dataset_ablation, 10 features of 400 rows",
             lambda: af.dataset_ablation(model, loader, to_metric=_mean),
             lambda: _ablated(model, loader),
-            lambda: captum.attribute(loader, **given).flatten(),
+            lambda: captum.attribute(loader, **given)[0].flatten(),
             "captum",
         )
     ]
     for name, ours, theirs, hand in kinds:
-        one, other = _opened(ours(64), x, values), _opened(theirs(64), x, values)
+        one, other = _opened(ours(64), values), _opened(theirs(64), values)
         found.append(
             Row(
                 f"gates, {name}, forward and backward",
