@@ -1,8 +1,9 @@
 """Seconds and numbers of the methods that no other benchmark has a row for.
 
-`python -m benchmarks.further` writes benchmarks/results/further.md. Each method is run beside a library that has it, where
-there is one that installs, and beside a loop by hand, which says literally what the method is: small networks and few
-points, all in one process with one thread, in turns. Peers get the same network, inputs and numbers of steps or samples.
+`python -m benchmarks.further` writes benchmarks/results/further.md. Each method is run beside a library that has it,
+where there is one that installs, and beside a loop by hand, which says literally what the method is: small networks and
+few points, all in one process with one thread, in turns. Peers get the same network, inputs and numbers of steps or
+samples.
 
 `Difference` is how far our numbers, and the peer's, are from the literal ones, as a share of the largest: ours are
 asserted to be near. Where results are searched for or drawn, it is what each is worth by itself: ours, the peer's, the
@@ -25,6 +26,7 @@ import torch
 
 from benchmarks.agreement import Run
 from benchmarks.measure import Plan, Spread, race
+from benchmarks.peers.further.reasons import WHY
 from benchmarks.peers.further.row import Row
 from benchmarks.why import why
 
@@ -95,7 +97,7 @@ def line(found: Measured) -> str:
 def missed(found: Measured) -> list[str]:
     """A sentence for each goal that is not reached."""
     return [
-        f"- {found.row.name}, beside the {NAMES[name]}: {ratio.median:.2f}. {why(f'further, {found.row.name}', NAMES[name])}"
+        f"- {found.row.name}, beside the {NAMES[name]}: {ratio.median:.2f}. {why(found.row.name, NAMES[name], WHY)}"
         for name, ratio in found.ratios.items()
         if ratio.low < GOAL
     ]
@@ -164,6 +166,8 @@ def main() -> None:
             if options.only in row.name:
                 rows.append(measured(row, plan))
                 print(line(rows[-1]), flush=True)
+    if not rows:
+        parser.error(f"--only {options.only!r} is in the name of no row")
     text = report(rows, plan)
     if options.smoke or options.only or tuple(options.families) != FAMILIES:
         print(text)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import attrfunc as af
 from benchmarks.peers.further.row import Row, cnn, frozen, images, seeded
 
-LAYER, EXAMPLES, SETS = "9", 40, 6
+LAYER, EXAMPLES, SETS = "9", 40, 4
 
 
 def _direction(one: Tensor, other: Tensor) -> Tensor:

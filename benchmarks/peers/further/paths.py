@@ -24,7 +24,9 @@ import saliency.core as saliency
 from saliency.core import guided_ig as _guided_ig
 
 # NumPy has dropped the name by which saliency asks for a rule of quantiles.
-_guided_ig.np = SimpleNamespace(**{**vars(np), "quantile": lambda a, q, interpolation: np.quantile(a, q, method=interpolation)})
+_guided_ig.np = SimpleNamespace(
+    **{**vars(np), "quantile": lambda a, q, interpolation: np.quantile(a, q, method=interpolation)}
+)
 
 STEPS, SIGMA = 50, 8.0
 
@@ -189,7 +191,8 @@ def rows() -> list[Row]:
             oracle=lambda: _blur(precise[0], x.double(), target, 1000),
             tolerance=0.1,
             note="The literal numbers are those of 1,000 points in double precision, with edges mirrored. saliency's "
-            "edges are black, its rule that of left rectangles, and the change of the blur a difference.",
+            "edges are black, its rule that of left rectangles, and the change of the blur a difference. Ours come to "
+            "the literal ones as points are added: 0.07 at 50, 0.018 at 200, 0.006 at 800.",
         ),
         Row(
             "xrai, 2 grids of regions",
@@ -199,7 +202,7 @@ def rows() -> list[Row]:
             "saliency",
             tolerance=0.01,
             note="saliency takes the largest channel of the attributions, not their sum, and leaves out regions that "
-            "add less than 50 pixels.",
+            "add less than 50 pixels. Given the sums, and with 1 pixel, it gives our numbers to 2e-7.",
         ),
         Row(
             "temporal_ig, 12 times of 20 points",
@@ -212,13 +215,13 @@ def rows() -> list[Row]:
             "does not see times that are not there.",
         ),
         Row(
-            "integrated_hessians, 8 features, 15 points",
-            lambda: af.integrated_hessians(tabular, points, target=1, n_steps=15),
-            lambda: _hessians(tabular, points, 15),
-            lambda: _peer_hessians(tabular, points, 15),
+            "integrated_hessians, 8 features, 10 points",
+            lambda: af.integrated_hessians(tabular, points, target=1, n_steps=10),
+            lambda: _hessians(tabular, points, 10),
+            lambda: _peer_hessians(tabular, points, 10),
             "path-explain",
             oracle=lambda: _hessians(precise[2], points.double(), 25),
-            note="path_explain takes 15 times 15 points, ends included, all with the same weight.",
+            note="path_explain takes 10 times 10 points, ends included, all with the same weight.",
         ),
     ]
 

@@ -19,8 +19,8 @@ from torchray.attribution.rise import rise as torchray_rise
 import attrfunc as af
 from benchmarks.peers.further.row import Row, classes, cnn, frozen, images, mlp, seeded
 
-MASKS, CELLS = 500, 7
-AREA, STEPS, PENALTY = 0.2, 100, 10.0
+MASKS, CELLS = 250, 7
+AREA, STEPS, PENALTY = 0.2, 50, 10.0
 
 
 def _masks(size: int) -> Tensor:
@@ -217,7 +217,7 @@ def rows() -> list[Row]:
             "torchray",
             worth=partial(_kept, model, x, target),
             meaning="score of the area shown",
-            note="A search: what it finds is told by the mean score of the fifth of each image with the most of the mask.",
+            note="A search: told is the mean score of the fifth of each image with the most of the mask.",
         ),
         Row(
             "in_silico_mutagenesis, 60 places",
