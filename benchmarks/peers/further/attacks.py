@@ -200,6 +200,6 @@ def rows() -> list[Row]:
             "captum",
             worth=lambda radii: float(radii[radii.isfinite()].mean()),
             meaning="mean radius",
-            note="FGSM that succeeds at one radius may fail at a larger one, and Captum's search looks at others on the way.",
+            note="FGSM that succeeds at one radius may fail at a larger one; Captum's search looks at other radii.",
         ),
     ]

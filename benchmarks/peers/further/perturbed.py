@@ -20,7 +20,7 @@ import attrfunc as af
 from benchmarks.peers.further.row import Row, classes, cnn, frozen, images, mlp, seeded
 
 MASKS, CELLS = 250, 7
-AREA, STEPS, PENALTY = 0.2, 50, 10.0
+AREA, STEPS, PENALTY = 0.2, 50, 0.3
 
 
 def _masks(size: int) -> Tensor:
@@ -57,7 +57,7 @@ def _extremal(model: nn.Module, x: Tensor, target: Tensor, cell: int) -> Tensor:
     places = torch.cartesian_prod(torch.arange(cells), torch.arange(cells)).float()
     bumps = torch.exp(-2 * (torch.cdist(places, places) * cell / (3 * cell) - 0.5).clamp(min=0).square())
     numbers = torch.ones(len(x), len(places), requires_grad=True)
-    optimizer = torch.optim.SGD([numbers], lr=0.3, momentum=0.9, dampening=0.9)
+    optimizer = torch.optim.SGD([numbers], lr=3 / PENALTY, momentum=0.9, dampening=0.9)
     wanted = torch.zeros(x.shape[2:].numel())
     wanted[int(len(wanted) * (1 - AREA)) :] = 1
 
@@ -210,14 +210,23 @@ def rows() -> list[Row]:
         Row(
             f"extremal_perturbation, {STEPS} steps",
             lambda: af.extremal_perturbation(
-                model, x, target=target, area=AREA, cell=cell, n_steps=STEPS, penalty=PENALTY, learning_rate=4.8
+                model,
+                x,
+                target=target,
+                area=AREA,
+                cell=cell,
+                n_steps=STEPS,
+                penalty=PENALTY,
+                learning_rate=48 / PENALTY,
             ),
             lambda: _extremal(model, x, target, cell),
             lambda: _peer_extremal(other, x, target, cell),
             "torchray",
             worth=partial(_kept, model, x, target),
             meaning="score of the area shown",
-            note="A search: told is the mean score of the fifth of each image with the most of the mask.",
+            note="A search: told is the mean score of the fifth of each image with the most of the mask. Ours and the "
+            "loop's masks show 0.19 to 0.25 of these images. torchray counts the margin around an image in its area, "
+            "and shows 0.75: scores of another task.",
         ),
         Row(
             "in_silico_mutagenesis, 60 places",

@@ -1,4 +1,4 @@
-"""Why rows of `benchmarks.further` miss their goals, written by hand after measuring; the first that fits is printed."""
+"""Why rows of `benchmarks.further` miss their goals, by hand after measuring; the first that fits is printed."""
 
 __all__ = ["WHY"]
 
@@ -17,7 +17,7 @@ WHY: list[tuple[str, str, str]] = [
     (
         "score_cam",
         "peer",
-        "The runs of the network are the same and nearly all of the time: undecided within the noise of a busy machine.",
+        "The runs of the network are the same and nearly all of the time: undecided within the machine's noise.",
     ),
     ("full_?grad|eigen_cam", "peer loop", OPENING),
     (
@@ -30,13 +30,13 @@ WHY: list[tuple[str, str, str]] = [
         "xrai",
         "peer",
         "All of the time are gradients of as many images, 50 at once here and 10 there: activations of 10 stay in the "
-        "cache. Undecided: runs gave from 0.8 to 1.2.",
+        "cache. Runs gave from 0.8 to 1.2.",
     ),
     (
         "in_silico_mutagenesis, 60 places$",
         "peer",
-        "tangermeme evaluates only the places that a mutation reaches, 13 of 60 behind these two convolutions, for "
-        "networks of layers that it knows. The row below is without.",
+        "tangermeme may evaluate only the places that a mutation reaches, for networks of layers that it knows and "
+        "where it measures that this is faster: runs gave from 0.6 to 0.9. The row below is without.",
     ),
     (
         "in_silico_mutagenesis",
@@ -69,8 +69,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "gates",
         "peer loop",
-        "Noise is drawn in double precision, so that a seed gives the same gates in any precision: half of the forward "
-        "pass. Gates without a mask are no longer gathered by number, which was half of the backward pass.",
+        "Noise is drawn in double precision, so that a seed gives the same gates in any precision: more than half of "
+        "the forward pass. Gates without a mask are no longer gathered by number, which was half of the backward pass.",
     ),
     (
         "concept_vectors|tcav",
