@@ -115,7 +115,7 @@ def report(rows: list[Measured], plan: Plan) -> str:
 
 torch {torch.__version__}, {peers}; one thread. A ratio is the other's {plan.clock_name} over
 ours, the median over rounds in which all take turns, with the quartiles; `✓` the goal is reached, `≈` it lies between
-them, `✗` missed.
+them, `✗` missed. The machine was busy: ratios of CPU time vary by a tenth and more from run to run.
 
 | case | peer | attrfunc, ms | peer, ms | loop, ms | peer / ours | loop / ours | difference | rounds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -58,7 +58,7 @@ def _deepfool(model: nn.Module, x: Tensor, label: Tensor) -> Tensor:
             steps = []
             for other in set(range(10)) - {own}:
                 normal, gap = slopes[other] - slopes[own], (logits[own] - logits[other]).item()
-                far = gap / float(normal.norm()) + 1e-4  # as the authors do, or some never get there
+                far = gap / float(normal.norm()) + 1e-4  # as foolbox does: without, some stop a rounding short
                 steps.append((far, far * normal / normal.norm()))
             way = way + min(steps, key=lambda step: step[0])[1]
         found.append((one + 1.02 * way).clamp(0, 1))
@@ -132,7 +132,7 @@ def rows() -> list[Row]:
     fab = torchattacks.FAB(model, steps=STEPS, eps=1.0, n_classes=10)
     carlini = foolbox.attacks.L2CarliniWagnerAttack(4, 30, 0.05, initial_const=0.1, abort_early=False)
     drawn = "Starts are drawn: what is told is the share on which the model is still right."
-    searched = "Told is the mean distance of what is found. The authors have no loop that is simpler than the peer's."
+    searched = "Told is the mean distance of what is found. No loop was written."
     return [
         Row(
             "fgsm",
@@ -200,6 +200,6 @@ def rows() -> list[Row]:
             "captum",
             worth=lambda radii: float(radii[radii.isfinite()].mean()),
             meaning="mean radius",
-            note="FGSM that succeeds at one radius may fail at a larger one; Captum's search looks at other radii.",
+            note="Captum's search looks at other radii.",
         ),
     ]

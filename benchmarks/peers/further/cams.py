@@ -159,7 +159,8 @@ def rows() -> list[Row]:
             lambda: _shown(_fullgrad(*given, target)),
             peer("FullGrad"),
             "grad-cam",
-            note="grad-cam scales each channel to [0, 1]; the authors' own code each layer, as here.",
+            note="grad-cam scales each channel to [0, 1]; the authors' own code each layer, as here. It "
+            "resizes layers with corners aligned, which neither the loop nor ours does.",
         ),
         Row("full_gradients, 4 layers", full, lambda: _flat([p.detach() for p in _parts(*given, target)])),
     ]
