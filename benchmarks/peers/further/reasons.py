@@ -11,8 +11,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "ablation_cam",
         "loop",
-        "The loop has only the last linear layer to run. Two thirds of ours are the runs of the whole network that tell "
-        "how its rows may be evaluated; their number does not grow with that of channels.",
+        "The loop has only the last linear layer to run. Two thirds of ours are the runs of the whole network that "
+        "tell how its rows may be evaluated; their number does not grow with that of channels.",
     ),
     ("score_cam", "peer", "Undecided: three runs gave from 0.9 to 1.1. Seven tenths of ours are runs of the network."),
     (
@@ -23,8 +23,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "full_?grad",
         "peer loop",
-        f"Three quarters and more of ours are the gradient, at the input and at all layers at once; opening the problem "
-        f"is less than a tenth. {UNEXPLAINED}",
+        f"Three quarters and more of ours are the gradient, at the input and at all layers at once; opening the "
+        f"problem is less than a tenth. {UNEXPLAINED}",
     ),
     (
         "guided_ig",
@@ -53,8 +53,8 @@ WHY: list[tuple[str, str, str]] = [
     (
         "fgsm",
         "peer loop",
-        "One gradient of a small network is the work. Six tenths of ours open the attack, most of it the runs that tell "
-        "whether examples depend on each other, which the others do not look at.",
+        "One gradient of a small network is the work. Six tenths of ours open the attack, most of it the runs that "
+        "tell whether examples depend on each other, which the others do not look at.",
     ),
     (
         "representer_points",
