@@ -116,8 +116,4 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 def _write(folder: Path, manifest: dict[str, Any]) -> None:
     text = json.dumps(manifest, indent=1)
-    write_whole(folder / "manifest.json", lambda partial: _put(partial, text))
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text)
+    write_whole(folder / "manifest.json", lambda partial: partial.write_text(text))
