@@ -118,7 +118,7 @@ def spatter(image: Tensor, level: tuple[float, ...], draw: Draw) -> Tensor:
     drop = 1 - (-2 * (field - least).clamp(min=0)).exp()
     # A drop is a lens: bright where it faces the light, above on the left, and clear on the other side.
     slope = drop - sampled(drop, places_of(image) - max(1.0, pixels(image, 2)))
-    shine = drop * (0.5 + slope / slope.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12))
+    shine = 0.7 * drop * (1 + slope / slope.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12))
     return image + strength * shine * tinted(image, WATER)
 
 
