@@ -63,6 +63,7 @@ from attrfunc.gradient.integrated_hessians import integrated_hessians
 from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
+from attrfunc.gradient.sequential_ig import sequential_ig
 from attrfunc.gradient.temporal_ig import temporal_ig
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.feature_ablation import feature_ablation
@@ -154,6 +155,7 @@ ALL: Sequence[Recipe] = (
     Recipe(guided_ig, path, told=("n_steps",)),
     Recipe(blur_ig, lambda case: {"n_steps": STEPS, "max_sigma": 5.0}, told=("n_steps",)),
     Recipe(temporal_ig, path, told=("n_steps",)),
+    Recipe(sequential_ig, path, told=("n_steps",)),
     Recipe(integrated_hessians, lambda case: {"baseline": case.baseline, "n_steps": 4}, told=("n_steps",)),
     Recipe(deep_lift, start, change, COMPLETE, totals, place="embedding"),
     Recipe(deep_lift_shap, lambda case: {"baselines": background(case)}, mean_change, COMPLETE, totals),

@@ -89,7 +89,8 @@ def deep_lift_shap(
 
     def attribute(part: Problem, rows: slice) -> Any:
         pairs, moments = _Pairs(part, book, samples, multiply_by_inputs, complete), Moments(second=False)
-        work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
+        # Baselines are mapped, not put behind each other, and share what the input takes: half of what one takes.
+        work = replace(Work.of(part), folds=True, shared_part=0.5)
         bar = progress if part is problem else False
         sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
         result = moments.result("smoothgrad")

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ModelError, warn
 from attrfunc.core.loops.meter import Meter
-from attrfunc.core.model.engines import settled, wrapped
+from attrfunc.core.model.engines import mapped, settled, wrapped
 from attrfunc.core.model.folding import Folding, Pair, may_fold
 from attrfunc.core.model.parts import unsettled
 from attrfunc.core.model.sites import Edit, Site
@@ -218,12 +218,13 @@ def _are_convolved(problem: Problem) -> bool:
 
     On processors these are up to 1.7 times as fast with the channels last, from a few rows on, whichever way the
     weights lie; below that, and for one channel, nothing is gained. It is a rule and no measurement: what the clock
-    says would differ from call to call, and with it the last digits of the result.
+    says would differ from call to call, and with it the last digits of the result. What `vmap` maps has its channels
+    where it had them, and either way would be copied to meet the other.
     """
     x = problem.inputs.x
     image = isinstance(x, Tensor) and x.dim() == 4 and x.shape[1] > 1 and x.device.type == "cpu"
     layers = (isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in problem.twin.parts)
-    return image and not wrapped(x) and not problem.edits and not problem.view.sites and any(layers)
+    return image and not (wrapped(x) or mapped() or problem.edits or problem.view.sites) and any(layers)
 
 
 def _is_rowwise(problem: Problem) -> bool:
