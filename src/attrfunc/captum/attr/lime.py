@@ -277,18 +277,23 @@ class KernelShap(Lime):
         found = super()._called(function, at, inputs, options)
         if whole:
             return found
-        groups = _of_groups(found, inputs, options["feature_mask"])
-        return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
+        return _of_groups(found, inputs, options["feature_mask"])
 
 
 def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
-    """One number for each group, from attributions that repeat it at each of its elements."""
+    """One number for each group, from attributions that repeat it at each of its elements.
+
+    Groups stand in the order of their numbers, from the least; where no group has a number there is a zero.
+    """
     leaves = pytree.tree_leaves(attributions)
     rows = leaves[0].shape[0]
     found = torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1)
-    if mask is not None:
-        groups = af.masks.number_groups(mask)
-        pairs = zip(pytree.tree_leaves(groups.ids), pytree.tree_leaves(inputs), strict=True)
-        ids = torch.cat([part.expand(leaf.shape)[:rows].reshape(rows, -1) for part, leaf in pairs], 1)
-        found = found.new_zeros(rows, groups.count).scatter(1, ids.to(found.device), found)
-    return found
+    if mask is None:
+        return found
+    parts = pytree.tree_leaves(mask)
+    first = min(int(part.min()) for part in parts)
+    count = max(int(part.max()) for part in parts) - first + 1
+    wide = [part.expand(leaf.shape) for part, leaf in zip(parts, pytree.tree_leaves(inputs), strict=True)]
+    flat = [part.flatten(1) if len(part) == rows else part[:1].flatten(1).expand(rows, -1) for part in wide]
+    places = torch.cat(flat, 1).to(found.device) - first
+    return found.new_zeros(rows, count).scatter(1, places, found)
