@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.captum._utils.gradient import compute_gradients
 from attrfunc.captum.attr.convert import as_args, as_baseline, captum_call, only, per_example
 from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Target, describe_all
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.loops.plan import coupling
 
 __all__ = [
@@ -36,6 +37,8 @@ class Attribution:
         "call=0)` chooses one.",
         "An input or layer that the score does not depend on gets zeros, where Captum raises.",
         "Inputs may be one example without a batch dimension, even a single number; Captum mostly raises.",
+        "Where a model gives other rows than it takes (bags of tokens with offsets, graphs of nodes) the score is the "
+        "sum of all, as in Captum, with a warning. Along a path Captum repeats offsets and edges, and so changes them.",
         "Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.",
         "`torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.",
     )
@@ -69,6 +72,10 @@ class Attribution:
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         """What a function of attrfunc gives; see `attrfunc.captum.attr.faces`."""
+        if "_gradient_func" in vars(self):
+            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
+            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
+            raise ArgumentError("gradient_func", got, expected, fix)
         return function(self._explained_at(at, options), inputs, **options)
 
     def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
@@ -99,6 +106,16 @@ class NoFuture(Attribution):
 
 class GradientAttribution(Attribution):
     """Base of the classes that differentiate the model."""
+
+    @property
+    def gradient_func(self) -> Callable[..., tuple[Tensor, ...]]:
+        """What gives gradients to classes of one's own: `(forward_fn, inputs, target, additional_forward_args)`."""
+        found: Callable[..., tuple[Tensor, ...]] = vars(self).get("_gradient_func", compute_gradients)
+        return found
+
+    @gradient_func.setter
+    def gradient_func(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self._gradient_func = function
 
     @captum_call
     def compute_convergence_delta(

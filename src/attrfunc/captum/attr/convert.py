@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.captum.attr.forms import Baselines as Baselines
-from attrfunc.captum.attr.other_rows import of_other_rows
+from attrfunc.captum.attr.other_rows import of_fractions, of_other_rows
 from attrfunc.captum.attr.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError
 from attrfunc.core.model.sites import Side
@@ -115,10 +115,13 @@ def _without_batch(function: Callable[..., Any], args: Any, kwargs: Any, error: 
 
 def _others(explainer: Any) -> list[Callable[..., Any]]:
     """Ways to take the inputs of a class that are no batch of examples, one for each row of the output."""
+    inner = getattr(explainer, "attribution_method", explainer)
+    path = inner._draws_baselines or "n_steps" in inspect.signature(inner.attribute).parameters
+    fractions = [of_fractions] if path else []
     if hasattr(explainer, "layer"):
-        return [of_other_rows]
+        return [of_other_rows, *fractions]
     differentiates = hasattr(explainer, "compute_convergence_delta") and not explainer._draws_baselines
-    return [as_batch_of_one, of_other_rows] if differentiates else [as_batch_of_one]
+    return [as_batch_of_one, *([of_other_rows] if differentiates else []), *fractions]
 
 
 def as_args(additional_forward_args: Any) -> tuple[Any, ...]:

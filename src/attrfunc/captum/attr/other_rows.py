@@ -19,7 +19,7 @@ from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import canonical, select
 from attrfunc.perturbation.outputs import output_of
 
-__all__ = ["of_other_rows"]
+__all__ = ["of_fractions", "of_other_rows"]
 
 
 def of_other_rows(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
@@ -107,3 +107,28 @@ def _like(baseline: Any, leaf: Tensor) -> Tensor:
     if isinstance(baseline, Tensor):
         return baseline.expand_as(leaf)
     return torch.full_like(leaf, 0 if baseline is None else baseline)
+
+
+def of_fractions(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
+    """What a path method gives for integers: as in Captum, the points between them and the baselines are fractions.
+
+    Args:
+        attribute: The method of a class.
+        arguments: All its arguments by name, `self` too.
+        args: The model's further arguments.
+    """
+    leaves = pytree.tree_leaves(arguments["inputs"])
+    whole = {str(leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_floating_point()}
+    if not whole:
+        return None
+    changed = {name: pytree.tree_map_only(Tensor, _fractions, arguments.get(name)) for name in ("inputs", "baselines")}
+    found = attribute(**arguments | {name: value for name, value in changed.items() if name in arguments})
+    warn(
+        f"inputs of {', '.join(sorted(whole))} are taken for quantities, and the model is run at fractions between "
+        "them and the baselines. Attribute to an embedding layer if they are identifiers."
+    )
+    return found
+
+
+def _fractions(leaf: Tensor) -> Tensor:
+    return leaf if leaf.is_floating_point() or leaf.is_complex() else leaf.to(torch.get_default_dtype())
