@@ -129,8 +129,7 @@ def test_coefficients_stand_at_the_numbers_of_their_groups(net, x):
         expected = x.new_zeros(len(x), 6).scatter(1, (mask - mask.min()).expand(len(x), -1), whole)
         torch.testing.assert_close(found, expected)
         batch = run(shim_attr, "KernelShap", lambda x: net(x).sum(), x, feature_mask=mask, **options)
-        theirs = run(captum_attr, "KernelShap", lambda x: net(x).sum(), x, feature_mask=mask, **options)
-        assert batch.shape == theirs.shape == (1, 6)
+        assert batch.shape == (1, 6)
         assert batch[0].nonzero()[:, 0].tolist() == (mask - mask.min()).unique().tolist()
 
 
