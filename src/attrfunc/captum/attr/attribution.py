@@ -72,10 +72,6 @@ class Attribution:
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
         """What a function of attrfunc gives; see `attrfunc.captum.attr.faces`."""
-        if "_gradient_func" in vars(self):
-            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
-            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
-            raise ArgumentError("gradient_func", got, expected, fix)
         return function(self._explained_at(at, options), inputs, **options)
 
     def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
@@ -116,6 +112,13 @@ class GradientAttribution(Attribution):
     @gradient_func.setter
     def gradient_func(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
         self._gradient_func = function
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        if "_gradient_func" in vars(self):
+            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
+            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
+            raise ArgumentError("gradient_func", got, expected, fix)
+        return super()._called(function, at, inputs, options)
 
     @captum_call
     def compute_convergence_delta(
