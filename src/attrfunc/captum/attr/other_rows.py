@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.captum.attr.unbatched import OfRows, lifted, with_forward
+from attrfunc.captum.unbatched import OfRows, lifted, with_forward
 from attrfunc.core.errors import ArgumentError, warn
 from attrfunc.core.score.target import canonical, select
 from attrfunc.perturbation.outputs import output_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.target import canonical, select
