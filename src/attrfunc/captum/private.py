@@ -21,7 +21,7 @@ PACKAGE = "attrfunc.captum"
 PLACES: dict[str, tuple[str, ...]] = {
     "_utils": (),
     "_utils.models": ("models",),
-    "attr._core": ("attr", "attr.lime_defaults", "attr.llm"),
+    "attr._core": ("attr", "attr.lime", "attr.llm"),
     "attr._models": ("attr",),
     "attr._utils": ("attr", "attr.stat", "attr.summarizer"),
     "attr._utils.visualization": ("attr.visualization", "attr.text_pieces"),

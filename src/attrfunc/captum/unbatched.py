@@ -84,6 +84,7 @@ class OfRows(nn.Module):
         self.training = module.training
 
     def forward(self, *rows: Any) -> Tensor:
+        """What `run` makes of the module and the rows."""
         return self.run(self.module, *rows)
 
 
