@@ -124,7 +124,7 @@ def _without_batch(function: Callable[..., Any], args: Any, kwargs: Any, error: 
 def _others(explainer: Any) -> list[Callable[..., Any]]:
     """Ways to take the inputs of a class that are no batch of examples, one for each row of the output."""
     inner = getattr(explainer, "attribution_method", explainer)
-    path = inner._draws_baselines or "n_steps" in inspect.signature(inner.attribute).parameters
+    path = getattr(inner, "_draws_baselines", False) or "n_steps" in inspect.signature(inner.attribute).parameters
     fractions = [of_fractions] if path else []
     if hasattr(explainer, "layer"):
         return [of_other_rows, *fractions]
