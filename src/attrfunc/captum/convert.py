@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
+from attrfunc.captum.attr.other_rows import of_fractions, of_other_rows
 from attrfunc.captum.forms import Baselines as Baselines
 from attrfunc.captum.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError, ModelError, Speaker
@@ -104,15 +105,31 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _without_batch(function: Callable[..., Any], args: Any, kwargs: Any, error: ArgumentError) -> Any:
-    """What a call gives whose inputs have no batch dimension, if that is why it failed."""
-    if error.argument not in ("target", "x", "inputs") or function.__name__ != "attribute" or hasattr(args[0], "layer"):
+    """What a call gives whose inputs have no batch dimension, or other rows than outputs, if that is why it failed."""
+    if error.argument not in ("target", "x", "inputs") or function.__name__ != "attribute":
         return None
     arguments = named(function, args, kwargs)
+    further = as_args(arguments.get("additional_forward_args"))
     with torch.no_grad():
-        try:
-            return as_batch_of_one(function, arguments, as_args(arguments.get("additional_forward_args")))
-        except (ArgumentError, RuntimeError, TypeError, ValueError, IndexError):
-            return None  # the first error says what is wrong
+        for other in _others(args[0]):
+            try:
+                found = other(function, arguments, further)
+            except (ArgumentError, RuntimeError, TypeError, ValueError, IndexError):
+                continue  # the first error says what is wrong
+            if found is not None:
+                return found
+    return None
+
+
+def _others(explainer: Any) -> list[Callable[..., Any]]:
+    """Ways to take the inputs of a class that are no batch of examples, one for each row of the output."""
+    inner = getattr(explainer, "attribution_method", explainer)
+    path = getattr(inner, "_draws_baselines", False) or "n_steps" in inspect.signature(inner.attribute).parameters
+    fractions = [of_fractions] if path else []
+    if hasattr(explainer, "layer"):
+        return [of_other_rows, *fractions]
+    differentiates = hasattr(explainer, "compute_convergence_delta") and not explainer._draws_baselines
+    return [as_batch_of_one, *([of_other_rows] if differentiates else []), *fractions]
 
 
 def as_args(additional_forward_args: Any) -> tuple[Any, ...]:

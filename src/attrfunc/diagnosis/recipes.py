@@ -16,38 +16,40 @@ from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.combined.score_cam import score_cam
 from attrfunc.combined.xrai import xrai
-from attrfunc.diagnosis.expected import (
+from attrfunc.diagnosis.case import (
     SAMPLES,
     STEPS,
     Case,
-    as_is,
     background,
+    drawn,
+    game,
+    generator,
+    path,
+    players,
+    regions,
+    rolled,
+    start,
+    unions,
+    windows,
+)
+from attrfunc.diagnosis.expected import (
+    as_is,
     between,
     cam,
     chance,
-    drawn,
     first_part,
-    game,
-    generator,
     group_totals,
     guided_cam,
     mean_change,
     occluded,
     of_game,
     pair_totals,
-    path,
     permuted,
-    players,
     principal,
     product,
-    regions,
-    rolled,
     signed,
-    start,
     times_gradient,
     totals,
-    unions,
-    windows,
     without_channels,
 )
 from attrfunc.diagnosis.hand import Hand, Leaves

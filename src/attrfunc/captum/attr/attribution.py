@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 import attrfunc as af
+from attrfunc.captum._utils.gradient import compute_gradients
 from attrfunc.captum.convert import as_args, as_baseline, captum_call, only, per_example
 from attrfunc.captum.explainers import Explainer, Inside, Selecting
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Target
 from attrfunc.captum.places import explained
+from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution"]
 
@@ -29,6 +32,8 @@ class Attribution(Explainer):
         "call=0)` chooses one.",
         "An input or layer that the score does not depend on gets zeros, where Captum raises.",
         "Inputs may be one example without a batch dimension, even a single number; Captum mostly raises.",
+        "Where a model gives other rows than it takes (bags of tokens with offsets, graphs of nodes) the score is the "
+        "sum of all, as in Captum, with a warning. Along a path Captum repeats offsets and edges, and so changes them.",
         "Results carry no graph, not even to inputs that require grad. `attrfunc.bind` makes attributions that do.",
         "`torch.manual_seed` makes what is random reproducible; Captum draws from NumPy too.",
     )
@@ -50,6 +55,23 @@ class Attribution(Explainer):
 
 class GradientAttribution(Attribution):
     """Base of the classes that differentiate the model."""
+
+    @property
+    def gradient_func(self) -> Callable[..., tuple[Tensor, ...]]:
+        """What gives gradients to classes of one's own: `(forward_fn, inputs, target, additional_forward_args)`."""
+        found: Callable[..., tuple[Tensor, ...]] = vars(self).get("_gradient_func", compute_gradients)
+        return found
+
+    @gradient_func.setter
+    def gradient_func(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self._gradient_func = function
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        if "_gradient_func" in vars(self):
+            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
+            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
+            raise ArgumentError("gradient_func", got, expected, fix)
+        return super()._called(function, at, inputs, options)
 
     @captum_call
     def compute_convergence_delta(

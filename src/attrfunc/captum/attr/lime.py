@@ -255,5 +255,4 @@ class KernelShap(Lime):
             return found
         mask = options["feature_mask"]
         first = 0 if mask is None else min(int(part.min()) for part in pytree.tree_leaves(mask) if part.numel())
-        groups = af.masks.per_group(found, mask)[:, first:]
-        return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
+        return af.masks.per_group(found, mask)[:, first:]
