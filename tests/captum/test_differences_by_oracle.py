@@ -147,10 +147,13 @@ class TestNeurons:
             shim_attr.NeuronIntegratedGradients(net, net[2]).attribute(x, lambda activation: activation[:, 1])
 
 
-def test_relevance_of_fewer_rows_than_the_input_is_refused(x):
+def test_relevance_of_fewer_rows_than_the_input_is_that_of_their_sum(x):
     class Pairs(nn.Module):
         def forward(self, x):
             return x.view(2, 2, 4).sum(1)
 
-    with pytest.raises(af.ArgumentError, match=r"LRP.attribute: argument `target`"):
-        shim_attr.LRP(nn.Sequential(Pairs(), nn.Linear(4, 2))).attribute(torch.ones(4, 4), target=1)
+    head = nn.Linear(4, 2)
+    x = torch.arange(1.0, 17.0).view(4, 4)
+    with pytest.warns(UserWarning, match="the sum of all 2 rows of the output"):
+        relevance = shim_attr.LRP(nn.Sequential(Pairs(), head)).attribute(x, target=1)
+    torch.testing.assert_close(relevance, x * head.weight[1].detach())

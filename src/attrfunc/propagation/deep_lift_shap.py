@@ -93,7 +93,8 @@ def deep_lift_shap(
 
     def attribute(part: Problem, rows: slice) -> Any:
         pairs = _Pairs(part, book, samples, multiply_by_inputs, contribution, complete, average)
-        moments, each = Moments(second=False), list[list[Tensor]]()
+        moments = Moments(second=False)
+        each: list[list[Tensor]] = []
         # Baselines are mapped, not put behind each other, and share what the input takes: half of what one takes.
         work = replace(Work.of(part), folds=True, shared_part=0.5)
         bar = progress if part is problem else False

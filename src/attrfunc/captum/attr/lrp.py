@@ -40,7 +40,7 @@ class LRP(NoFuture, GradientAttribution):
     _differs: tuple[str, ...] = (
         "It goes by operation, too, takes reused modules and any operation of `attrfunc.lrp`, and does not look at "
         "modules that do not run. Several inputs share what they add up to, where Captum counts a sum once for each of "
-        "them. An output with fewer rows than the input is refused.",
+        "them.",
         "`module.rule` holds inside the module, is read, and stays; Captum deletes it. `GammaRule` and "
         "`Alpha1_Beta0_Rule` leave a batch norm to `EpsilonRule`. Rules of one's own define `as_rule`. The rules "
         "are here, and in `attrfunc.captum.attr._utils.lrp_rules` as in Captum.",
