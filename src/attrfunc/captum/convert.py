@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.other_rows import of_fractions, of_other_rows
 from attrfunc.captum.forms import Baselines as Baselines
+from attrfunc.captum.other_rows import of_fractions, of_other_rows
 from attrfunc.captum.unbatched import as_batch_of_one, named
 from attrfunc.core.errors import ArgumentError, ModelError, Speaker
 from attrfunc.core.model.sites import Side
