@@ -32,6 +32,10 @@ ZENNIT = ("zennit==0.5.1",)
 
 # It asks for the whole of OpenCV, of which it needs what runs without a screen.
 QUANTUS = ("quantus==0.6.0", "opencv-python-headless")
+# They ask for torchvision, TensorFlow, Lightning, NumPy 1 and others, which what is measured of them does not need.
+FURTHER = ("grad-cam==1.5.7", "ttach==0.0.3", "saliency==0.2.1", "time-interpret==0.3.0", "path-explain==0.0.7")
+FURTHER += ("torchray==1.0.0.2", "torchattacks==3.5.1", "foolbox==3.3.4", "eagerpy==0.30.0")
+FURTHER += ("pyDVL==0.10.0", "pyDeprecate==0.14.0", "more-itertools==11.2.1")
 
 # Several processes on few cores: more threads only wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -159,3 +163,5 @@ def bench(session: nox.Session) -> None:
         session.run("python", "-m", "benchmarks.data")
         session.install("--no-deps", *QUANTUS)
         session.run("python", "-m", "benchmarks.worth_quantus")
+        session.install("--no-deps", *FURTHER)
+        session.run("python", "-m", "benchmarks.further", env=ONE_THREAD | {"TQDM_DISABLE": "1"})

@@ -327,7 +327,7 @@ WHY: list[tuple[str, str, str]] = [
 """A pattern of cases, the peers (captum, tuned, bare, memory), and the reason."""
 
 
-def why(case: str, peer: str) -> str:
+def why(case: str, peer: str, known: list[tuple[str, str, str]] = WHY) -> str:
     """The reason why the case misses its goal against the peer."""
-    reasons = (reason for cases, peers, reason in WHY if re.search(cases, case) and peer in peers.split())
+    reasons = (reason for cases, peers, reason in known if re.search(cases, case) and peer in peers.split())
     return next(reasons, "Not yet explained.")

@@ -136,6 +136,7 @@ METHODS = [
     Method(af.integrated_hessians, {"n_steps": 8}, baseline=True, mirrors=False, loss=0.2, compiles=False),
     Method(af.guided_ig, {"n_steps": 5, "max_distance": 0.3}, baseline=True, loss=0.2),
     Method(af.blur_ig, {"n_steps": 5, "max_sigma": 2.0}, views=POSITIONS),
+    Method(af.sequential_ig, {"n_steps": 2, "dim": -1}, baseline=True, views=POSITIONS),
     Method(af.temporal_ig, {"n_steps": 2, "dim": -1}, baseline=True, views=POSITIONS),
     Method(af.saliency),
     Method(af.saliency, {"absolute": False}, variant=True),

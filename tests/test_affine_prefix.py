@@ -224,3 +224,18 @@ def test_a_layer_whose_output_is_known_does_not_run(x):
     assert len(seen) - 8 == 3  # chunks of points, beside the ends and what is seen beforehand
     neuron = af.layer(af.neuron(net, "1.0", (1, 2)), "1")  # stands inside, and does not depend on what comes out
     assert not af.ig(neuron, x, n_steps=3).any()
+
+
+def test_a_layer_that_gives_other_rows_than_examples(x):
+    """The nodes of one graph: which of them the model looks up is not there where the layer gives one row."""
+    ends = torch.tensor([1, 2, 0])
+    one = lambda net, nodes: net.head(net.first(nodes)[ends].tanh()).sum()
+    graph = Net(lambda net, x: torch.stack([one(net, nodes) for nodes in x])).double()
+    nodes = x.flatten(1)[None, :3]
+    expected = sum(gradient_at(graph, nodes * (k + 0.5) / 400) for k in range(400)) * nodes / 400
+    torch.testing.assert_close(af.ig(graph, nodes), expected, rtol=1e-3, atol=1e-5)
+
+
+def gradient_at(model, point):
+    point = point.clone().requires_grad_()
+    return torch.autograd.grad(model(point).sum(), point)[0].detach()

@@ -35,6 +35,7 @@ from attrfunc.gradient.integrated_hessians import integrated_hessians
 from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
+from attrfunc.gradient.sequential_ig import sequential_ig
 from attrfunc.gradient.smooth import smooth
 from attrfunc.gradient.temporal_ig import temporal_ig
 from attrfunc.perturbation import masks, surrogates
@@ -128,6 +129,7 @@ __all__ = [
     "saliency",
     "score_cam",
     "score_change",
+    "sequential_ig",
     "shapley_interactions",
     "shapley_sampling",
     "shapley_sampling_error",

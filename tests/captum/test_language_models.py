@@ -165,6 +165,7 @@ class LooksAhead(nn.Module):
         return SimpleNamespace(logits=mixed.expand(-1, input_ids.shape[1], -1) + self.table(input_ids))
 
 
+@pytest.mark.filterwarnings("ignore:.*says something else of a:UserWarning")  # which is told
 def test_models_that_look_ahead_are_run_token_by_token():
     torch.manual_seed(0)
     model = LooksAhead()

@@ -121,6 +121,18 @@ def test_kernel_shap_of_groups(rows, net, x):
     assert shape == (rows, 6)
 
 
+def test_coefficients_stand_at_the_numbers_of_their_groups(net, x):
+    options = {"n_samples": 40, "return_input_shape": False}
+    for mask in (torch.tensor([[0, 0, 5, 5, 2, 2]]), torch.tensor([[3, 8, 8, 8, 5, 5]])):
+        whole = af.shapley_values(net, x, target=1, feature_mask=mask)
+        found = run(shim_attr, "KernelShap", net, x, feature_mask=mask, target=1, **options)
+        expected = x.new_zeros(len(x), 6).scatter(1, (mask - mask.min()).expand(len(x), -1), whole)
+        torch.testing.assert_close(found, expected)
+        batch = run(shim_attr, "KernelShap", lambda x: net(x).sum(), x, feature_mask=mask, **options)
+        assert batch.shape == (1, 6)
+        assert batch[0].nonzero()[:, 0].tolist() == (mask - mask.min()).unique().tolist()
+
+
 @pytest.mark.parametrize("name", ["ShapleyValues", "ShapleyValueSampling"])
 def test_futures(name, net, x):
     def later(x):

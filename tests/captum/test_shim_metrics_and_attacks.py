@@ -145,7 +145,7 @@ def test_fgsm_and_pgd_with_signs(loss, targeted):
     mask[:, 2] = 0
     for bounds in ((), (-0.9, 0.9)):
         ours, theirs = (module.FGSM(model, loss, *bounds) for module in (shim_robust, captum_robust))
-        for options in ({}, {"mask": mask}):
+        for options in ({}, {"mask": mask}, {"mask": mask[0]}):
             arguments = {"epsilon": 0.1, "target": LABELS, "targeted": targeted, **options}
             torch.testing.assert_close(ours.perturb(x, **arguments), theirs.perturb(x.clone(), **arguments))
             ours_pgd, theirs_pgd = (module.PGD(model, loss, *bounds) for module in (shim_robust, captum_robust))
@@ -285,7 +285,7 @@ def test_random_starts_and_errors_of_attacks():
     with pytest.raises(af.ArgumentError, match=r"PGD.perturb: argument `radius`"):
         shim_robust.PGD(model).perturb(x, **{**options, "radius": -1.0})
     with pytest.raises(af.ArgumentError, match=r"FGSM.perturb: argument `mask`"):
-        shim_robust.FGSM(model).perturb(x, 0.1, LABELS, mask=torch.ones(6))
+        shim_robust.FGSM(model).perturb(x, 0.1, LABELS, mask=torch.ones(7))
     with pytest.raises(af.ModelError, match="no gradient"):
         shim_robust.FGSM(lambda x: model(x.detach() * 1)).perturb(x, 0.1, LABELS)
 

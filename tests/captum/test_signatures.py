@@ -11,8 +11,7 @@ from torch import nn
 
 import attrfunc.captum.attr as shim_attr
 
-# Captum does not export InputRole.
-CLASSES = [name for name in shim_attr.__all__ if isinstance(getattr(shim_attr, name), type) and name != "InputRole"]
+CLASSES = [name for name in captum_attr.__all__ if isinstance(getattr(captum_attr, name), type)]
 NAMES = [name for name in CLASSES if issubclass(getattr(shim_attr, name), shim_attr.Attribution)]
 METHODS = [
     "__init__",

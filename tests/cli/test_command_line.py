@@ -107,6 +107,16 @@ def test_pictures(call, place, words, starts):
     assert written.read_bytes().startswith(starts)
 
 
+def test_what_groups_add_up_to_counts_each_once(call, net, place):
+    words = ["--method", "feature_ablation", "--cells", "8", "--target", "1", "-o", "heat.npy"]
+    done = call("explain", "photo.png", "--model", "made.py:net", "--weights", "weights.pt", *SIZE, *words)
+    x = prepared(place)
+    mask = af.masks.grid_mask(x, (8, 8))
+    found = af.feature_ablation(net, x, target=1, feature_mask=mask)
+    first = [int((mask.expand_as(x).flatten() == group).nonzero()[0]) for group in mask.unique()]
+    assert f"sum to {float(found.flatten()[first].sum()):+.3g}"[:12] in done.output
+
+
 def test_classes_by_name(call):
     words = [
         "explain",

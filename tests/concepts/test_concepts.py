@@ -250,6 +250,13 @@ REFUSED = {
     "no dict": (lambda: C.concept_vectors(VIEW, X), "`concepts`.*dict"),
     "no data": (lambda: C.concept_vectors(VIEW, {"a": 3, "b": X}), r"concepts\['a'\]"),
     "the same": (lambda: C.concept_vectors(VIEW, {"a": X, "b": X}, fit=C.mean_difference()), "tell nothing"),
+    "the same, to rounding": (lambda: C.concept_vectors(VIEW, {"a": X, "b": X.flip(0)}), "tell nothing"),
+    "not a number": (lambda: C.concept_vectors(VIEW, {"a": X / 0 * 0, "b": X}), r"concepts\['a'\].*NaN"),
+    "lengths": (
+        lambda: C.concept_vectors(af.layer(nn.Identity(), ""), {"a": [X, X[:, :3]], "b": X}),
+        r"concepts\['a'\].*of one shape.*texts to one length",
+    ),
+    "no numbers": (lambda: C.tcav(VIEW, X, vectors=inputs(2, 8) * torch.nan, target=0), "`vectors`.*finite"),
     "fit": (lambda: C.concept_vectors(VIEW, TWO, fit=lambda f, y: f), "`fit`.*direction and a bias"),
     "estimator": (
         lambda: C.concept_vectors(

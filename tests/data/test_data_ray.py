@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def test_what_cannot_be_loaded_or_computed(tmp_path):
     data = [(torch.full((8, 4), torch.nan), torch.zeros(8))]
     with pytest.raises(af.ArgumentError, match=r"attribute: argument `data`: got every row of the first shard failed"):
         af.data.attribute(af.ig, net(), data, path=tmp_path / "b", target=0, engine=ONE, progress=False)
+
+
+def test_what_cannot_be_sent(tmp_path):
+    lock = threading.Lock()
+
+    def locked(x):
+        with lock:
+            return x
+
+    with pytest.raises(
+        af.ArgumentError, match=r"`engine`: got workers to which .*cannot be sent \(cannot pickle '_thread"
+    ):
+        af.data.attribute(af.saliency, locked, Pairs(), path=tmp_path / "a", target=0, engine=ONE, progress=False)
 
 
 def test_more_workers_than_there_is_room_for(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_data import Pairs, net, rows
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
 
@@ -48,6 +48,18 @@ def changed():
     return model
 
 
+def attributed():
+    model = net()
+    model.temperature = 2.0
+    return model
+
+
+def hooked():
+    model = net()
+    model.head.register_forward_hook(lambda module, given, output: output * 2)
+    return model
+
+
 def other_rows():
     data = Pairs()
     data.x[-1] += 1
@@ -70,6 +82,9 @@ OTHERS = {
     "two": ({"seed": 1, "batch_size": 4}, r"`batch_size` \(8 there, 4 now\); `seed` \(0 there, 1 now\)"),
     "format": ({"format": "zarr"}, r"`format` \(parquet there, zarr now\)"),
     "columns": ({"columns": {"x": 0}}, "`columns`"),
+    "attribute": ({"model": attributed()}, "what the model's modules hold"),
+    "hook": ({"model": hooked()}, "what the model's modules hold beside their parameters, or their hooks"),
+    "version": ({"data_version": "2026-11-28"}, r"`data_version` \(None there, 2026-11-28 now\)"),
 }
 
 
@@ -84,6 +99,37 @@ def test_a_store_of_something_else(made, other):
     with pytest.raises(af.ArgumentError, match=rf"attribute: argument `path`: .*other values of: .*{message}"):
         run(made.path, **options)
     assert len(run(made.path)) == 50
+
+
+SCALE = 1.0
+
+
+def scaled(x):
+    return net()(x) * SCALE
+
+
+def test_a_number_that_a_function_reads_has_changed(tmp_path, monkeypatch):
+    call = lambda: af.data.attribute(af.saliency, scaled, Pairs(), path=tmp_path / "store", **OPTIONS)
+    assert len(call()) == len(call())
+    monkeypatch.setitem(globals(), "SCALE", 2.0)
+    with pytest.raises(af.ArgumentError, match="other values of: the model's parameters"):
+        call()
+
+
+def test_any_row_of_tensors_tells_data_apart(tmp_path):
+    x, labels = rows(200)
+    run(tmp_path / "store", data=TensorDataset(x, labels))
+    x[37, 2] += 1
+    with pytest.raises(af.ArgumentError, match="other values of: the data;"):
+        run(tmp_path / "store", data=TensorDataset(x, labels))
+
+
+def test_a_store_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = run("störe 🙂")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert store.numpy().shape == (50, 4)
 
 
 def test_a_stream_of_other_rows(tmp_path):
@@ -288,6 +334,15 @@ BAD = {
         "`method`: got one that holds a generator of its own",
     ),
     "target": ({"target": "guess"}, "`target`: got 'guess'; expected 'label', 'predicted'"),
+    "targets": ({"target": [0, 1] * 4}, r"`target`: got list .*columns=\{'x': 0, 'target': 1\}"),
+    "tensor of targets": ({"target": torch.zeros(50, dtype=torch.long)}, r"`target`: got a tensor of shape \(50,\)"),
+    "twice": ({"columns": {"x": 0, "target": 1}}, "`target`: got int 0, and a column"),
+    "baselines of a batch": (
+        {"method": af.ig, "baseline": torch.ones(8, 4)},
+        r"`baseline`: got a tensor of shape \(8, 4\).*an entry for each of the 8 rows",
+    ),
+    "array": ({"data": np.ones((3, 4))}, r"`data`: got ndarray.*TensorDataset\(torch.from_numpy"),
+    "frame": ({"data": pa.table({"a": [1.0]}).to_pandas()}, "`data`: got DataFrame.*to_numpy"),
     "score": ({"target": af.batch_score(torch.sum)}, "`target`: got a batch_score"),
     "predicted": ({"target": "predicted", "model": lambda x: x.sum(1)}, r"`target`: got 'predicted' for an output of"),
     "no target": ({"target": None}, "every row of the first shard failed: ArgumentError: .*target"),
@@ -309,7 +364,7 @@ BAD = {
     "no rows": ({"data": Pairs(0)}, "`data`: got no row"),
     "numbers": ({"data": [3]}, "`data`: got a batch that is int 3"),
     "shuffled": ({"data": DataLoader(Pairs(), shuffle=True)}, "`data`: got a DataLoader that shuffles"),
-    "no files": ({"data": "nowhere"}, "`data`: got 'nowhere', which holds no Parquet files"),
+    "no files": ({"data": "nowhere"}, "`data`: got 'nowhere', which is not there"),
     "raises": ({"data": Pairs(unreadable={20}), "on_error": "raise"}, "row 20 failed: OSError: picture 20"),
 }  # fmt: skip
 
@@ -321,6 +376,39 @@ def test_calls_that_cannot_be(bad, tmp_path):
     with pytest.raises(af.ArgumentError, match=rf"attribute: argument .*{message}"):
         af.data.attribute(given.pop("method"), given.pop("model"), given.pop("data"), path=tmp_path / "s", **given)
     assert not list(tmp_path.rglob("*.parquet")) or bad == "raises"
+
+
+@pytest.mark.parametrize("path", [5, "", b"store"])
+def test_paths_that_are_none(path):
+    with pytest.raises(af.ArgumentError, match=r"attribute: argument `path`: got .*the folder of a store"):
+        run(path)
+
+
+def test_missing_values_are_errors_of_their_rows_alone(tmp_path):
+    x, labels = rows(16)
+    inputs, classes = x.tolist(), labels.tolist()
+    inputs[3], inputs[5][1], classes[7] = None, None, None
+    names = [None if row % 4 == 0 else f"n{row}" for row in range(16)]
+    pq.write_table(
+        pa.table({"x": pa.array(inputs, pa.list_(pa.float32())), "y": classes, "name": names}),
+        tmp_path / "a.parquet",
+        row_group_size=3,
+    )
+    columns = {"x": "x", "label": "y", "keep": ["name"]}
+    store = af.data.attribute(
+        af.saliency,
+        net(),
+        tmp_path / "a.parquet",
+        path=tmp_path / "s",
+        columns=columns,
+        **{**OPTIONS, "target": "label"},
+    )
+    assert set(store.errors()) == {3, 5, 7}
+    right = [row for row in range(16) if row not in (3, 5, 7)]
+    expected = af.saliency(net(), x[right], target=labels[right])
+    np.testing.assert_allclose(store.numpy()[right], expected.numpy(), rtol=1e-5)
+    assert [store[row]["label"] for row in (6, 7, 8)] == [0, None, 2]
+    assert [store[row]["name"] for row in (4, 5)] == [None, "n5"]
 
 
 def test_rows_that_lack_a_column(tmp_path):
@@ -349,20 +437,16 @@ def test_rows_that_lack_a_column(tmp_path):
     [("pyarrow", "data", {}), ("zarr", "data", {"format": "zarr"}), ("ray", "ray", {"engine": "ray"})],
 )
 def test_extras_that_are_not_installed(missing, extra, options, tmp_path, monkeypatch):
-    from attrfunc.data import extras
+    from attrfunc.core import extras
 
     def without(name):
         if name.partition(".")[0] == missing:
             raise ImportError(name)
         return __import__("importlib").__import__(name)
 
-    extras._module.cache_clear()
     monkeypatch.setattr(extras.importlib, "import_module", without)
-    try:
-        with pytest.raises(af.ArgumentError, match=rf"without {missing} .*the extra attrfunc\[{extra}\]"):
-            run(tmp_path / "s", **options)
-    finally:
-        extras._module.cache_clear()
+    with pytest.raises(af.ArgumentError, match=rf"without {missing} .*the extra: pip install 'attrfunc\[{extra}\]'"):
+        run(tmp_path / "s", **options)
     assert not (tmp_path / "s" / "shards").exists() or missing == "ray"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import attrfunc as af
 from attrfunc.diagnosis import recipes
-from attrfunc.diagnosis.expected import Case
+from attrfunc.diagnosis.case import Case
 from attrfunc.diagnosis.hand import Hand
 from attrfunc.diagnosis.memory import peak
 from attrfunc.diagnosis.state import State
@@ -78,10 +78,10 @@ def test_every_method_on_a_convolutional_network():
     assert found.healthy
     assert found.by_verdict("refused") == ("integrated_hessians",)
     assert set(found.by_verdict("consistent")) == {
-        *("guided_ig", "blur_ig", "temporal_ig", "fullgrad", "lime", "rise", "xrai", "extremal_perturbation"),
-        "score_cam",
+        *("guided_ig", "blur_ig", "sequential_ig", "temporal_ig", "fullgrad", "lime", "rise", "xrai"),
+        *("extremal_perturbation", "score_cam"),
     }
-    assert len(found.by_verdict("right")) == len(recipes.RECIPES) - 10
+    assert len(found.by_verdict("right")) == len(recipes.RECIPES) - 11
     assert found["saliency"].memory > 0
     assert found["saliency"].seconds > 0
 
@@ -167,6 +167,34 @@ def test_models_without_a_gradient():
         quantised = torch.ao.quantization.quantize_dynamic(mlp(), {nn.Linear}, torch.qint8)
     found = af.doctor(quantised, randn(3, 6), methods=["saliency", "feature_ablation"])
     assert verdicts(found) == {"saliency": "refused", "feature_ablation": "right"}
+
+
+def test_a_model_that_sets_the_seed_is_judged_by_its_numbers():
+    class Seeded(nn.Linear):
+        def forward(self, x):
+            torch.manual_seed(0)
+            return super().forward(x) + torch.randn(3)
+
+    found = af.doctor(Seeded(4, 3), randn(3, 4), methods=["saliency", "ig", "shapley_values"], memory=False)
+    assert set(verdicts(found).values()) == {"right"}
+    assert any("torch's global source of randomness" in note for note in found.notes)
+
+
+def test_what_autocast_rounds_is_no_fault():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = af.doctor(mlp(), randn(3, 6), methods=["ig", "deep_lift", "shapley_values"], memory=False)
+    assert "wrong" not in verdicts(found).values()
+    assert any("autocast" in note for note in found.notes)
+
+
+def test_what_the_model_raises_in_smaller_chunks_is_its_own_failure():
+    def strict(x):
+        if not x.any():
+            raise ValueError("nothing to see")
+        return x @ torch.ones(4, 3)
+
+    found = af.doctor(strict, randn(2, 4), methods=["shapley_values", "deep_lift"], memory=False)
+    assert set(verdicts(found).values()) == {"failed"}
 
 
 def test_words_are_attributed_at_their_embeddings():
@@ -301,6 +329,7 @@ def test_tables():
         ({"target": 9}, "argument `target`: got 9"),
         ({"model": lambda x: {"a": 1}}, "expected a callable, since no number"),
         ({"x": torch.zeros(())}, "argument `x`"),
+        ({"x": torch.zeros(0, 6)}, "argument `x`: got a batch of no example"),
     ],
 )
 def test_bad_input(change, message):

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from alike import by_loop, drawn, same
@@ -208,3 +209,54 @@ def test_one_example_of_a_model_that_quantises_its_activations(seed):
         without[0, feature] = 0
         found.append(model(x)[0, 1] - model(without)[0, 1])
     torch.testing.assert_close(af.feature_ablation(model, x, target=1)[0], torch.stack(found), rtol=0, atol=1e-6)
+
+
+LARGEST = {
+    "its largest number": lambda x: x / x.amax(),
+    "its smallest number": lambda x: x - x.amin(),
+    "a number that is read": lambda x: x * x.max().item(),
+    "steps of its range": lambda x: x + (torch.round(x / x.abs().max() * 7) * x.abs().max() / 7 - x).detach(),
+}
+
+
+@coupled
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("kind", LARGEST)
+def test_a_batch_that_shares_the_number_of_one_example(kind, rows):
+    """Photographs, none of which is negative; the example with that number may be among those that are tried."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    score = lambda x: net(LARGEST[kind](x))
+    x = drawn(rows, 4, seed=rows).abs()
+    nodes, weights = np.polynomial.legendre.leggauss(4)
+    expected = torch.zeros_like(x)
+    for node, weight in zip(nodes, weights, strict=True):
+        point = (x * (0.5 + (node + 1) / 4)).requires_grad_()
+        expected += weight / 2 * torch.autograd.grad(score(point)[:, 0].sum(), point)[0] * (x - 0.5 * x)
+    for chunk_size in (None, 1, 2):
+        same(af.ig(score, x, baseline=0.5 * x, target=0, n_steps=4, chunk_size=chunk_size), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("method", [af.ig, af.feature_ablation], ids=lambda method: method.__name__)
+def test_a_model_that_draws_is_said_to(method, rows):
+    """A dropout that is always on: no example depends on another, but no score is the same twice."""
+    net = nn.Linear(4, 2).double().eval()
+    noisy = lambda x: net(nn.functional.dropout(x, 0.5, training=True))
+    with pytest.warns(UserWarning, match="it draws random numbers"):
+        method(noisy, drawn(rows, 4) + 3, target=0)
+
+
+@coupled
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("chunk_size", [None, 1])
+@pytest.mark.parametrize("form", ["to_sparse", "to_sparse_csr"])
+def test_a_sparse_matrix_beside_the_nodes_is_no_batch(form, chunk_size):
+    """It has as many rows as there are nodes, of which none can be taken; the score is linear."""
+    matrix = torch.eye(3).roll(1, 0).double() + torch.eye(3)
+    net = lambda x, matrix: torch.sparse.mm(matrix, x)
+    x, options = drawn(3, 2), {"args": (getattr(matrix, form)(),), "target": 0, "chunk_size": chunk_size}
+    expected = x * torch.tensor([2.0, 0.0])
+    same(af.ig(net, x, **options), expected)
+    same(af.smooth(af.input_x_gradient, n_samples=2, stdev=0.0, chunk_size=chunk_size)(net, x, **options), expected)
+    same(af.feature_ablation(net, x, **options), expected)

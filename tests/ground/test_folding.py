@@ -119,3 +119,15 @@ def test_nobody_can_tell(name, monkeypatch):
     assert all(torch.equal(state[key], held) for key, held in net.state_dict().items())
     assert "forward" not in vars(net.b1)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+
+
+def test_a_batch_norm_that_is_folded_is_not_run_when_its_output_is_given():
+    """What lies before it is shared, so that its output is put once before the ends of the path are read."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    norm.running_var.uniform_(0.5, 2)
+    parts = [nn.Conv2d(3, 4, 1), norm, nn.Tanh(), nn.Conv2d(4, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    net, x = nn.Sequential(*parts).double().eval(), torch.rand(3, 3, 6, 6, dtype=torch.float64)
+    view, last, first = af.layer(net, "1"), net[:2](x), net[:2](x * 0)
+    expected = af.ig(net[2:], last, baseline=first, target=1, n_steps=4)
+    torch.testing.assert_close(af.ig(view, x, target=1, n_steps=4), expected, rtol=1e-9, atol=1e-12)

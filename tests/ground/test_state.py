@@ -343,3 +343,50 @@ def test_what_wrote_nothing_once_may_write_at_other_points_and_under_other_metho
     for call in [*calls, *calls][::order]:
         call()
         torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
+
+
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+
+class CastsALayer(Parts):
+    def forward(self, x):
+        self.head.to(torch.float64)
+        return self.head(self.mix(x).double())
+
+
+class CastsItself(Parts):
+    def forward(self, x):
+        self.double()
+        return self.mix(x.double())
+
+
+class ClearsGradients(Parts):
+    def forward(self, x):
+        self.zero_grad()
+        return self.mix(x)
+
+
+class FillsALayer(Parts):
+    def forward(self, x):
+        numbers = nn.utils.parameters_to_vector(self.mix.parameters())
+        nn.utils.vector_to_parameters(2 * numbers, self.head.parameters())
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", [CastsALayer, CastsItself, ClearsGradients, FillsALayer])
+@pytest.mark.parametrize("method", [af.saliency, af.ig, af.feature_ablation], ids=lambda method: method.__name__)
+def test_what_modules_do_to_their_parameters_stays_on_the_twin(kind, method):
+    """No operation writes there: a parameter gets another tensor."""
+    net, x = kind(), drawn(2, 3).float()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before, grads = held(net), [parameter.grad for parameter in net.parameters()]
+    found = method(net, x, target=1)
+    assert held(net) == before
+    assert all(parameter.grad is grad for parameter, grad in zip(net.parameters(), grads, strict=True))
+    twin = copy.deepcopy(net)
+    same(found, method(lambda x: copy.deepcopy(twin)(x), x, target=1), rtol=1e-5)

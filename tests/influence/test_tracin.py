@@ -226,6 +226,10 @@ def test_tied_parameters_of_a_checkpoint_are_one():
     torn = {**state, "head.weight": state["head.weight"] + 1}
     with pytest.raises(ArgumentError, match=r"different values for 'embedding.weight' and 'head.weight'"):
         tracin(model, batch, data=[batch], loss=LOSS, checkpoints=[torn])
+    lost = {**state, "head.bias": state["head.bias"] * float("nan")} if "head.bias" in state else None
+    for broken in (lost,) if lost else ({name: tensor * float("nan") for name, tensor in state.items()},):
+        with pytest.raises(ModelError, match="loss of an example is not finite"):
+            tracin(model, batch, data=[batch], loss=LOSS, checkpoints=[broken])
 
 
 def test_bound_models():

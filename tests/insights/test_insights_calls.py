@@ -2,6 +2,8 @@
 
 import copy
 import io
+import threading
+import warnings
 import zipfile
 from dataclasses import replace
 
@@ -139,6 +141,33 @@ def test_models_stay_as_they_are():
     assert all(torch.equal(before[name], value) for name, value in task.models["counting"].state_dict().items())
 
 
+def test_warnings_of_the_library_are_shown_in_the_thread_that_they_are_of():
+    """At each call, though Python tells each place but once; and what stands in them is text."""
+
+    class Hostile(torch.nn.Dropout):
+        pass
+
+    def told(seen, model, rounds):
+        task = rows(models={"m": model})
+        x = examples_of(task)[0].x
+        seen += [af.insights.explain(task, af.insights.Request("m", x)) for _ in range(rounds)]
+
+    shown = warnings.showwarning
+    noisy = torch.nn.Sequential(torch.nn.Linear(3, 2), Hostile(0.5)).train()
+    loud, quiet = [], []
+    with warnings.catch_warnings(record=True):
+        users = [threading.Thread(target=told, args=(loud, noisy, 3))]
+        users += [threading.Thread(target=told, args=(quiet, torch.nn.Linear(3, 2).eval(), 3))]
+        [one.start() for one in users]
+        [one.join() for one in users]
+    assert warnings.showwarning is shown
+    assert [len(one.warned) for one in loud] == [1, 1, 1]
+    assert all("the model is in training mode (Hostile" in one.warned[0] for one in loud)
+    assert [one.warned for one in quiet] == [()] * 3
+    assert 'class="af-warned" role="note">integrated_gradients: the model is in training mode' in loud[0].page()
+    assert "&#x27;1&#x27;" in loud[0].html()
+
+
 def test_what_is_saved_holds_no_pickle_and_loads_nothing():
     task = pictures(classes=["<script>alert(1)</script>", "b", "c"])
     x = examples_of(task)[0].x
@@ -177,6 +206,10 @@ def test_what_is_saved_holds_no_pickle_and_loads_nothing():
         ({"baseline": "pink"}, r"argument `baseline`: got 'pink'"),
         ({"score": "loss"}, "argument `score`"),
         ({"samples": -1}, "samples"),
+        ({"samples": 10**9}, "argument `samples`: got 1000000000; expected at most 10,000"),
+        ({"options": {"n_steps": 10**9}}, "argument `n_steps`: got 1000000000; expected at most 10,000"),
+        ({"method": "kernel_shap", "patches": 1000}, "argument `patches`: got 1000; expected at most 64"),
+        ({"seed": "a"}, "argument `seed`: got str 'a'"),
         ({"method": "kernel_shap", "patches": 0}, "patches"),
         ({"method": "lrp", "options": {"rules": "__class__"}}, "argument `rules`"),
     ],

@@ -200,6 +200,29 @@ def test_what_cannot_be_launched(arguments, told):
         af.insights.launch(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: af.insights.Image(size=(0, 8)), "`size`: got int 0"),
+        (lambda: af.insights.Image(size=8), "`size`: got int 8; expected height and width"),
+        (lambda: af.insights.Image(std=(0.5, 0.0, 0.5)), "`std`: .*other than zero"),
+        (lambda: af.insights.Image(mean=(0.5, 0.5)), "`mean`: .*a number, or 3 of them"),
+        (lambda: af.insights.Image(channels=2), "`channels`: got int 2"),
+        (lambda: af.insights.Table(("a", "a")), "`columns`: .*each once"),
+        (lambda: af.insights.Table(("a",), std=0), "`std`"),
+        (lambda: af.insights.launch(torch.nn.Linear(1, 1), inputs=5), "descriptions of inputs"),
+        (
+            lambda: af.insights.launch(pictures(), host="203.0.113.9"),
+            "launch: argument `host`: .*an address of this machine",
+        ),
+        (lambda: af.insights.launch(pictures(), port=70_000), "launch: argument `port`: got int 70000"),
+    ],
+)
+def test_what_inputs_and_addresses_cannot_be(make, told):
+    with pytest.raises(af.ArgumentError, match=told):
+        make()
+
+
 def test_what_a_task_cannot_be():
     with pytest.raises(af.ArgumentError, match="models by name"):
         af.insights.Task("t", {}, af.insights.Table(("a",)))

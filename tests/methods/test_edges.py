@@ -12,6 +12,7 @@ METHODS = {
     "integrated_hessians": lambda model, x, **options: af.integrated_hessians(model, x, n_steps=12, **options),
     "guided_ig": lambda model, x, **options: af.guided_ig(model, x, n_steps=4, **options),
     "blur_ig": lambda model, x, **options: af.blur_ig(model, x, n_steps=4, **options),
+    "sequential_ig": lambda model, x, **options: af.sequential_ig(model, x, dim=-1, n_steps=2, **options),
     "temporal_ig": lambda model, x, **options: af.temporal_ig(model, x, dim=-1, n_steps=2, **options),
     "score_cam": lambda model, x, **options: af.score_cam(model, x, layer="0", **options),
     "ablation_cam": lambda model, x, **options: af.ablation_cam(model, x, layer="0", **options),

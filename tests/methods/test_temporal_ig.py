@@ -1,4 +1,4 @@
-"""Temporal integrated gradients: integrated gradients of one time after the other, by a loop."""
+"""Temporal and sequential integrated gradients: integrated gradients of one time after the other, by a loop."""
 
 import numpy as np
 import pytest
@@ -20,18 +20,28 @@ START = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(2)).double(
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 7])
-def test_one_time_after_the_other(net, chunk_size):
-    found = af.temporal_ig(net, X, baseline=START, target=1, n_steps=5, chunk_size=chunk_size)
+@pytest.mark.parametrize("method", [af.temporal_ig, af.sequential_ig])
+def test_one_time_after_the_other(net, method, chunk_size):
+    found = method(net, X, baseline=START, target=1, n_steps=5, chunk_size=chunk_size)
     nodes, weights = np.polynomial.legendre.leggauss(5)
     expected = torch.zeros_like(X)
     for t in range(4):
+        later = START[:, t + 1 :] if method is af.temporal_ig else X[:, t + 1 :]
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            point = torch.cat([X[:, :t], START[:, t:]], 1)
+            point = torch.cat([X[:, :t], START[:, t : t + 1], later], 1)
             point[:, t] += node * (X - START)[:, t]
             point.requires_grad_()
             gradient = torch.autograd.grad(net(point)[:, 1].sum(), point)[0]
             expected[:, t] += weight * (gradient * (X - START))[:, t]
     torch.testing.assert_close(found, expected)
+
+
+def test_a_time_has_what_is_lost_without_it(net):
+    found = af.sequential_ig(net, X, baseline=START, target=0)
+    for t in range(4):
+        without = X.clone()
+        without[:, t] = START[:, t]
+        torch.testing.assert_close(found[:, t].sum(1), (net(X) - net(without))[:, 0].detach())
 
 
 def test_completeness_until_each_time(net):

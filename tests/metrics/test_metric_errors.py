@@ -125,6 +125,10 @@ REFUSED = {
         r"`metrics`.*'mean' of 'ig'.*\(4,\)",
     ),
     "confidence": (lambda: M.compare({"ig": af.ig}, MODEL, [(X, 1)], confidence=95), "`confidence`"),
+    "no sizes": (lambda: M.sensitivity_n(MODEL, X, A, n=[], target=1), "sensitivity_n: argument `n`.*one size"),
+    "one feature": (lambda: M.faithfulness_correlation(SUM, X[:, :1], A[:, :1]), "`subset_size`.*more groups"),
+    "no layers": (lambda: M.parameter_randomisation(af.ig, layers=[])(MODEL, X, target=1), "`layers`.*one at least"),
+    "no weights": (lambda: M.parameter_randomisation(af.ig)(torch.nn.Tanh(), X, target=1), "`model`.*no layer"),
     "one example": (lambda: M.compare({"ig": af.ig}, MODEL, [(X[:1], 1)]), "`metrics`.*two examples"),
 }
 

@@ -39,6 +39,26 @@ def test_gaps_show_beside_attributions_that_cancel(method):
         method(model, torch.ones(1, 3).double())
 
 
+def test_probabilities_too_small_for_their_digits_are_no_gap():
+    """Behind softmax a score may be subnormal, and is then known to a few digits only."""
+    torch.manual_seed(17)
+    net = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10), nn.Softmax(1))
+    net[2].weight.data *= 1000
+    x = torch.randn(8, 20)
+    assert 0 < net(x)[3, 1] < 1e-40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        af.deep_lift(net, x, target=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attributions_of_which_rounding_leaves_nothing_are_told(dtype):
+    """Layer normalisation of zeros, three times over: slopes of 1e15."""
+    norms = nn.Sequential(*(nn.LayerNorm(4, eps=1e-12) for _ in range(3)), nn.Tanh(), nn.Linear(4, 2, bias=False))
+    with pytest.warns(UserWarning, match=r"deep_lift: the attributions cancel in example \d: they add up to .*e\+1"):
+        af.deep_lift(norms.to(dtype), drawn(1, 8, 4).to(dtype), target=0)
+
+
 def test_one_call_warns_once():
     """Of many baselines or chunks, of examples that depend on each other and of what is missed."""
     coupled = lambda x: torch.relu(x - x.mean(0)).sum(1)

@@ -294,3 +294,30 @@ def test_compiled_gates_and_operations_of_ones_own():
     torch.testing.assert_close(compiled, explained(x))
     tripled = af.lrp(lambda x: F.glu(norm(fc(x))) / 2, x, target=1, rules=book) * 3
     torch.testing.assert_close(compiled, tripled)
+
+
+@pytest.mark.parametrize("at", ["itself", "in a closure", "mapped"])
+def test_a_layer_that_forward_makes_is_a_layer(at):
+    """Its parameters require gradients, but do not depend on the input: they get no share."""
+
+    class Making(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Linear(4, 5).double(), nn.Linear(5, 2).double()
+
+        def forward(self, x):
+            made = F.linear(x, nn.Parameter(self.first.weight + 1))
+            return copy.deepcopy(self.last)(torch.tanh(made))
+
+    net, x = Making(), torch.rand(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight, last = net.first.weight + 1, net.last.weight[1]
+    hidden = torch.tanh(x @ weight.T)
+    expected = torch.einsum("bi,ji,bj->bi", x, weight, hidden * last / (x @ weight.T))  # the bias has its own share
+    lrp = lambda model, x: af.lrp(model, x, target=1, rules=af.rules.attn_lrp(1e-12))
+    found = {
+        "itself": lambda: lrp(net, x),
+        "in a closure": lambda: lrp(lambda x: net(x), x),
+        "mapped": lambda: torch.vmap(lambda one: lrp(net, one[None])[0])(x),
+    }[at]()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)

@@ -144,6 +144,34 @@ def test_the_table():
 MODEL, X = mlp(), inputs(4, 6)
 PLAIN = {"label": 1, "radius": 0.1}
 CUT = lambda x: MODEL(x.detach() * 1.0)
+
+
+@pytest.mark.parametrize(("name", "norm"), [cell for cell in CELLS if cell[0] != "auto_attack"])
+def test_half_precision_is_the_models_alone(name, norm):
+    """Steps are computed in single precision: as those of a model that rounds its input itself."""
+    model, x = mlp(classes=4).half(), inputs(5, 6).clamp(-1, 1).half()
+    x[0] = x[1] = 0.0  # where differences are 0
+    options = {"label": model(x).argmax(1), "radius": 0.3, "norm": norm}
+    found = run(name, model, x, bounds=(-1, 1), **options)
+    assert found.dtype == torch.half
+    assert found.isfinite().all()
+    expected = run(name, lambda x: model(x.half()), x.float(), bounds=(-1, 1), **options)
+    assert torch.equal(found, expected.half())
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_saturated_losses_are_told(name):
+    """Where the softmax is 1 to the last digit, the cross-entropy has no gradient: that is no robustness."""
+    model, x = mlp(), inputs(4, 6).float()
+    steep = lambda x: (1e6 * model(x.double())).float()
+    labels = steep(x).argmax(1)
+    with pytest.warns(UserWarning, match="4 of 4 examples have no gradient.*loss='margin'"):
+        found = run(name, steep, x, label=labels, radius=1e-4, norm="linf")
+    again = run(name, steep, x, label=labels, radius=1e-4, norm="linf", loss="margin")
+    right = lambda x: model(x.double()).gather(1, labels[:, None])
+    assert (right(again) < right(found)).all()
+
+
 REFUSED = {
     "label": (lambda: A.fgsm(MODEL, X, label=3, radius=0.1), "fgsm: argument `label`: got 3.*0 to 2"),
     "labels": (lambda: A.pgd(MODEL, X, label=torch.ones(4), radius=0.1), r"pgd: argument `label`.*\(4,\)"),

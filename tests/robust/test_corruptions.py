@@ -115,6 +115,52 @@ def test_noises_have_their_moments():
     torch.testing.assert_close(photons, photons.round())
 
 
+def test_glass_moves_pixels_and_makes_none(photo, monkeypatch):
+    """Without its blurs: the same pixels, within twice the reach of two passes, and the channels together."""
+    monkeypatch.setattr("attrfunc.robust.corruptions.smoothed", lambda image, sigma: image)
+    numbers = torch.arange(48 * 64).view(1, 1, 48, 64) / (48 * 64)
+    found = made(torch.cat([numbers, 1 - numbers], 1).double(), "glass_blur", 4)
+    assert torch.equal(found[0, 0].flatten().sort().values, numbers.double().flatten())
+    torch.testing.assert_close(found[:, 1], 1 - found[:, 0])
+    came_from = (found[0, 0] * 48 * 64).round().long()
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(64), indexing="ij")
+    reach = 2 * 2 * 6 * (48 / 224) ** 0.7
+    for moved in (came_from // 64 - rows, came_from % 64 - columns):
+        assert 0 < moved.abs().max() < reach
+        assert (moved != 0).double().mean() > 0.5
+
+
+def test_weather_is_laid_over_the_image(photo):
+    """Frost and drops are added, the same to every image; snow whitens by its formula; mud covers."""
+    dark, light = 0.02 + 0.0 * photo, 0.05 + 0.1 * photo
+    ice = [made(x, "frost", 5) - 0.6 * x for x in (dark, light)]
+    torch.testing.assert_close(*ice)
+    assert 0 < ice[0].min() < ice[0].max() <= 0.75 * 0.95 + 1e-9
+    # More at the frame than in the middle, and somewhere else for another generator.
+    many = made(torch.zeros(12, 1, 48, 64), "frost", 5)
+    assert many[..., :6, :].mean() > 1.2 * many[..., 18:30, 24:40].mean()
+    other = A.corrupt(dark, name="frost", severity=5, generator=generator(1)) - 0.6 * dark
+    assert (other - ice[0]).abs().mean() > 0.02
+    drops = [made(x, "spatter", 2) - x for x in (dark, light)]
+    torch.testing.assert_close(*drops)
+    assert drops[0].min() == 0
+    assert 0.05 < (drops[0] > 0.01).double().mean() < 0.3
+    # Mud: each pixel is the same mixture of the image and one colour, in all channels.
+    mud, colour = made(photo, "spatter", 5), torch.tensor([0.25, 0.16, 0.08]).double().view(3, 1, 1)
+    share = ((photo - mud) / (photo - colour).where((photo - colour).abs() > 0.05, torch.nan))[0]
+    for channel in (1, 2):
+        both = (share[0] - share[channel]).abs()
+        assert both[both.isfinite()].max() < 1e-6
+    clean = share[0][share[0].isfinite()]
+    assert ((clean.abs() < 1e-6) | ((clean >= 0.8 - 1e-6) & (clean <= 1 + 1e-6))).all()
+    # Snow on black: half of what is white is added, and flakes on both halves alike.
+    black = torch.zeros_like(photo)
+    ground = made(black, "snow", 1)
+    assert float(ground.min()) == pytest.approx(0.2 * 0.5)
+    torch.testing.assert_close(ground, ground.flip((2, 3)), atol=1e-6, rtol=0)
+    assert torch.equal(ground[:, 0], ground[:, 1])
+
+
 def test_accuracy_under_corruptions_stands_beside_attacks(photo):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 48 * 64, 20), nn.ReLU(), nn.Linear(20, 4)).double()

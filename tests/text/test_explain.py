@@ -314,7 +314,8 @@ def test_layer_wise_relevance_loses_what_the_rules_leave_out():
 def test_an_embedding_of_zeros_stands_for_nothing():
     model = copy.deepcopy(tiny.gemma())
     assert not model.get_input_embeddings().weight[0].any()  # of padding
-    with pytest.warns(UserWarning, match="explain: the embedding that stands for what is absent is zero"):
+    zero = pytest.warns(UserWarning, match="explain: the embedding that stands for what is absent is zero")
+    with zero, pytest.warns(UserWarning, match="explain: the attributions cancel"):
         explain(af.deep_lift, model, PARTS, ANSWER, absent=0)
     tokenizer = copy.deepcopy(tiny.byte_level())
     tokenizer.pad_token, tokenizer.eos_token = "<|endoftext|>", "<|bos|>"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
 from pictures import PICTURES
 from PIL import Image
 
@@ -219,3 +220,19 @@ class TestFiles:
 
 
 MARKED = torch.eye(3)
+
+
+def test_letters_are_seen_on_a_dark_ground():
+    from matplotlib import rc_context, style
+
+    with rc_context(), style.context("dark_background"):
+        figures = [
+            af.viz.bars([1.0, -2.0], title="a title"),
+            af.viz.images({"m": torch.rand(1, 4, 4)}),
+            af.viz.tokens(["a"], [1.0], title="a title").figure(),
+        ]
+        texts = [
+            text for figure in figures for axes in figure.axes for text in (*axes.texts, axes.title, axes.xaxis.label)
+        ]
+        assert all(min(to_rgb(text.get_color())) > 0.5 for text in texts if text.get_text())
+        assert sum(bool(text.get_text()) for text in texts) >= 6

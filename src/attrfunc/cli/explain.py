@@ -154,11 +154,20 @@ def explain_picture(request: Request, path: Path, how: Preparation) -> Path:
         if target is None
         else f" of class {target}{' ' + request.labels[target] if target in request.labels else ''}"
     )
-    request.say(f"{request.name}{named}: the attributions sum to {float(found.sum()):+.4g}, in {seconds:.2f} s")
+    total = float(_once(found, call.get("feature_mask")).sum())
+    request.say(f"{request.name}{named}: the attributions sum to {total:+.4g}, in {seconds:.2f} s")
     output = request.output or Path(f"{path.stem}.{request.name}.png")
     _drawn(request, found, seen, f"{request.name}{named}", output)
     request.say(f"written: {output}")
     return output
+
+
+def _once(found: Tensor, groups: Any) -> Tensor:
+    """Attributions as they add up: a group's stands at each of its pixels, and counts once."""
+    if groups is None:
+        return found
+    numbers = groups.expand(found.shape).flatten()
+    return found.flatten() / numbers.bincount()[numbers]
 
 
 def _smoothed(request: Request) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.model.sites import Layers, Side
 from attrfunc.core.score.method import method
 from attrfunc.core.score.target import Target
@@ -35,6 +35,7 @@ def guided_grad_cam(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
+    strict: bool = True,
     chunk_size: int | None = None,
 ) -> Any:
     """Grad-CAM's map in the resolution of the input, times what guided backpropagation gives there.
@@ -53,6 +54,7 @@ def guided_grad_cam(
         args: Further positional arguments of the model; see `attrfunc.core.score.inputs`.
         kwargs: Keyword arguments of the model.
         rules: Other rules for `af.guided_backprop`; see `attrfunc.propagation.rule_book`.
+        strict: `False` gives an empty tensor, and a warning, for what the map does not fit of several inputs.
         chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
 
     Returns:
@@ -78,16 +80,29 @@ def guided_grad_cam(
     heat = grad_cam(model, x, layer=layer, relu=True, reshape=reshape, side=side, call=call, **options)
     detail = guided_backprop(model, x, rules=rules, **options)
 
+    several = len(pytree.tree_leaves(detail)) > 1
+
     def over(one: Any) -> Any:
-        return pytree.tree_map(lambda leaf: leaf * _resized(one, leaf, interpolate_mode), detail)
+        def at(leaf: Tensor) -> Tensor:
+            if several and not strict and isinstance(one, Tensor) and not _fits(one, leaf):
+                fit = f"the map {tuple(one.shape)} does not fit the input {tuple(leaf.shape)}"
+                warn(f"{fit}, which gets an empty tensor.")
+                return leaf.new_empty(0)
+            return leaf * _resized(one, leaf, interpolate_mode)
+
+        return pytree.tree_map(at, detail)
 
     return [over(one) for one in heat] if isinstance(heat, list) else over(heat)
+
+
+def _fits(heat: Tensor, leaf: Tensor) -> bool:
+    return leaf.dim() == heat.dim() >= 3
 
 
 def _resized(heat: Any, leaf: Tensor, mode: str) -> Tensor:
     if not isinstance(heat, Tensor):
         raise ArgumentError("layer", f"a layer with {describe(heat)}", "one that gives one tensor", "Choose another.")
-    if leaf.dim() != heat.dim() or leaf.dim() < 3:
+    if not _fits(heat, leaf):
         raise ArgumentError(
             "x",
             f"an input of shape {tuple(leaf.shape)} for a map of shape {tuple(heat.shape)}",

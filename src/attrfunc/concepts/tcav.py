@@ -88,6 +88,9 @@ def concept_sensitivity(
         if len(point.leaves) != 1 or not right or given.dim() != slope.dim():
             fix = "Make them with concept_vectors and the same view; a single one is vector[None]."
             raise ArgumentError("vectors", describe(given), f"vectors (C, *point), of {tuple(slope.shape[1:])}", fix)
+        if not bool(given.isfinite().all()):
+            fix = "Find out where they were divided by 0."
+            raise ArgumentError("vectors", "vectors that are NaN or infinite", "finite vectors", fix)
         return wide(slope).flatten(1) @ wide(given.to(slope)).flatten(1).T
 
     found: Tensor = by_examples(open_problem(at, x, target, args, kwargs), sensitivity, chunk_size, progress)

@@ -148,7 +148,7 @@ def batches(data: Any, name: str) -> Iterator[Any]:
 
 def activations_of(view: View, data: Any, name: str, digest: Any = None) -> Tensor:
     """Activations `(N, *point)` of all examples, on the CPU in double precision."""
-    found = []
+    found: list[Tensor] = []
     for batch in batches(data, name):
         leaves = pytree.tree_leaves(batch)
         if not any(isinstance(leaf, Tensor) for leaf in leaves):
@@ -165,6 +165,13 @@ def activations_of(view: View, data: Any, name: str, digest: Any = None) -> Tens
         if not isinstance(tensor, Tensor) or tensor.dim() < 2:
             fix = "Choose a layer with one tensor."
             raise ArgumentError("view", f"a layer whose activation is {describe(value)}", "one tensor (B, *point)", fix)
+        if not bool(tensor.isfinite().all()):
+            got = "examples whose activations are NaN or infinite"
+            raise ArgumentError(name, got, "finite activations", "Leave such examples out, or choose another layer.")
+        if found and tensor.shape[1:] != found[0].shape[1:]:
+            got = f"batches with activations of {tuple(found[0].shape[1:])} and of {tuple(tensor.shape[1:])}"
+            fix = "Bring all examples to one size (texts to one length), or choose a layer behind the pooling."
+            raise ArgumentError(name, got, "activations of one shape", fix)
         found.append(tensor.detach().double().cpu())
     if not found:
         raise ArgumentError(name, "no example", "at least one", "Check that the loader was not read to its end before.")
@@ -190,8 +197,10 @@ def fitted(
         fix = "Return (weight, bias): a tensor (F,) of finite numbers, and a number."
         raise ArgumentError("fit", f"a callable that returns {describe(given)}", "a direction and a bias", fix)
     weight, bias = given[0].to(features), torch.as_tensor(given[1]).to(features).reshape(())
-    size = weight.norm()
-    if not bool(size > 0):
+    size, along = weight.norm(), features[kept] @ weight
+    # What is left of equal means is rounding: a direction that tells nothing.
+    apart = (along[labels[kept]].mean() - along[~labels[kept]].mean()).abs()
+    if not bool(size > 0) or not bool(apart > 1e-12 * size * features[kept].abs().amax()):
         fix = "Choose another layer, or other examples: these do not differ there."
         raise ArgumentError("concepts", f"{name!r}, whose activations tell nothing", "activations that differ", fix)
     correct = (features @ weight + bias > 0) == labels

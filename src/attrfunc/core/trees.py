@@ -133,8 +133,11 @@ def batch_size(x: Any) -> int:
 
 
 def has_rows(leaf: Any, rows: int) -> bool:
-    """Whether this is a tensor with so many examples."""
-    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows
+    """Whether this is a tensor with so many examples; not a sparse one, of which no rows can be taken."""
+    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == rows and leaf.layout not in _SPARSE
+
+
+_SPARSE = {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}
 
 
 def map_rows(change: Callable[[Tensor], Tensor], tree: Any, rows: int) -> Any:

@@ -16,14 +16,15 @@ from attrfunc.core.loops.progress import Progress, reporter
 from attrfunc.core.score.method import named
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.data.blocks import Block, Cut, Source
-from attrfunc.data.calls import Call, device_of, require_rows
+from attrfunc.data.calls import Call, device_of
 from attrfunc.data.columns import Columns, rows_of, table_of
 from attrfunc.data.engines import engine_of
 from attrfunc.data.extras import parquet, zarr
 from attrfunc.data.gaps import gap_of
 from attrfunc.data.identity import described, model_identity
 from attrfunc.data.job import Job
-from attrfunc.data.manifest import begun, identity_of
+from attrfunc.data.manifest import begun, folder_of, identity_of
+from attrfunc.data.same import require_same, require_unbatched
 from attrfunc.data.sources import source_of
 from attrfunc.data.store import Store, open_store
 
@@ -52,6 +53,7 @@ def attribute(
     gap: bool | Callable[..., Tensor] = True,
     on_error: Literal["check", "record", "raise"] = "check",
     seed: int = 0,
+    data_version: str | int | None = None,
     engine: Any = None,
     progress: Progress = True,
     **options: Any,
@@ -85,6 +87,8 @@ def attribute(
         seed: Where all randomness comes from: each batch draws from a generator made of the seed and the number of its
             first row, which a method gets as `generator` if it has such an argument. Results do not depend on
             interruptions, engines and workers.
+        data_version: What tells these data from others, such as a date or a revision: a call with another one in the
+            same folder is refused. Without it, data are told apart as `attrfunc.data.sources` says.
         engine: Where shards are computed; see `attrfunc.data.engines`.
         progress: Whether and how to report, in rows; see `attrfunc.core.loops.progress`.
         options: Further arguments of the method, the same for all rows.
@@ -108,8 +112,9 @@ def attribute(
         (40, torch.Size([4]), ['row', 'label', 'prediction', 'score', 'target', 'gap', 'error', 'attributions'])
     """
     reads, worker = Columns.of(columns), engine_of(engine)
-    require_rows(target)
     _require(method, format, on_error, options)
+    require_same(target, options, reads)
+    folder = folder_of(path)
     parquet()
     size = None if batch_size is None else positive("batch_size", batch_size)
     source, size = source_of(data, size, None if prepare else reads.names)
@@ -120,10 +125,10 @@ def attribute(
     cut, images = _cut(first, reads, size, shard_rows, format)
     if images:
         zarr()
+    require_unbatched(options, first, reads, size)
     measure, device = gap_of(method, options, gap), device_of(model)
     call = Call(method, model, reads, options, target, prepare, predictions, measure, seed, device)
-    made_with = _made_with(call, source, sample, cut, images, gap)
-    folder = Path(path)
+    made_with = _made_with(call, source, sample, cut, images, gap, data_version)
     manifest = begun(folder, made_with)
     job = Job(call, source, cut, folder, identity_of(made_with), images, on_error)
     job.run(manifest, worker, reporter(progress, source.rows or 0))
@@ -169,7 +174,9 @@ def _cut(batch: Any, columns: Columns, size: int, shard_rows: int | None, format
     return Cut(size, size * max(1, whole)), format == "zarr" or (format == "auto" and numbers >= _IMAGE)
 
 
-def _made_with(call: Call, source: Source, sample: Block, cut: Cut, images: bool, gap: Any) -> dict[str, Any]:
+def _made_with(
+    call: Call, source: Source, sample: Block, cut: Cut, images: bool, gap: Any, version: str | int | None
+) -> dict[str, Any]:
     """What tells this store from any other."""
     from attrfunc import __version__
 
@@ -179,7 +186,7 @@ def _made_with(call: Call, source: Source, sample: Block, cut: Cut, images: bool
         "version": __version__,
         "method": described(call.method),
         "model": {**model_identity(call.model), "class": type(as_view(call.model).model).__qualname__},
-        "data": {"rows": source.rows, "sample": rows},
+        "data": {"rows": source.rows, "sample": rows, "version": version, "whole": source.identity()},
         "options": {
             **{name: described(value) for name, value in call.options.items() if name != "progress"},
             "columns": described([held.x, held.arguments, held.label, held.keep]),

@@ -79,6 +79,10 @@ class Source(Protocol):
         """The first rows, and with these some others where that is cheap: what tells one data set from another."""
         ...
 
+    def identity(self) -> str:
+        """What tells more of the data than these rows, where that is cheap; nothing where it is not."""
+        ...
+
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
         """The blocks of each shard that is wanted.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.parts import model_root
 from attrfunc.core.model.twin import Twin
-from attrfunc.core.score.target import BatchScore, canonical, output_tensor, select
+from attrfunc.core.score.target import canonical, output_tensor, select
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import batch_size
 from attrfunc.data.blocks import Block, Piece
@@ -213,17 +212,6 @@ def device_of(model: Model) -> torch.device | None:
     if root is None:
         return None
     return next((tensor.device for tensor in (*root.parameters(), *root.buffers())), None)
-
-
-def require_rows(target: Any) -> None:
-    """Raise for a target that is no number of each row."""
-    inner = target.func if isinstance(target, functools.partial) else target
-    if isinstance(inner, BatchScore):
-        fix = "Use dataset_ablation for a metric of all rows."
-        raise ArgumentError("target", "a batch_score", "a score for each row", fix)
-    if isinstance(target, str) and target not in ("label", "predicted"):
-        expected = "'label', 'predicted', or a target as methods take it"
-        raise ArgumentError("target", repr(target), expected, "'predicted' is the class with the largest score.")
 
 
 def named_leaves(result: Any, rows: int, method: Any) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from attrfunc.core.errors import ArgumentError
 
-__all__ = ["sweep", "write_whole"]
+__all__ = ["sweep", "unwritable", "write_whole"]
 
 _SUFFIX = ".partial"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name, onto the disk, and then give it its own.
 
     Args:
@@ -38,12 +38,17 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
                 os.close(folder)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        fix = "Make room, or choose another folder; what was whole is kept, and the next call goes on from there."
-        got = f"{path.parent}, which cannot be written to ({error})"
-        raise ArgumentError("path", got, "a folder with room that may be written to", fix) from error
+        raise unwritable(path.parent, error) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def unwritable(folder: Path, error: OSError) -> ArgumentError:
+    """What to say where a folder cannot be written to."""
+    fix = "Make room, or choose another folder; what was whole is kept, and the next call goes on from there."
+    got = f"{folder}, which cannot be written to ({error})"
+    return ArgumentError("path", got, "a folder with room that may be written to", fix)
 
 
 def sweep(folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""What tells one computation from another: hashes and descriptions, the same in every process."""
+"""What tells one computation from another: hashes and descriptions, the same in every process.
+
+Code is told by its text, and by what it holds: closures, defaults, and the numbers, texts, tensors, functions and
+models among the globals that it names. What is read from elsewhere while it runs, a file say, is not seen.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,10 @@ __all__ = ["described", "model_identity", "tensor_hash"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, range, slice)
 _KNOWN = ("attrfunc", "torch", "builtins", "numpy")
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_STANDARD = frozenset(vars(nn.Module()))
+_DEEPEST = 6
+"""How deep functions are followed that functions call."""
 
 
 def tensor_hash(tensor: Tensor) -> str:
@@ -45,18 +53,53 @@ def model_identity(model: Any) -> dict[str, str]:
     root = model_root(view.model)
     place = described([view.place, view.tensors, view.output])
     if root is None:
-        return {"parameters": described(view.model), "structure": "", "mode": "", "place": place}
+        return {"parameters": described(view.model), "structure": "", "attributes": "", "mode": "", "place": place}
     state = {**dict(root.named_parameters(remove_duplicate=False)), **dict(root.named_buffers(remove_duplicate=False))}
     parameters = hashlib.sha256("".join(f"{name} {tensor_hash(state[name])}" for name in sorted(state)).encode())
     kinds = sorted({type(part) for part in root.modules()}, key=lambda kind: (kind.__module__, kind.__qualname__))
     structure = [repr(root), getattr(view.model, "__name__", "")]
-    structure += [f"{kind.__qualname__} {_code(kind.forward)}" for kind in kinds if not _is_known(kind)]
+    structure += [f"{kind.__qualname__} {_of_class(kind)}" for kind in kinds if not _is_known(kind)]
+    attributes = [f"{name} {_held(part)}" for name, part in root.named_modules()]
     return {
         "parameters": parameters.hexdigest(),
         "structure": hashlib.sha256("\n".join(structure).encode()).hexdigest(),
+        "attributes": hashlib.sha256("\n".join(attributes).encode()).hexdigest(),
         "mode": "training" if any(part.training for part in root.modules()) else "evaluation",
         "place": place,
     }
+
+
+def _held(part: nn.Module) -> str:
+    """What a module has beside its parameters and parts: plain values and tensors, and the code of its hooks."""
+    own = {} if _is_known(type(part)) else {name: one for name, one in vars(part).items() if name not in _STANDARD}
+    plain = {name: described(one) for name, one in sorted(own.items()) if _is_plain(one)}
+    hooks = [
+        f"{table} {getattr(hook, '__qualname__', type(hook).__qualname__)} {_code(hook)}"
+        for table in _HOOKS
+        for hook in getattr(part, table, {}).values()
+        if not _is_known(hook if hasattr(hook, "__module__") else type(hook))
+    ]
+    return f"{plain} {hooks}"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number, a text or a tensor, or made of these: no cache of objects."""
+    if isinstance(value, Mapping):
+        return all(_is_plain(one) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    return isinstance(value, (*_PLAIN, Tensor, np.ndarray))
+
+
+def _of_class(kind: type) -> str:
+    """The code of a class and of those that it is made from, with what it reads."""
+    found = []
+    for one in kind.__mro__:
+        if not _is_known(one):
+            functions = [value for value in vars(one).values() if isinstance(value, types.FunctionType)]
+            read = [_globals_of(value, functools.partial(described, within=(id(kind), id(one)))) for value in functions]
+            found.append(f"{_code(one) if functions else one.__qualname__} {sorted(map(str, read))}")
+    return " ".join(found)
 
 
 def described(value: Any, within: tuple[int, ...] = ()) -> str:
@@ -94,7 +137,7 @@ def described(value: Any, within: tuple[int, ...] = ()) -> str:
     return _object(value, inner)
 
 
-def _function(value: types.FunctionType, inner: Callable[[Any], str]) -> str:
+def _function(value: types.FunctionType, inner: functools.partial[str]) -> str:
     name = f"{value.__module__}.{value.__qualname__}"
     if _is_known(value) and _found(value.__module__, value.__qualname__) is value:
         return name
@@ -105,7 +148,25 @@ def _function(value: types.FunctionType, inner: Callable[[Any], str]) -> str:
         except ValueError:  # empty
             contents = None
         held.append(inner(contents))
-    return f"{name}({_code(value)}, {inner(value.__defaults__)}, {inner(value.__kwdefaults__)}, {held})"
+    told = [_code(value), inner(value.__defaults__), inner(value.__kwdefaults__), str(held), _globals_of(value, inner)]
+    return f"{name}({', '.join(told)})"
+
+
+def _globals_of(value: types.FunctionType, inner: functools.partial[str]) -> str:
+    """The plain values, tensors, functions and models among the globals that a function names."""
+    if len(inner.keywords["within"]) > _DEEPEST:
+        return ""
+    found, codes = dict[str, str](), [value.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [one for one in code.co_consts if isinstance(one, types.CodeType)]  # lambdas in it
+        for name in code.co_names:
+            one = value.__globals__.get(name, types)
+            if not isinstance(one, types.ModuleType) and (
+                _is_plain(one) or isinstance(one, types.FunctionType | nn.Module)
+            ):
+                found[name] = inner(one)
+    return str(dict(sorted(found.items())))
 
 
 def _object(value: Any, inner: Callable[[Any], str]) -> str:
@@ -118,6 +179,8 @@ def _object(value: Any, inner: Callable[[Any], str]) -> str:
     if is_dataclass(value):
         return f"{name}({', '.join(f'{field.name}={inner(getattr(value, field.name))}' for field in fields(value))})"
     state = getattr(value, "__dict__", None)
+    if callable(value) and not _is_known(kind):
+        name += f" {_of_class(kind)}"
     return f"{name}({inner(state)})" if state else f"{name} {re.sub(r' at 0x[0-9a-f]+', '', repr(value))}"
 
 
@@ -138,6 +201,17 @@ def _code(function: Any) -> str:
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        text = repr(function.__qualname__) if code is None else f"{code.co_code!r} {code.co_names}"
+        text = _compiled(function)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _compiled(function: Any) -> str:
+    """The compiled code of a function, or of all of a class."""
+    if isinstance(function, type):
+        parts = [value for value in vars(function).values() if isinstance(value, types.FunctionType)]
+        return f"{function.__qualname__} {' '.join(map(_compiled, parts))}"
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return repr(getattr(function, "__qualname__", type(function).__qualname__))
+    constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
+    return f"{code.co_code!r} {code.co_names} {constants}"

@@ -7,17 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attrfunc.core.errors import ArgumentError
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.data.durable import write_whole
 
-__all__ = ["begun", "finish", "identity_of", "read_manifest"]
+__all__ = ["begun", "finish", "folder_of", "identity_of", "read_manifest"]
 
 _FORMAT = 1
 _WORDS = {
     "model.parameters": "the model's parameters",
     "model.structure": "the model's layers or code",
+    "model.attributes": "what the model's modules hold beside their parameters, or their hooks",
     "model.mode": "the model's mode (training or evaluation)",
     "model.place": "the layer or neuron, or tensors that were bound",
+    "data.version": "`data_version`",
     "data": "the data",
     "method": "the method",
     "version": "the version of attrfunc",
@@ -27,6 +29,17 @@ _WORDS = {
 def identity_of(made_with: dict[str, Any]) -> str:
     """A short hash of what a store is made with, which each of its shards carries."""
     return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def folder_of(path: Any) -> Path:
+    """The folder of a store, wherever the process goes from here.
+
+    Raises:
+        ArgumentError: If it is no path.
+    """
+    if not isinstance(path, str | Path) or not str(path):
+        raise ArgumentError("path", describe(path), "the folder of a store, as a text or a Path", "Pass path='store'.")
+    return Path(path).absolute()
 
 
 def begun(folder: Path, made_with: dict[str, Any]) -> dict[str, Any]:
@@ -39,18 +52,22 @@ def begun(folder: Path, made_with: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ArgumentError: If it is a store that was made with something else, or a folder of something else.
     """
+    ours = {"shards", "manifest.json"}
+    there = folder.iterdir() if folder.is_dir() else ()
+    others = sorted(one.name for one in there if one.name not in ours and not one.name.startswith("."))
+    if others and read_manifest(folder) is None:
+        got = f"{folder}, which has no manifest, and holds {others[0]!r}"
+        raise ArgumentError("path", got, "a new folder, or a store", "Choose another folder.")
     try:
         (folder / "shards").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fix = "Choose a folder that may be made and written to."
         raise ArgumentError("path", f"{folder} ({error})", "a folder", fix) from error
     # In this order: another process may be about to begin the same store.
-    ours = {"shards", "manifest.json"}
-    others = sorted(one.name for one in folder.iterdir() if one.name not in ours and not one.name.startswith("."))
     has_shards = any((folder / "shards").glob("*.parquet"))
     if read_manifest(folder) is None:
-        if others or has_shards:
-            got = f"{folder}, which has no manifest, and holds {(others or ['shards'])[0]!r}"
+        if has_shards:
+            got = f"{folder}, which has no manifest, and holds 'shards'"
             raise ArgumentError("path", got, "a new folder, or a store", "Choose another folder.")
         _write(folder, {"format": _FORMAT, "made_with": made_with, "complete": False})
     manifest = read_manifest(folder)
@@ -116,8 +133,4 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
 
 def _write(folder: Path, manifest: dict[str, Any]) -> None:
     text = json.dumps(manifest, indent=1)
-    write_whole(folder / "manifest.json", lambda partial: _put(partial, text))
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text)
+    write_whole(folder / "manifest.json", lambda partial: partial.write_text(text))

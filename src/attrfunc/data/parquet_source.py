@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ class ParquetSource:
         """
         library, place = parquet(), Path(path)
         files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-        if not files or not files[0].exists():
+        if not place.exists():
+            raise ArgumentError("data", f"{str(path)!r}, which is not there", "Parquet files", "Mend the path.")
+        if not files:
             fix = "Pass a folder with files named *.parquet, or one such file."
             raise ArgumentError("data", f"{str(path)!r}, which holds no Parquet files", "Parquet files", fix)
         groups: list[tuple[str, int, int]] = []
@@ -78,6 +81,14 @@ class ParquetSource:
         tables = [next(self._tables(number, number + 1, 1)) for number in numbers]
         pieces = [Piece((place,), next(_batches(table))[1]) for place, table in enumerate(tables)]
         return Block(0, len(numbers), tuple(pieces))
+
+    def identity(self) -> str:
+        """The sizes of the files, and what these say of their columns: smallest and largest values, bytes."""
+        found = hashlib.sha256()
+        for name in dict.fromkeys(name for name, _, _ in self.groups):
+            told = parquet().read_metadata(name).to_dict()
+            found.update(f"{Path(name).stat().st_size} {told}".encode())
+        return found.hexdigest()
 
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
         """The blocks of each shard that is wanted; those behind each other are read in one go."""
@@ -133,7 +144,7 @@ def _joined(parts: list[Any]) -> pa.Table:
 
 
 def _batches(table: pa.Table) -> Iterator[tuple[tuple[int, ...], dict[str, Any]]]:
-    """The rows as one batch, or, where lists differ in length, as batches of one row."""
+    """The rows as one batch, or, where lists differ in length or a value is missing, as batches of one row."""
     batch = {name: _values(table.column(name)) for name in table.column_names}
     if all(value is not None for value in batch.values()):
         yield tuple(range(table.num_rows)), batch
@@ -151,13 +162,15 @@ def _values(column: Any, *, alone: bool = False) -> Any:
         array = array.chunk(0)
     if isinstance(array, pa.FixedShapeTensorArray):
         return torch.from_numpy(array.to_numpy_ndarray().copy())
-    if _is_number(array.type):
-        return _numbers(array)
     inner = array.type
     while types.is_list(inner) or types.is_large_list(inner) or types.is_fixed_size_list(inner):
         inner = inner.value_type
-    if inner is array.type or not _is_number(inner):
+    if not _is_number(inner):
         return array.to_pylist()
+    if array.null_count and not types.is_floating(array.type):  # no number says that there is none
+        return array.to_pylist() if alone else None
+    if inner is array.type:
+        return torch.from_numpy(np.array(array.to_numpy(zero_copy_only=False)))
     try:
         found = np.array(array.to_pylist(), dtype=inner.to_pandas_dtype())
     except (ValueError, TypeError):  # of several lengths, or with nulls
@@ -168,11 +181,3 @@ def _values(column: Any, *, alone: bool = False) -> Any:
 def _is_number(kind: Any) -> bool:
     types = pyarrow().types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
-
-
-def _numbers(array: Any) -> torch.Tensor:
-    """Numbers; NaN where there is none."""
-    values = array.to_numpy(zero_copy_only=False)
-    if values.dtype == object:  # booleans with nulls
-        values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return torch.from_numpy(np.array(values))

@@ -83,7 +83,7 @@ class Ray:
         started = self._connected()
         actors: list[Any] = []
         try:
-            shared = library.put(function)  # held here for as long as workers may have to start again
+            shared = _put(library, function)  # held here for as long as workers may have to start again
             self._start(actors, shared)
             pool = library.util.ActorPool(actors)
             taken = pool.get_next if in_order else pool.get_next_unordered
@@ -218,3 +218,18 @@ def _require_answer(address: str, timeout: float) -> None:
 def _no_answer(address: str, why: str) -> ArgumentError:
     fix = "Start Ray there (`ray start --head`), or mend the address; None starts workers on this machine."
     return ArgumentError("address", f"{address!r}, which does not answer ({why})", "a Ray cluster that runs", fix)
+
+
+def _put(library: Any, function: Any) -> Any:
+    """What workers run, in the object store.
+
+    Raises:
+        ArgumentError: If it cannot be sent to them.
+    """
+    try:
+        return library.put(function)
+    except Exception as error:  # whatever pickling makes of a user's objects
+        cause = error.__cause__ or error.__context__ or error
+        got = f"workers to which the model, method or data cannot be sent ({str(cause).splitlines()[0][:200]})"
+        fix = "Keep locks, open files and connections out of them, make these where they are used, or leave engine out."
+        raise ArgumentError("engine", got, "what can be pickled", fix) from error

@@ -7,16 +7,24 @@ This is where `data` is documented; every method refers here. It is one of
     * any iterable of batches that can be passed over several times, such as a list.
 
 A row has to be the same each time it is read: what draws at random, for augmentation, does not belong here.
+
+A run that goes on, or a store that is asked for again, has to be of the same data. A `TensorDataset` is compared whole
+(up to 1 GiB), and so are batches that come one after the other. Of other data sets with an index the number of rows
+and 17 of them are compared, from the first to the last; of Parquet files the first, one in the middle and the last,
+their sizes, and what they say of their columns.
+**A row between these that has changed is not noticed**: pass `data_version`, and another one when the data change.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -26,19 +34,23 @@ from torch.utils.data import (
     RandomSampler,
     SequentialSampler,
     SubsetRandomSampler,
+    TensorDataset,
     WeightedRandomSampler,
     default_collate,
 )
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.data.blocks import Block, Cut, Piece, Source
-from attrfunc.data.columns import rows_of, sliced
+from attrfunc.data.columns import rows_of, sliced, table_of
+from attrfunc.data.identity import described, tensor_hash
 
 __all__ = ["MapSource", "StreamSource", "source_of"]
 
 _SHUFFLES = RandomSampler | SubsetRandomSampler | WeightedRandomSampler
 _USUAL = 32
 """Rows of a batch where nothing says how many."""
+_COMPARED, _HASHED = 16, 1 << 30
+"""How many rows tell data sets apart, and up to how many bytes tensors are compared whole."""
 
 
 def source_of(data: Any, batch_size: int | None, needed: Sequence[str] | None) -> tuple[Source, int | None]:
@@ -56,6 +68,9 @@ def source_of(data: Any, batch_size: int | None, needed: Sequence[str] | None) -
         from attrfunc.data.parquet_source import ParquetSource
 
         return ParquetSource.of(data, needed), batch_size or _USUAL
+    if isinstance(data, Mapping) and any(map(_is_hugging_face, data.values())):
+        fix = f"Pass one of its splits: data[{next(iter(data))!r}]."
+        raise ArgumentError("data", f"{type(data).__name__} of {', '.join(map(repr, data))}", "one data set", fix)
     if _is_hugging_face(data):
         data = data.with_format("torch") if _plain(data) else data
     if isinstance(data, DataLoader):
@@ -65,7 +80,11 @@ def source_of(data: Any, batch_size: int | None, needed: Sequence[str] | None) -
         return StreamSource(loader), batch_size or _USUAL
     if isinstance(data, Dataset) or _is_hugging_face(data):
         return MapSource(data), batch_size or _USUAL
-    if isinstance(data, Tensor | dict) or not hasattr(data, "__iter__"):
+    if isinstance(data, np.ndarray) or hasattr(data, "to_numpy"):
+        fix = "Pass TensorDataset(torch.from_numpy(array)); of a frame take the columns and their to_numpy()."
+        got = f"{type(data).__name__} of shape {getattr(data, 'shape', 'unknown')}"
+        raise ArgumentError("data", got, "a data set, or batches", fix)
+    if isinstance(data, Tensor | Mapping) or not hasattr(data, "__iter__"):
         fix = "Pass a DataLoader, a Dataset, a path of Parquet files, or a list of batches: data=[(x, labels)]."
         raise ArgumentError("data", describe(data), "a data set, or batches", fix)
     return StreamSource(data), batch_size
@@ -143,6 +162,17 @@ class MapSource:
     def sample(self) -> Block:
         """The first row, one in the middle and the last."""
         return _Reader(self.dataset, self.collate).read(sorted({0, self.rows // 2, self.rows - 1}))
+
+    def identity(self) -> str:
+        """Of tensors all of them, else of rows between the first and the last, which are read one by one."""
+        tensors = self.dataset.tensors if isinstance(self.dataset, TensorDataset) else ()
+        if tensors and sum(leaf.numel() * leaf.element_size() for leaf in tensors) <= _HASHED:
+            return " ".join(map(tensor_hash, tensors))
+        reader, found = _Reader(self.dataset, self.collate), hashlib.sha256()
+        for number in sorted({(self.rows - 1) * part // _COMPARED for part in range(_COMPARED + 1)}):
+            block = reader.read([number])
+            found.update(described([[table_of(piece.batch) for piece in block.pieces], block.errors]).encode())
+        return found.hexdigest()
 
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
         """The blocks of each shard that is wanted."""
@@ -234,6 +264,10 @@ class StreamSource:
             if rows:
                 return Block(0, rows, (Piece(tuple(range(rows)), batch),))
         raise ArgumentError("data", "batches without rows", "at least one row", "Look at what the data set holds.")
+
+    def identity(self) -> str:
+        """Nothing: the batches of each shard are compared when they are passed over again."""
+        return ""
 
     def shards(self, cut: Cut, wanted: Iterable[int] | None) -> Iterator[tuple[int, Iterator[Block]]]:
         """The blocks of each shard that is wanted; the others are passed over."""

@@ -16,7 +16,7 @@ import torch
 from attrfunc.core.errors import ArgumentError, suggestions
 from attrfunc.core.score.method import named
 from attrfunc.data.extras import parquet, pyarrow
-from attrfunc.data.manifest import identity_of, read_manifest
+from attrfunc.data.manifest import folder_of, identity_of, read_manifest
 from attrfunc.data.shards import Shard, corrupt, read_arrays, read_schema, read_table, shard_at
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def open_store(path: str | Path, *, partial: bool = False) -> Store:
         (8, 4)
     """
     parquet()
-    folder = Path(path)
+    folder = folder_of(path)
     manifest = read_manifest(folder)
     fix = "Call attribute with this path again: it goes on where it was."
     if manifest is None:

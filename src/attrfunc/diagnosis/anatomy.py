@@ -24,6 +24,7 @@ __all__ = [
     "largest",
     "layers_of",
     "start_of",
+    "stirs",
     "wait",
     "writes",
 ]
@@ -103,19 +104,29 @@ def coupled(hand: Hand) -> bool:
         return False
     with torch.no_grad():
         score = hand.scores()[0]
-        moved = [_others_changed(leaf) for leaf in hand.end]
-        try:
-            other = hand.scores(moved)[0]
-        except Exception:  # what the model makes of a changed batch tells nothing
-            return False
+        others = []
+        for part in (0.5, 0.3):  # twice, since scores may be near each other by chance
+            try:
+                others.append(hand.scores([_others_changed(leaf, part) for leaf in hand.end])[0])
+            except Exception:  # what the model makes of a changed batch tells nothing
+                continue
     size = max(float(score.abs()), 1e-30)
     wide = score.dtype in (torch.float32, torch.float64)
-    return bool(float((score - other).abs()) > (1e-4 if wide else 0.05) * size)
+    return any(bool(float((score - other).abs()) > (1e-4 if wide else 0.05) * size) for other in others)
 
 
-def _others_changed(leaf: Tensor) -> Tensor:
-    moved = leaf * 0.5 + 0.25 if leaf.is_floating_point() else leaf.flip(0)
+def _others_changed(leaf: Tensor, part: float) -> Tensor:
+    moved = leaf * part + part / 2 if leaf.is_floating_point() else leaf.flip(0)
     return torch.cat([leaf[:1], moved[1:]])
+
+
+def stirs(hand: Hand) -> bool:
+    """Whether a run leaves torch's global source of randomness in another state: it draws, or sets a seed."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        hand.scores()
+    return not torch.equal(before, torch.get_rng_state())
 
 
 def writes(hand: Hand) -> tuple[str, ...]:

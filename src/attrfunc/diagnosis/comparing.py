@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attrfunc.diagnosis.expected import Case, as_is, first_part, signed
+from attrfunc.diagnosis.case import Case
+from attrfunc.diagnosis.expected import as_is, first_part, signed
 from attrfunc.diagnosis.recipes import Recipe
 
-__all__ = ["Match", "agreement", "match"]
+__all__ = ["Match", "agreement", "match", "rounding"]
 
 LIMITS = {torch.float64: 1e-7, torch.float32: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 ROUNDING = 20.0
@@ -67,7 +68,7 @@ def match(recipe: Recipe, case: Case, found: list[Tensor]) -> tuple[Match, float
     itself = recipe.seen in (as_is, first_part, signed)
     floor = 0.0 if itself else 0.01 * _size(recipe.seen(case, case.hand, [one.abs() for one in found]))
     error = apart(seen, expected, floor)
-    limit = _limit(found) if recipe.limit is None else recipe.limit(case, case.hand)
+    limit = _limit(found) if recipe.limit is None else max(recipe.limit(case, case.hand), rounding(found))
     if error <= limit:
         return Match("right", error=error, loops=itself), seconds
     noise = apart(recipe.expected(case, case.hand.moved()) or expected, expected, floor)
@@ -113,4 +114,12 @@ def _size(leaves: Sequence[Tensor]) -> float:
 
 
 def _limit(leaves: Sequence[Tensor]) -> float:
-    return max(LIMITS.get(leaf.dtype, 1e-3) for leaf in leaves)
+    return max(rounding(leaves), *(LIMITS.get(leaf.dtype, 1e-3) for leaf in leaves))
+
+
+def rounding(leaves: Sequence[Tensor]) -> float:
+    """What autocast rounds where it is on: the model computes in other numbers than it takes and gives."""
+    kinds = {leaf.device.type for leaf in leaves}
+    return max(
+        (LIMITS.get(torch.get_autocast_dtype(one), 0.0) for one in kinds if torch.is_autocast_enabled(one)), default=0.0
+    )

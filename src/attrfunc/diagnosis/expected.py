@@ -1,115 +1,47 @@
-"""What methods are called with, and what has to come out: formulas, loops and definitions, written out."""
+"""What has to come out: formulas, loops and definitions, written out."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
+from attrfunc.diagnosis.case import CHANNELS, SAMPLES, STEPS, Case, windows
 from attrfunc.diagnosis.hand import Hand, Leaves
 from attrfunc.diagnosis.rectified import Calls, rectified
 
 __all__ = [
-    "CHANNELS",
     "CLEAR",
-    "INTERACTIONS",
-    "SAMPLES",
-    "STEPS",
-    "Case",
     "as_is",
-    "background",
     "between",
     "cam",
     "chance",
-    "drawn",
     "first_part",
-    "game",
-    "generator",
     "group_totals",
     "guided_cam",
-    "halves",
     "mean_change",
     "occluded",
     "of_game",
     "pair_totals",
-    "path",
     "permuted",
-    "players",
     "principal",
     "product",
-    "regions",
-    "rolled",
     "signed",
-    "start",
     "times_gradient",
     "totals",
-    "unions",
-    "windows",
     "without_channels",
 ]
 
-STEPS, SAMPLES, INTERACTIONS, CHANNELS = 10, 20, 64, 64
 CLEAR = 1e-3  # of a map's sum, as a share of what it sums
-
-
-@dataclass(frozen=True)
-class Case:
-    """What methods are tried on.
-
-    Attributes:
-        x: The input.
-        rows: Number of examples.
-        hand: The same by hand.
-        ids: Groups of features, numbers in the structure of the input.
-        groups: How many of them.
-        baseline: The baseline, as methods take it.
-        cam: A layer whose activation has positions; None if there is none.
-        units: A layer whose units are looked at.
-    """
-
-    x: Any
-    rows: int
-    hand: Hand
-    ids: Any
-    groups: int
-    baseline: Any
-    cam: str | None
-    units: str | None
 
 
 def as_is(case: Case, hand: Hand, found: Leaves) -> Leaves:
     """The attributions themselves."""
     return found
-
-
-def generator(case: Case) -> torch.Generator:
-    """The same draws each time, where the input is."""
-    return torch.Generator(device=case.hand.end[0].device).manual_seed(0)
-
-
-def start(case: Case) -> dict[str, Any]:
-    """The baseline."""
-    return {"baseline": case.baseline}
-
-
-def path(case: Case) -> dict[str, Any]:
-    """A path with few points."""
-    return {"baseline": case.baseline, "n_steps": STEPS}
-
-
-def game(case: Case) -> dict[str, Any]:
-    """A game of few groups."""
-    return {"baseline": case.baseline, "feature_mask": case.ids}
-
-
-def drawn(case: Case, **options: Any) -> dict[str, Any]:
-    """A game with samples."""
-    return {**game(case), "generator": generator(case), **options}
 
 
 def totals(case: Case, hand: Hand, found: Leaves) -> Leaves:
@@ -128,12 +60,6 @@ def group_totals(case: Case, hand: Hand, found: Leaves) -> Leaves:
                 total = total + (values if hand.apart else values.sum()[None])
                 break
     return [total]
-
-
-def background(case: Case) -> Any:
-    """A distribution of two baselines: the baseline, and the mean of it and the first example."""
-    leaves = [torch.stack([a[0], (a[0] + b[0]) / 2]) for a, b in zip(case.hand.start, case.hand.end, strict=True)]
-    return pytree.tree_unflatten(leaves, pytree.tree_structure(case.x))
 
 
 def pair_totals(case: Case, hand: Hand, found: Leaves) -> Leaves:
@@ -245,13 +171,6 @@ def signed(case: Case, hand: Hand, found: Leaves) -> Leaves:
     return [torch.where(clear, torch.where(total < 0, -flat, flat), flat.abs()).view(found[0].shape)]
 
 
-def windows(case: Case) -> dict[str, Any]:
-    """Windows side by side, two along each of the last two dimensions."""
-    leaf = case.hand.end[0]
-    sides = tuple(max(1, -(-size // 2)) for size in leaf.shape[1:][-2:])
-    return {"window": sides, "stride": sides, "baseline": case.baseline}
-
-
 def occluded(case: Case, hand: Hand) -> Leaves | None:
     """What the score loses under each window."""
     if len(hand.end) > 1 or hand.end[0].dim() < 2 or not hand.apart:
@@ -269,11 +188,6 @@ def occluded(case: Case, hand: Hand) -> Leaves | None:
     return [result]
 
 
-def rolled(x: Any, mask: Any) -> Any:
-    """The examples of a group exchanged in a circle."""
-    return pytree.tree_map(lambda leaf, one: torch.where(one.bool(), leaf.roll(1, 0), leaf), x, mask)
-
-
 def permuted(case: Case, hand: Hand) -> Leaves | None:
     """What the scores lose where a group's elements are those of the example before."""
     if hand.rows < 2 or not hand.apart:
@@ -285,31 +199,6 @@ def permuted(case: Case, hand: Hand) -> Leaves | None:
             moved = [torch.where(i == group, e.roll(1, 0), e) for i, e in zip(leaves, hand.end, strict=True)]
             losses.append(whole - hand.at(moved))
     return hand.game(leaves).spread(losses)
-
-
-def regions(case: Case) -> dict[str, Any]:
-    """Four regions of an image."""
-    leaf = case.hand.end[0]
-    height, width = leaf.shape[-2:] if leaf.dim() > 2 else (1, leaf.shape[-1])
-    rows, columns = torch.arange(height) * 2 // max(height, 1), torch.arange(width) * 2 // max(width, 1)
-    grid = rows[:, None] * 2 + columns
-    return {"regions": (grid if leaf.dim() > 3 else columns)[None, None].to(leaf.device), "n_steps": STEPS}
-
-
-def players(case: Case) -> int:
-    """How many groups there are; where examples depend on each other, each has its own."""
-    return case.groups if case.hand.apart else case.groups * case.rows
-
-
-def halves(case: Case) -> list[list[int]]:
-    """The groups in two unions."""
-    count = players(case)
-    return [list(range(count // 2)), list(range(count // 2, count))]
-
-
-def unions(case: Case) -> list[list[int]]:
-    """Those that have members."""
-    return [one for one in halves(case) if one]
 
 
 def of_game(function: str) -> Callable[[Case, Hand], Leaves]:

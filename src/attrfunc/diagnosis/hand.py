@@ -46,7 +46,8 @@ class Hand:
 
     def __init__(self, model: Any, x: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, rows: int) -> None:
         self._model, self._rest, self.rows = model, (tuple(args), dict(kwargs or {})), rows
-        self._leaves, self.spec = pytree.tree_flatten(x)
+        leaves, self.spec = pytree.tree_flatten(x)
+        self._leaves = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self.copies = model_root(model) is not None or isinstance(model, torch.jit.ScriptModule)
         if self.copies:
             try:

@@ -16,38 +16,40 @@ from attrfunc.combined.fullgrad import full_gradients, fullgrad
 from attrfunc.combined.guided_grad_cam import guided_grad_cam
 from attrfunc.combined.score_cam import score_cam
 from attrfunc.combined.xrai import xrai
-from attrfunc.diagnosis.expected import (
+from attrfunc.diagnosis.case import (
     SAMPLES,
     STEPS,
     Case,
-    as_is,
     background,
+    drawn,
+    game,
+    generator,
+    path,
+    players,
+    regions,
+    rolled,
+    start,
+    unions,
+    windows,
+)
+from attrfunc.diagnosis.expected import (
+    as_is,
     between,
     cam,
     chance,
-    drawn,
     first_part,
-    game,
-    generator,
     group_totals,
     guided_cam,
     mean_change,
     occluded,
     of_game,
     pair_totals,
-    path,
     permuted,
-    players,
     principal,
     product,
-    regions,
-    rolled,
     signed,
-    start,
     times_gradient,
     totals,
-    unions,
-    windows,
     without_channels,
 )
 from attrfunc.diagnosis.hand import Hand, Leaves
@@ -63,6 +65,7 @@ from attrfunc.gradient.integrated_hessians import integrated_hessians
 from attrfunc.gradient.internal_influence import internal_influence
 from attrfunc.gradient.neuron_conductance import neuron_conductance
 from attrfunc.gradient.saliency import saliency
+from attrfunc.gradient.sequential_ig import sequential_ig
 from attrfunc.gradient.temporal_ig import temporal_ig
 from attrfunc.perturbation.banzhaf_values import banzhaf_values
 from attrfunc.perturbation.feature_ablation import feature_ablation
@@ -154,6 +157,7 @@ ALL: Sequence[Recipe] = (
     Recipe(guided_ig, path, told=("n_steps",)),
     Recipe(blur_ig, lambda case: {"n_steps": STEPS, "max_sigma": 5.0}, told=("n_steps",)),
     Recipe(temporal_ig, path, told=("n_steps",)),
+    Recipe(sequential_ig, path, told=("n_steps",)),
     Recipe(integrated_hessians, lambda case: {"baseline": case.baseline, "n_steps": 4}, told=("n_steps",)),
     Recipe(deep_lift, start, change, COMPLETE, totals, place="embedding"),
     Recipe(deep_lift_shap, lambda case: {"baselines": background(case)}, mean_change, COMPLETE, totals),

@@ -47,17 +47,17 @@ class _Gates(nn.Module):
         return named(type(self).__name__, self._gated)(x, generator)
 
     def _gated(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        mask = torch.arange(self.n_gates, device=x.device) if self.mask is None else self.mask
+        shape = torch.Size([self.n_gates]) if self.mask is None else self.mask.shape
         try:
-            fits = torch.broadcast_shapes(mask.shape, x.shape[1:]) == x.shape[1:]
+            fits = torch.broadcast_shapes(shape, x.shape[1:]) == x.shape[1:]
         except RuntimeError:
             fits = False
         if not fits:
             fix = "Pass a mask of the input's shape without the batch dimension."
-            raise ArgumentError("x", describe(x), f"(B, *S) that the gates' {tuple(mask.shape)} broadcast to", fix)
+            raise ArgumentError("x", describe(x), f"(B, *S) that the gates' {tuple(shape)} broadcast to", fix)
         gates = self._sampled(len(x), generator) if self.training else self.gates().expand(len(x), -1)
-        chosen = gates[:, mask.reshape(-1)].view(len(x), *[1] * (x.dim() - 1 - mask.dim()), *mask.shape)
-        return x * chosen.to(x.dtype)
+        chosen = gates if self.mask is None else gates.index_select(1, self.mask.reshape(-1))
+        return x * chosen.reshape(len(x), *[1] * (x.dim() - 1 - len(shape)), *shape).to(x.dtype)
 
     def penalty(self) -> Tensor:
         """The expected number of gates that are above 0, to be weighted and added to a loss."""

@@ -139,7 +139,8 @@ def _moved(
     blocks = torch.nn.functional.pad(room, (0, -count % block)).unflatten(1, (-1, block)).sum(2)
     before = blocks.cumsum(1) - blocks
     share = ((left[:, None] - before) / blocks.masked_fill(blocks == 0, 1)).clamp(0, 1)  # how far each block moves
-    each = share.repeat_interleave(block, 1)[:, :count].gather(1, order.argsort(1))
+    ordered = share.repeat_interleave(block, 1)[:, :count]
+    each = torch.zeros_like(ordered).scatter(1, order, ordered)
     return place + each * (furthest - place).clamp(min=0)
 
 

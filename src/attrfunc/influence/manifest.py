@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.data.durable import write_whole
 
-__all__ = ["FORMAT", "chained", "numbers_of", "read", "stale", "unwritable", "write"]
+__all__ = ["FORMAT", "chained", "numbers_of", "read", "stale", "write"]
 
 FORMAT = 1
 _KEYS = {"format", "names", "parameters", "sketch", "width", "rows", "batches", "data", "complete"}
@@ -61,15 +61,5 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def write(folder: Path, manifest: dict[str, Any]) -> None:
     """Whole, or not at all."""
-    partial = folder / "manifest.json.partial"
-    with open(partial, "w") as file:
-        json.dump(manifest, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / "manifest.json")
-
-
-def unwritable(folder: Path, error: OSError) -> ArgumentError:
-    """What to say where a store cannot be written to."""
-    fix = "Make room, or choose another folder; what was whole is kept, and the next call goes on from there."
-    return ArgumentError("path", f"{folder}, which cannot be written to ({error})", "a folder", fix)
+    text = json.dumps(manifest)
+    write_whole(folder / "manifest.json", lambda partial: partial.write_text(text))

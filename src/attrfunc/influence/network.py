@@ -245,7 +245,7 @@ def _require_fit(root: nn.Module, state: Mapping[str, Tensor], number: int) -> d
     first: dict[int, str] = {}
     for name, slot in slots.items():
         known = first.setdefault(id(slot), name)
-        if name in state and known in state and not torch.equal(state[name], state[known]):
+        if name != known and name in state and known in state and not torch.equal(state[name], state[known]):
             got = f"different values for {known!r} and {name!r}, which the model ties, in number {number}"
             raise ArgumentError("checkpoints", got, "one value for a tied parameter", fix)
     return slots

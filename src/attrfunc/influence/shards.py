@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.influence.manifest import numbers_of, read, stale, unwritable, write
+from attrfunc.data.durable import sweep, unwritable, write_whole
+from attrfunc.influence.manifest import numbers_of, read, stale, write
 from attrfunc.influence.store import Store, open_store
 from attrfunc.influence.streams import public
 
@@ -62,21 +62,25 @@ def join_stores(paths: Iterable[str | Path], *, path: str | Path) -> Store:
     wanted["batches"] = sum(_manifest(store)["batches"] for store in stores)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         there = read(folder)
         if there is not None and there != {**wanted, "complete": there["complete"]}:
             raise stale(folder, "other parts")
         if there is None or not there["complete"]:
             write(folder, {**wanted, "complete": False})
-            with open(numbers_of(folder), "wb") as file:
-                for store in stores:
-                    with open(numbers_of(store.path), "rb") as part:
-                        shutil.copyfileobj(part, file, 2**24)
-                file.flush()
-                os.fsync(file.fileno())
+            write_whole(numbers_of(folder), lambda partial: _joined(stores, partial))
             write(folder, wanted)
     except OSError as error:
         raise unwritable(folder, error) from error
     return open_store(folder)
+
+
+def _joined(stores: list[Store], path: Path) -> None:
+    """The numbers of all, one behind the other."""
+    with open(path, "wb") as file:
+        for store in stores:
+            with open(numbers_of(store.path), "rb") as part:
+                shutil.copyfileobj(part, file, 2**24)
 
 
 def _manifest(store: Store) -> dict[str, Any]:

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, positive
+from attrfunc.core.extras import extra
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
 from attrfunc.data.columns import moved
+from attrfunc.data.durable import sweep, unwritable, write_whole
 from attrfunc.data.engines import engine_of
 from attrfunc.data.gpu import on_gpu
 from attrfunc.data.torchrun import Torchrun
 from attrfunc.influence.batches import batches_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import digest
-from attrfunc.influence.manifest import FORMAT, chained, numbers_of, read, stale, unwritable, write
+from attrfunc.influence.manifest import FORMAT, chained, numbers_of, read, stale, write
 from attrfunc.influence.network import Network, open_network
 from attrfunc.influence.per_example import PerExample, require_finite_scores
 from attrfunc.influence.streams import public, reported
@@ -132,11 +134,7 @@ class Store:
             yield require_finite_scores(-queries @ part.T)
 
     def _neighbours(self, queries: Tensor, k: int, largest: bool) -> Top:
-        try:
-            import faiss
-        except ImportError:
-            fix = "Install the extra attrfunc[neighbours]."
-            raise ArgumentError("index", "'faiss' without faiss installed", "faiss, or None", fix) from None
+        faiss = extra("faiss", "neighbours", "index", "'faiss'")
         if k > self.rows:
             fix = "Pass a smaller k."
             raise ArgumentError("k", str(k), f"at most the {self.rows} examples that there are", fix)
@@ -147,8 +145,7 @@ class Store:
             graph = faiss.IndexHNSWFlat(self.width, 32, faiss.METRIC_INNER_PRODUCT)
             for begin in range(0, self.rows, _ROWS):
                 graph.add(np.ascontiguousarray(self.vectors[begin : begin + _ROWS]))
-            faiss.write_index(graph, str(file) + ".partial")
-            os.replace(str(file) + ".partial", file)
+            write_whole(file, lambda partial: faiss.write_index(graph, str(partial)))
         graph.hnsw.efSearch = max(128, 2 * k)
         sign = -1.0 if largest else 1.0
         found, indices = graph.search((sign * queries).float().cpu().numpy(), k)
@@ -209,6 +206,7 @@ def embed(
         raise ArgumentError("engine", "'torchrun', of which one file is not written", "None or 'ray'", fix)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         manifest = _begun(folder, wanted, width)
         known, chain, done = manifest["batches"], "", 0
         with open(numbers_of(folder), "ab") as file:

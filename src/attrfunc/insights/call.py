@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.core.errors import ArgumentError, positive, suggestions
+from attrfunc.core.errors import ArgumentError, describe, positive, suggestions
 from attrfunc.core.score.views import Model, as_view, layer
 from attrfunc.gradient.smooth import smooth
 from attrfunc.insights.inputs import Text, Value
 from attrfunc.insights.methods import Method, fitting
-from attrfunc.insights.options import EXTENTS, checked
+from attrfunc.insights.options import EXTENTS, checked, number_within
 from attrfunc.insights.task import Task
 from attrfunc.perturbation.feature_masks import grid_mask
 from attrfunc.propagation import rules
@@ -24,7 +24,7 @@ from attrfunc.propagation import rules
 __all__ = ["SCORES", "Call", "Request", "call_of", "last_convolution"]
 
 SCORES = ("output", "log-probability")
-PATCHES, FEW_PATCHES = 7, 3
+PATCHES, FEW_PATCHES, MOST_PATCHES = 7, 3, 64
 ALL_COALITIONS = ("shapley_values", "banzhaf_values")  # two to the power of the number of groups
 
 Report = Callable[[int, int], None]
@@ -106,7 +106,8 @@ def call_of(task: Task, request: Request, background: tuple[Tensor, ...] = ()) -
     data: dict[str, Tensor] = {}
     options |= _target(task, method, request) | _baseline(task, method, request, background, data)
     options |= _mask(task, method, request, data) | _chosen(task, method, request)
-    seed = Value(int(request.seed), f"torch.Generator().manual_seed({int(request.seed)})")
+    number = _seed(request)
+    seed = Value(number, f"torch.Generator().manual_seed({number})")
     x = request.x[0] if len(request.x) == 1 else request.x
     smoothing = _smoothing(request)
 
@@ -232,6 +233,7 @@ def _mask(task: Task, method: Method, request: Request, data: dict[str, Tensor])
         return {}
     default = FEW_PATCHES if method.name in ALL_COALITIONS else PATCHES
     count = default if request.patches is None else positive("patches", request.patches)
+    number_within("patches", count, MOST_PATCHES)
     masks, first = [], 0
     for kind, leaf, code in zip(kinds, request.x, _codes(request), strict=True):
         if kind == "image":
@@ -263,7 +265,14 @@ def _chosen(task: Task, method: Method, request: Request) -> dict[str, Value]:
 def _smoothing(request: Request) -> dict[str, Any]:
     if not request.samples:
         return {}
-    return {"n_samples": positive("samples", request.samples), "stdev": float(request.stdev)}
+    return {"n_samples": number_within("samples", positive("samples", request.samples)), "stdev": float(request.stdev)}
+
+
+def _seed(request: Request) -> int:
+    number = request.seed
+    if isinstance(number, bool) or not isinstance(number, int) or not -(2**63) <= number < 2**63:
+        raise ArgumentError("seed", describe(number), "a whole number of 64 bits", "Pass seed=0, say.")
+    return number
 
 
 def _codes(request: Request) -> list[str]:

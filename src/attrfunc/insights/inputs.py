@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.insights.uploads import to_tensor
 
 __all__ = ["Image", "Input", "Kind", "Table", "Text", "Value"]
@@ -45,6 +47,17 @@ class Input(Protocol):
         """By name, what may stand in place of `x`, which the code calls `code`; the first is the default."""
 
 
+def _require_scale(name: str, value: Any, count: int, divides: bool = False) -> None:
+    """Raise for what scales a channel or column, unless it is one number for all or one for each."""
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    each = tuple(listed) if isinstance(listed, tuple | list) else (listed,)
+    right = all(isinstance(one, Real) and math.isfinite(one) and (one or not divides) for one in each)
+    if not right or len(each) not in (1, count):
+        fix = f"Pass {name}={0.5 if divides else 0.0}, say."
+        other = " other than zero, by which inputs are divided" if divides else ""
+        raise ArgumentError(name, describe(value), f"a number, or {count} of them{other}", fix)
+
+
 @dataclass(frozen=True)
 class Image:
     """A picture, whose channels are scaled and shifted.
@@ -69,6 +82,17 @@ class Image:
     channels: int = 3
     name: str = "picture"
     kind: ClassVar[Kind] = "image"
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        if self.size is not None:
+            if not isinstance(self.size, tuple | list) or len(self.size) != 2:
+                raise ArgumentError("size", describe(self.size), "height and width", "Pass size=(224, 224), say.")
+            object.__setattr__(self, "size", (positive("size", self.size[0]), positive("size", self.size[1])))
+        if self.channels not in (1, 3):
+            raise ArgumentError("channels", describe(self.channels), "3, or 1 for grey", "Pass channels=3.")
+        _require_scale("mean", self.mean, self.channels)
+        _require_scale("std", self.std, self.channels, divides=True)
 
     def read(self, value: Any) -> Tensor:
         """What the model takes, `(1, C, H, W)`, of bytes, a path, PIL's `Image` or an array; a tensor is that."""
@@ -178,6 +202,14 @@ class Table:
     std: float | tuple[float, ...] = 1.0
     name: str = "row"
     kind: ClassVar[Kind] = "table"
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        if isinstance(self.columns, str) or not self.columns or len(set(self.columns)) < len(self.columns):
+            fix = "Pass columns=('age', 'dose'), say."
+            raise ArgumentError("columns", describe(self.columns), "names of columns, each once", fix)
+        _require_scale("mean", self.mean, len(self.columns))
+        _require_scale("std", self.std, len(self.columns), divides=True)
 
     def read(self, value: Any) -> Tensor:
         """What the model takes, `(1, F)`, of a mapping, numbers in order, or lines `column = number`."""

@@ -18,6 +18,7 @@ CSS = """
 .af-status{margin:.2rem 0}
 .af-status progress{width:min(20rem,50%);vertical-align:middle}
 .af-error{border-left:.3rem solid #b2182b;padding:.4rem .7rem;background:#fdecea;color:#5f0f16;overflow-wrap:anywhere}
+.af-warned{border-left:.3rem solid #b8860b;padding:.4rem .7rem;background:#fdf6e3;color:#4d3800;overflow-wrap:anywhere}
 .af-error code{background:none;color:inherit}
 .af-exports p{margin:.2rem 0;display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 .af-save{text-decoration:underline}

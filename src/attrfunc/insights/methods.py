@@ -35,7 +35,8 @@ FITS: dict[str, frozenset[Kind]] = {
     "owen_values": NONE,  # takes groups of groups
     "feature_permutation": NONE,  # needs a batch to permute
     "neuron_conductance": NONE,  # takes a neuron
-    "temporal_ig": NONE,  # time series
+    "sequential_ig": NONE,  # time series
+    "temporal_ig": NONE,
     "blur_ig": IMAGE,
     "guided_ig": frozenset({"image", "table"}),  # its path has no meaning among tokens
     "xrai": IMAGE,

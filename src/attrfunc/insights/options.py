@@ -13,7 +13,7 @@ from attrfunc.insights.docstrings import arguments, choices
 from attrfunc.insights.inputs import Image, Input
 from attrfunc.insights.methods import Method
 
-__all__ = ["Option", "checked", "options_of"]
+__all__ = ["Option", "checked", "number_within", "options_of"]
 
 Form = Literal["whole", "real", "flag", "choice"]
 
@@ -26,6 +26,8 @@ GIVEN = frozenset(
 )
 # What a method asks for without a default. Windows are given by one number: the length of a side of those of pictures.
 SUGGESTED: dict[str, Any] = {"n_samples": 200}
+LARGEST = 10_000
+"""The largest whole number that is taken: a request may not use up the machine's memory."""
 EXTENTS = ("window", "stride")
 BOOKS = ("attn_lrp", "cp_lrp", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 
@@ -146,5 +148,19 @@ def _number(option: Option, value: Any) -> int | float:
     if option.form == "whole":
         if number != int(number):
             raise ArgumentError(option.name, describe(value), "a whole number", fix)
-        return int(number)
+        return number_within(option.name, int(number), max(LARGEST, option.default or 0))
+    return number
+
+
+def number_within(name: str, number: int, most: int = LARGEST) -> int:
+    """Raise for a whole number that would take all of the machine.
+
+    Args:
+        name: What it is called.
+        number: The number.
+        most: The largest that is taken.
+    """
+    if number > most:
+        fix = "Take fewer, or call the method in Python."
+        raise ArgumentError(name, f"{number}", f"at most {most:,} on a page", fix)
     return number

@@ -18,6 +18,7 @@ from attrfunc.insights.drawing import DPI, Drawing, drawings
 from attrfunc.insights.methods import methods
 from attrfunc.insights.predictions import Prediction, predict, require_class
 from attrfunc.insights.task import Example, Task
+from attrfunc.insights.warned import heard
 
 __all__ = ["Picture", "background", "explain"]
 
@@ -38,6 +39,7 @@ class Picture:
         seconds: How long the method took.
         code: Python that makes the same.
         data: The tensors that the code reads, by name.
+        warned: What the library warned of.
     """
 
     model: str
@@ -49,10 +51,12 @@ class Picture:
     seconds: float
     code: str
     data: Mapping[str, Tensor]
+    warned: tuple[str, ...] = ()
 
     def html(self) -> str:
         """What the page shows; all that comes from users is text."""
-        return "".join(one.html for one in self.drawn)
+        told = "".join(f'<p class="af-warned" role="note">{html.escape(one)}</p>' for one in self.warned)
+        return "".join(one.html for one in self.drawn) + told
 
     def page(self) -> str:
         """A page by itself, in one file: no script, and nothing is loaded."""
@@ -103,7 +107,8 @@ def explain(
     request = replace(request, target=target)
     call = call_of(task, request, background(examples))
     started = time.perf_counter()
-    attributions = call.run(report)
+    with heard() as warned:
+        attributions = call.run(report)
     seconds = time.perf_counter() - started
     explained = task.inputs[0].name if target is None else task.class_name(target)
     title = f"{explained}, {request.method.replace('_', ' ')}" + (f" at {request.layer}" if request.layer else "")
@@ -112,7 +117,7 @@ def explain(
     data = {**_inputs(request.x), **call.data, **_shown(request.shown)}
     code = _code(task, request, call.code, [one.code for one in drawn], data)
     assert prediction is not None
-    return Picture(request.model, title, prediction, target, attributions, drawn, seconds, code, data)
+    return Picture(request.model, title, prediction, target, attributions, drawn, seconds, code, data, tuple(warned))
 
 
 def background(examples: tuple[Example, ...]) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -164,6 +165,7 @@ def _served(
     from attrfunc.insights.page import page
     from attrfunc.insights.uploads import MOST_BYTES
 
+    _require_address(host, port)
     blocks = page(studio, title)
     blocks.queue(max_size=64, api_open=False)
     try:
@@ -192,6 +194,19 @@ def _served(
         fix = "Leave it out for a free one."
         raise ArgumentError("port", f"{port} at {host} ({error})", "a port that is free", fix) from None
     return Page(blocks, url, studio)
+
+
+def _require_address(host: str, port: int | None) -> None:
+    """Raise for an address that is none of this machine's: Gradio would try it with each of a hundred ports."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as trial:
+            trial.bind((host, 0))
+    except (OSError, TypeError, UnicodeError) as error:
+        got, expected = f"{describe(host)} ({error})", "an address of this machine"
+        raise ArgumentError("host", got, expected, f"{LOCAL!r} is for this machine alone.") from None
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536):
+        raise ArgumentError("port", describe(port), "a number from 1 to 65535", "Leave it out for a free one.")
 
 
 @contextmanager

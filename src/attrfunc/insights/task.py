@@ -75,7 +75,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the parts."""
-        inputs = (self.inputs,) if isinstance(self.inputs, Image | Text | Table) else tuple(self.inputs or ())
+        inputs = (self.inputs,) if isinstance(self.inputs, Image | Text | Table) else _several(self.inputs)
         object.__setattr__(self, "inputs", inputs)
         models = self.models if isinstance(self.models, Mapping) else {"model": self.models}
         object.__setattr__(self, "models", {plain(name): model for name, model in models.items()})
@@ -137,6 +137,10 @@ def _example(task: Task, number: int, row: Any) -> Example:
 def plain(name: Any) -> str:
     """A name in one line, without characters that would turn what stands behind them around."""
     return " ".join("".join("\ufffd" if one in UNREADABLE and one not in "\n\t" else one for one in str(name)).split())
+
+
+def _several(inputs: Any) -> tuple[Any, ...]:
+    return tuple(inputs) if isinstance(inputs, Sequence) and not isinstance(inputs, str) else (inputs,)
 
 
 def tasks_of(models: Any, data: Any, inputs: Any, classes: Names, name: str = "models") -> tuple[Task, ...]:

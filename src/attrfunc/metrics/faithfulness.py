@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import positive
+from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.baseline import Baseline
 from attrfunc.core.score.method import method
@@ -138,7 +138,9 @@ def sensitivity_n(
     """
     options: dict[str, Any] = {"baseline": baseline, "target": target, "feature_mask": feature_mask}
     explanation = open_explanation(model, x, attributions, args=args, kwargs=kwargs, chunk_size=chunk_size, **options)
-    sizes, count = [n] if isinstance(n, int) else list(n), positive("n_subsets", n_subsets)
+    sizes, count = list(n) if isinstance(n, Iterable) else [n], positive("n_subsets", n_subsets)
+    if not sizes:
+        raise ArgumentError("n", describe(n), "one size at least", "Pass n=[1, 2], say.")
     chosen = [subsets(explanation.groups, size, count, generator, name="n") for size in sizes]
     said, lost = explanation.changes(torch.cat(chosen), chunk_size=chunk_size, progress=progress)
     lengths = [len(part) for part in chosen]

@@ -85,6 +85,9 @@ def parameter_randomisation(
             if name not in owned:
                 expected = f"modules with parameters of their own, such as {list(owned)[:5]}"
                 raise ArgumentError("layers", repr(name), expected, "Take a name of named_modules().")
+        if not names:
+            fix = "Leave layers out for all; a model without parameters has none to make random."
+            raise ArgumentError("layers" if owned else "model", "no layer with parameters", "one at least", fix)
         size = _reader(rows, absolute)
         random: dict[str, Tensor] = {}
         before, found = size(method(model, x, **options)), []

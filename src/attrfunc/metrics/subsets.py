@@ -19,7 +19,9 @@ def subsets(
     """Sets of so many of n groups, booleans `(K, n)`: all of them if there are no more than `count`, or random ones."""
     size = positive(name, size)
     if size >= groups:
-        fix = f"Pass {name}={max(1, groups // 2)}, say: all features together are one set, over which nothing varies."
+        fix = f"Pass {name}={groups // 2}, say: all features together are one set, over which nothing varies."
+        if groups < 2:
+            fix = "Nothing varies over the sets of a single feature: take a feature_mask with more groups."
         raise ArgumentError(name, repr(size), f"fewer than the number of features, {groups}", fix)
     if generator is not None and not isinstance(generator, torch.Generator):
         fix = "Pass torch.Generator().manual_seed(0)."

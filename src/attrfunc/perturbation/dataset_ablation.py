@@ -21,6 +21,7 @@ from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import batch_size
 from attrfunc.perturbation.batches import Batch, Role, read_roles
 from attrfunc.perturbation.feature_groups import FeatureMask, Groups
+from attrfunc.perturbation.outputs import promoted
 from attrfunc.perturbation.precision import wide
 
 __all__ = ["Role", "dataset_ablation", "losses"]
@@ -53,7 +54,7 @@ def dataset_ablation(
             `"forward"` (any other argument), `"ignore"` (not for the model: labels, say); a dict for dicts. `None`
             attributes to all.
         baseline: What replaces features of the attributed elements, alike in all examples; see
-            `attrfunc.core.score.baseline`.
+            `attrfunc.core.score.baseline`. Fractions make integers fractions, too.
         feature_mask: The groups of the attributed elements, alike in all examples; see
             `attrfunc.perturbation.feature_groups`.
         reduce: `(state, output, batch) -> state` collects the model's outputs, batch by batch; the state is `None` at
@@ -174,7 +175,7 @@ class _Ablation:
         states: list[Any] = [None] * len(chosen)
         for given in batches:
             batch = Batch.of(given, self._first)
-            end = batch.attributed(self._roles)
+            end = promoted(batch.attributed(self._roles), self._baseline)
             batch_size(end)
             start = resolve_baseline(self._baseline, end if len(end) > 1 else end[0])
             start = start if isinstance(start, tuple) else (start,)

@@ -24,7 +24,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.engines import known
 from attrfunc.core.trees import Restore, at_places, require_dense
 
-__all__ = ["FeatureMask", "Groups", "NumberedMask", "number_groups"]
+__all__ = ["FeatureMask", "Groups", "NumberedMask", "number_groups", "per_group"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,46 @@ def number_groups(feature_mask: Any) -> NumberedMask:
         return _numbered(feature_mask)
     except ArgumentError as error:
         raise error.within("number_groups")  # noqa: B904  # the same error, now with its name
+
+
+def per_group(attributions: Any, feature_mask: Any = None) -> Tensor:
+    """One number for each group, from attributions that repeat it at each of the group's elements.
+
+    Args:
+        attributions: Attributions `(B, *S)`, or a structure of them.
+        feature_mask: The mask that they were made with, as this module documents it; `None` makes a group of every
+            element.
+
+    Returns:
+        Numbers `(B, n)`, where n is the largest number of a group plus 1. A number that no group has, or none of this
+        example, has 0. Of a group whose elements differ it is one of them.
+
+    Raises:
+        ArgumentError: If the mask does not fit, or holds anything but integers from 0 on.
+
+    Example:
+        >>> af.masks.per_group(torch.tensor([[5.0, 5.0, 7.0]]), torch.tensor([[0, 0, 3]]))
+        tensor([[5., 0., 0., 7.]])
+    """
+    leaves, spec = pytree.tree_flatten(attributions)
+    rows = [leaf.reshape(len(leaf), leaf.shape[1:].numel()) for leaf in leaves]
+    found = torch.cat(rows, 1)
+    if feature_mask is None:
+        return found
+    try:
+        mask = feature_mask.ids if isinstance(feature_mask, NumberedMask) else feature_mask
+        _numbered(mask)  # which refuses what is none
+        masks = [mask] if len(leaves) == 1 and isinstance(mask, Tensor) else spec.flatten_up_to(mask)
+        aligned = [_aligned(part, leaf, False).expand_as(leaf) for part, leaf in zip(masks, leaves, strict=True)]
+    except ArgumentError as error:
+        raise error.within("per_group")  # noqa: B904  # the same error, now with its name
+    except ValueError:
+        got, expected = describe(feature_mask), f"the structure of the attributions, {spec}"
+        fix = "Pass the mask that they were made with."
+        raise ArgumentError("feature_mask", got, expected, fix).within("per_group") from None
+    shaped = [part.reshape(like.shape).to(found.device, torch.long) for part, like in zip(aligned, rows, strict=True)]
+    count = max(int(part.max()) for part in masks if part.numel()) + 1
+    return found.new_zeros(len(found), count).scatter(1, torch.cat(shaped, 1), found)
 
 
 def _numbered(mask: Any) -> NumberedMask:

@@ -13,11 +13,8 @@ weights matter: they are scaled to a mean of 1.
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +23,13 @@ from attrfunc.core.errors import ArgumentError, ModelError, describe
 from attrfunc.core.model.engines import differentiated, known, wrapped
 from attrfunc.perturbation.linear_systems import Samples, bare, conjugate_gradients, solved, too_large
 
-__all__ = ["LinearModel", "lasso", "least_squares", "linear_fit", "ridge", "scikit_learn"]
+__all__ = [
+    "LinearModel",
+    "least_squares",
+    "linear_fit",
+    "one_by_one",
+    "ridge",
+]
 
 LinearModel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -83,99 +86,33 @@ def least_squares(*, intercept: bool = True) -> LinearModel:
     return lambda features, scores, weights: linear_fit(features, scores, weights, alpha=0.0, intercept=intercept)
 
 
-def lasso(alpha: float = 0.01, **options: Any) -> LinearModel:
-    """A linear model with a penalty on absolute coefficients, most of which become zero; by scikit-learn.
+def one_by_one(fit: Callable[[Tensor, Tensor, Tensor], Tensor]) -> LinearModel:
+    """A linear model that is fitted to each example by itself.
 
     Args:
-        alpha: The penalty of `sklearn.linear_model.Lasso`, which minimises
-            `sum_k w_k (y_k - a - z_k . c)^2 / (2 K) + alpha |c|_1`.
-        options: Its other options.
+        fit: `(features, scores, weights) -> coefficients` of one example: `(K, n)`, `(K,)` and `(K,)` give `(n,)`. The
+            weights are as they come; only their ratios matter.
 
     Returns:
-        A linear model that has no gradient; see `attrfunc.perturbation.linear_models`.
-
-    Raises:
-        ArgumentError: If scikit-learn is missing.
+        A linear model; see `attrfunc.perturbation.linear_models`.
 
     Example:
+        >>> def solved(features, scores, weights):  # any solver of one's own
+        ...     return torch.linalg.lstsq(features.double(), scores.double()).solution
         >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
-        >>> af.lime(model, x, target=1, linear_model=af.surrogates.lasso(0.01)).shape
+        >>> af.lime(model, x, target=1, linear_model=af.surrogates.one_by_one(solved)).shape
         torch.Size([5, 3])
     """
-    try:
-        from sklearn.linear_model import Lasso
-    except ImportError:
-        raise ArgumentError(
-            "linear_model",
-            "lasso without scikit-learn",
-            "scikit-learn installed",
-            "Install the extra attrfunc[sklearn].",
-        ).within("lasso") from None
-    return scikit_learn(Lasso(alpha=alpha, **options))
 
-
-def scikit_learn(estimator: Any) -> LinearModel:
-    """Any linear estimator of scikit-learn as a linear model.
-
-    Args:
-        estimator: An object with `fit(X, y, sample_weight=...)` and, after it, `coef_`; it is copied for each fit.
-            The weights that it is given have a mean of 1.
-
-    Returns:
-        A linear model that has no gradient; see `attrfunc.perturbation.linear_models`.
-
-    Raises:
-        ArgumentError: If it cannot fit weighted samples, or is not linear.
-
-    Example:
-        >>> from sklearn.linear_model import HuberRegressor
-        >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
-        >>> af.lime(model, x, target=1, linear_model=af.surrogates.scikit_learn(HuberRegressor())).shape
-        torch.Size([5, 3])
-    """
-    _require_weighted(estimator)
-
-    def fit(features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-        require_no_gradient(type(estimator).__name__, features, scores, weights)
-        weights = weights.double() / weights.double().mean(0)
+    def of_each(features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
         found = []
         for row in range(scores.shape[1]):
             own = features if features.dim() == 2 else features[:, row]
-            weight = weights[:, row if weights.shape[1] > 1 else 0]
-            numbers = [part.detach().cpu().double().numpy() for part in (own, scores[:, row], weight)]
-            fitted = copy.deepcopy(estimator).fit(numbers[0], numbers[1], sample_weight=numbers[2])
-            found.append(_coefficients(fitted))
+            found.append(fit(own, scores[:, row], weights[:, row if weights.shape[1] > 1 else 0]))
         coefficients = torch.stack(found) if found else torch.zeros(0, features.shape[-1])
         return coefficients.to(scores.device, result_type(scores))
 
-    return fit
-
-
-def _require_weighted(estimator: Any) -> None:
-    """Raise unless an estimator is an object that fits samples of given weights."""
-    fit = getattr(estimator, "fit", None)
-    weighted = (
-        not isinstance(estimator, type) and callable(fit) and "sample_weight" in inspect.signature(fit).parameters
-    )
-    if not weighted:
-        raise ArgumentError(
-            "estimator",
-            describe(estimator),
-            "an estimator whose `fit` takes `sample_weight`",
-            "Pass an object, not its class or name, of one that does: sklearn.linear_model.Ridge(), say.",
-        ).within("scikit_learn")
-
-
-def _coefficients(fitted: Any) -> Tensor:
-    """Those `(n,)` of a fitted estimator."""
-    if not hasattr(fitted, "coef_"):
-        raise ArgumentError(
-            "estimator",
-            f"{type(fitted).__name__}, which has no `coef_` when it is fitted",
-            "a linear estimator",
-            "Pass for example sklearn.linear_model.Ridge().",
-        ).within("scikit_learn")
-    return torch.as_tensor(fitted.coef_).reshape(-1)
+    return of_each
 
 
 def require_no_gradient(name: str, *tensors: Tensor) -> None:

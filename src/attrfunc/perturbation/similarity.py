@@ -22,7 +22,7 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.model.engines import known
 from attrfunc.perturbation.game import Game
 
-__all__ = ["Similarity", "checked", "exponential_kernel", "exponential_weight", "weigh"]
+__all__ = ["Similarity", "checked", "exponential_kernel", "exponential_weight", "pairwise", "weigh"]
 
 Similarity = Callable[[Tensor, Game], Tensor]
 
@@ -78,6 +78,33 @@ def exponential_kernel(
             _one_less_cosine(part, *ends).square() if distance == "cosine" else (1 - part) @ ends[0].T for part in parts
         ]
         return torch.exp(-torch.cat(squares) / (2 * width**2))
+
+    return kernel
+
+
+def pairwise(similarity: Callable[[Any, Any, Tensor], Any]) -> Similarity:
+    """A similarity kernel made of a function that compares the input with one perturbed input.
+
+    Args:
+        similarity: `(x, x_k, z_k) -> weights`, as `attrfunc.local_surrogate` takes it: the input or activation, the
+            same with some groups replaced, and which of them are present, booleans `(n,)`. It gives a number, or one
+            for each example, `(B,)`.
+
+    Returns:
+        A similarity kernel; see `attrfunc.perturbation.similarity`.
+
+    Example:
+        >>> model, x = torch.nn.Linear(3, 2), torch.ones(5, 3)
+        >>> kernel = af.surrogates.pairwise(lambda x, x_k, present: torch.exp(-(x - x_k).abs().sum(1)))
+        >>> af.lime(model, x, target=1, similarity=kernel).shape
+        torch.Size([5, 3])
+    """
+
+    def kernel(coalitions: Tensor, game: Game) -> Tensor:
+        x = game.point.restored(list(game.end))
+        points = (game.point.restored([leaf[0] for leaf in game.points(one[None])]) for one in coalitions)
+        weights = [similarity(x, point, one) for point, one in zip(points, coalitions, strict=True)]
+        return torch.stack([torch.as_tensor(weight, dtype=torch.float64) for weight in weights]).to(coalitions.device)
 
     return kernel
 

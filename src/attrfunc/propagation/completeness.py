@@ -52,10 +52,14 @@ class Completeness:
         unknown = change.isnan()
         gap = torch.where(unknown, 0, found - change).detach()
         scale = sum(part.abs().sum(1) for part in parts) + change.abs()
-        # Rounding leaves a part of the attributions, and a few digits of the scores themselves. Where large
-        # attributions cancel, that part may be more than the change.
+        # Rounding leaves a part of the attributions, and a few digits of the scores themselves (more, of numbers too
+        # small to have all digits). Where large attributions cancel, that part may be more than the change: but not
+        # where they are so much larger than the scores that nothing else is left.
+        sizes = low.abs() + high.abs()
         few = 0.01 * change.abs() + 30 * eps * scale
-        allowed = torch.minimum(eps**0.5 * scale, few) + 100 * eps * (low.abs() + high.abs())
+        huge = scale * min(eps, 1e-7) ** 0.5 > sizes
+        few = torch.where(huge, 0.1 * change.abs(), torch.minimum(eps**0.5 * scale, few))
+        allowed = few + 100 * eps * sizes + 0.01 * torch.finfo(high.dtype).tiny
         allowed = torch.where(unknown, 0, allowed)
         excess = worst(gap.abs() - allowed)
         if all(value <= 0 for value in excess):
@@ -73,6 +77,14 @@ class Completeness:
         number = excess.index(max(excess))
         amounts = "" if hidden else f" {-float(gap[number]):.3g} of the score's change of {float(change[number]):.3g}"
         where = f" in example {number}" if apart and not hidden else ""
+        sums = worst(torch.where(huge, scale, 0).detach())
+        if sums[number] > 0:
+            warn(
+                f"the attributions cancel{where}: they add up to {sums[number]:.3g} without their signs, and what "
+                "rounding leaves of the score's change is wrong. A slope between the baseline and the input is all but "
+                "infinite (layer normalisation of zeros, say). Choose another baseline."
+            )
+            return
         warn(
             f"the attributions miss{amounts or ' a part of the score'}{where}. A value that "
             "depends on the input goes on without a gradient (detach(), an index, a mask), or a rule of yours is not "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.loops.examples import baseline_at, by_examples
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.model.engines import require_finite
@@ -20,7 +22,9 @@ from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names, multipliers
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
 
-__all__ = ["deep_lift", "lifted"]
+__all__ = ["Contribution", "deep_lift", "lifted"]
+
+Contribution = Callable[[Any, Any, Any], Any] | None
 
 
 @method
@@ -35,6 +39,7 @@ def deep_lift(
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
     multiply_by_inputs: bool = True,
+    contribution: Contribution = None,
     chunk_size: int | None = None,
     progress: Progress = False,
 ) -> Any:
@@ -51,6 +56,8 @@ def deep_lift(
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`. `af.REVEAL_CANCEL` is the paper's second book.
         multiply_by_inputs: `False` gives the multipliers themselves.
+        contribution: `(multipliers, x, baseline) -> attributions`, each with the structure of `x` (or of the layer's
+            activation): takes the place of the product of multipliers and differences.
         chunk_size: Rows evaluated at once; see `attrfunc.core.loops.chunks`.
         progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
@@ -81,13 +88,20 @@ def deep_lift(
 
     def attribute(part: Problem, rows: slice) -> Any:
         own = baseline_at(baseline, x, rows, count)
-        return part.point().restored(lifted(part, own, book, multiply_by_inputs, complete, shared=shared))
+        return part.point().restored(lifted(part, own, book, multiply_by_inputs, contribution, complete, shared=shared))
 
     return by_examples(problem, attribute, chunk_size, progress)
 
 
 def lifted(
-    problem: Problem, baseline: Any, book: RuleBook, multiply_by_inputs: bool, complete: Completeness, *, shared: bool
+    problem: Problem,
+    baseline: Any,
+    book: RuleBook,
+    multiply_by_inputs: bool,
+    contribution: Contribution,
+    complete: Completeness,
+    *,
+    shared: bool,
 ) -> list[Tensor]:
     """What `deep_lift` attributes to a problem's point; `shared` says whether all examples have one baseline."""
     start, end = problem.endpoints(baseline)
@@ -96,4 +110,11 @@ def lifted(
     ends = zip(found, start.leaves, end.leaves, strict=True)
     attributions = [slope * (last - first) for slope, first, last in ends]
     complete.require(problem, attributions, low, high, eps)
-    return attributions if multiply_by_inputs else found
+    if contribution is None:
+        return attributions if multiply_by_inputs else found
+    given = contribution(*(end.restored(list(leaves)) for leaves in (found, end.leaves, start.leaves)))
+    leaves, spec = pytree.tree_flatten(given)
+    if spec != pytree.tree_structure(end.restored(list(found))) or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        expected = "attributions with the structure of what is attributed to"
+        raise ArgumentError("contribution", f"a callable that gives {describe(given)}", expected, "Return these.")
+    return leaves

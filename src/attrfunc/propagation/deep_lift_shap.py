@@ -22,7 +22,7 @@ from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Target
 from attrfunc.core.score.views import Model
 from attrfunc.propagation.completeness import Completeness
-from attrfunc.propagation.deep_lift import lifted
+from attrfunc.propagation.deep_lift import Contribution, lifted
 from attrfunc.propagation.deep_lift_rules import RESCALE
 from attrfunc.propagation.propagate import layer_names
 from attrfunc.propagation.rule_book import RuleBook, Rules, laid_over
@@ -44,6 +44,8 @@ def deep_lift_shap(
     kwargs: Mapping[str, Any] | None = None,
     rules: RuleBook | Rules | None = None,
     multiply_by_inputs: bool = True,
+    contribution: Contribution = None,
+    average: bool = True,
     chunk_size: int | None = None,
     progress: Progress = False,
 ) -> Any:
@@ -60,6 +62,8 @@ def deep_lift_shap(
         kwargs: Keyword arguments of the model.
         rules: Other rules; see `attrfunc.propagation.rule_book`.
         multiply_by_inputs: `False` gives the average multipliers.
+        contribution: As for `deep_lift`; it is called with one baseline at a time.
+        average: `False` gives the attributions from each baseline, `(B, N, *S)`.
         chunk_size: Pairs of examples and baselines taken at once; see `attrfunc.core.loops.chunks`.
         progress: Whether and how to report; see `attrfunc.core.loops.chunks`.
 
@@ -88,11 +92,18 @@ def deep_lift_shap(
     samples, complete = distribution(baselines, x), Completeness()
 
     def attribute(part: Problem, rows: slice) -> Any:
-        pairs, moments = _Pairs(part, book, samples, multiply_by_inputs, complete), Moments(second=False)
-        work = replace(Work.of(part), folds=True)  # baselines are mapped, not put behind each other
+        pairs = _Pairs(part, book, samples, multiply_by_inputs, contribution, complete, average)
+        moments = Moments(second=False)
+        each: list[list[Tensor]] = []
+        # Baselines are mapped, not put behind each other, and share what the input takes: half of what one takes.
+        work = replace(Work.of(part), folds=True, shared_part=0.5)
         bar = progress if part is problem else False
-        sampled(pairs.next, pairs.count, work, moments.take, chunk_size=chunk_size, progress=bar)
-        result = moments.result("smoothgrad")
+        take = moments.take if average else each.append
+        sampled(pairs.next, pairs.count, work, take, chunk_size=chunk_size, progress=bar)
+        if average:
+            result = moments.result("smoothgrad")
+        else:
+            result = [torch.cat(parts).transpose(0, 1) for parts in zip(*each, strict=True)]
         for leaf in result:
             require_finite(leaf)  # what is mapped hides which score is not
         return part.point().restored(result)
@@ -111,14 +122,17 @@ class _Pairs:
         book: RuleBook,
         samples: list[Tensor],
         multiply_by_inputs: bool,
+        contribution: Contribution,
         complete: Completeness,
+        average: bool,
     ) -> None:
         self._problem, self._book, self._multiply = problem, book, multiply_by_inputs
-        self._complete = complete
+        self._contribution, self._complete = contribution, complete
         self._samples, self.count, self._taken = samples, len(samples[0]), 0
         self._spec = pytree.tree_structure(problem.inputs.x)
-        # What a compiler traces has no batching rule for batch norm.
-        self._mapped = not torch.compiler.is_compiling()
+        # What a compiler traces has no batching rule for batch norm, and a user's function need have none. Each by
+        # itself is as exact as `deep_lift`, where mapped sums are rounded otherwise.
+        self._mapped = average and contribution is None and not torch.compiler.is_compiling()
 
     def next(self, count: int) -> list[Tensor]:
         """Attributions `(K, *point)` from the next K baselines: mapped, so that what all share runs once."""
@@ -137,4 +151,5 @@ class _Pairs:
 
     def _one(self, sample: list[Tensor]) -> list[Tensor]:
         baseline = pytree.tree_unflatten([leaf[None] for leaf in sample], self._spec)
-        return lifted(self._problem, baseline, self._book, self._multiply, self._complete, shared=True)
+        given = (self._book, self._multiply, self._contribution, self._complete)
+        return lifted(self._problem, baseline, *given, shared=True)

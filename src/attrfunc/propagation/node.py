@@ -99,11 +99,11 @@ def lowered() -> Any:
 
 def tracked(value: Any) -> bool:
     """Whether the current level of torch.func differentiates through a value."""
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return False
+    if not isinstance(value, Tensor) or not value.requires_grad or isinstance(value, nn.Parameter):
+        return False  # a parameter may be made while the model runs
     current = level()
     if current == 0:
-        return not isinstance(value, nn.Parameter)
+        return True
     found: bool = _functorch.maybe_get_level(value) == current
     return found
 

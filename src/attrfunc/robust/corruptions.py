@@ -13,12 +13,10 @@ from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.score.method import named
 from attrfunc.core.score.views import Model
 from attrfunc.robust.ball import ball_around, drawn
-from attrfunc.viz.arrays import require
+from attrfunc.robust.filters import Draw, filtered, kornia, pixels, places_of, sampled, smoothed
+from attrfunc.robust.weather import fog, frost, snow, spatter
 
 __all__ = ["CORRUPTIONS", "corrupt", "corruption"]
-
-Draw = Callable[..., Tensor]
-"""A function `(torch.rand or torch.randn, like) -> random numbers` of the shape of `like`."""
 
 
 def corrupt(
@@ -32,15 +30,16 @@ def corrupt(
     """Images as they come from a bad camera, in bad weather, or out of a small file.
 
     The levels are those of ImageNet-C, except `"elastic"` and `"jpeg"` (kornia's differentiable codec); lengths (of
-    blurs, displacements) are those for a smaller side s of 224 pixels, times `(s / 224)^0.7`. Needs kornia,
-    `attrfunc[corruptions]`.
+    blurs, displacements) are those for a smaller side s of 224 pixels, times `(s / 224)^0.7`. Frost is procedural:
+    crystals that grow from the frame inwards, where the paper pastes photographs of frost. `"glass_blur"` sorts pixels
+    by jittered places, rows and then columns, where the paper swaps pairs. Needs kornia, `attrfunc[corruptions]`.
 
     Args:
         x: Images `(B, C, H, W)`, within the bounds.
         name: `"gaussian_noise"`, `"shot_noise"`, `"impulse_noise"`, `"speckle_noise"`; `"gaussian_blur"`,
-            `"defocus_blur"`, `"motion_blur"`, `"zoom_blur"`; `"fog"`, `"brightness"`; `"contrast"`, `"saturation"`,
-            `"pixelate"`, `"jpeg"`, `"elastic"`. `"brightness"`, `"saturation"` and `"jpeg"` need three channels, red,
-            green and blue.
+            `"defocus_blur"`, `"glass_blur"`, `"motion_blur"`, `"zoom_blur"`; `"snow"`, `"frost"`, `"fog"`, `"spatter"`,
+            `"brightness"`; `"contrast"`, `"saturation"`, `"pixelate"`, `"jpeg"`, `"elastic"`. `"brightness"`,
+            `"saturation"` and `"jpeg"` need three channels, red, green and blue.
         severity: From 1 to 5.
         bounds: Black and white, `(low, high)`: numbers, or tensors that broadcast to `x`, as after a normalisation of
             each channel.
@@ -130,15 +129,6 @@ def _corrupted(x: Tensor, name: str, severity: int, bounds: Any, generator: torc
     return ball.clipped(ball.low + image.to(x.dtype) * width)
 
 
-def _kornia() -> Any:
-    return require("kornia", "corruptions")
-
-
-def _pixels(image: Tensor, length: float) -> float:
-    """A length for images of 224 pixels in those of this image; between ImageNet-C and CIFAR-10-C it goes like this."""
-    return length * (min(image.shape[2:]) / 224) ** 0.7
-
-
 def _noise(image: Tensor, level: float, draw: Draw) -> Tensor:
     return image + level * draw(torch.randn, image)
 
@@ -164,68 +154,57 @@ def _impulse(image: Tensor, share: float, draw: Draw) -> Tensor:
     return image.masked_fill(uniform < share / 2, 0.0).masked_fill(uniform > 1 - share / 2, 1.0)
 
 
-def _filtered(image: Tensor, kernel: Tensor) -> Tensor:
-    """A correlation with kernels `(1 or B, k, k)`; edges are mirrored as far as there is something to mirror."""
-    small = min(image.shape[2:]) <= kernel.shape[-1] // 2
-    border = "replicate" if small else "reflect"
-    return _kornia().filters.filter2d(image, kernel.to(image), border)
-
-
 def _gaussian_blur(image: Tensor, sigma: float, draw: Draw) -> Tensor:
-    return _smoothed(image, _pixels(image, sigma))
-
-
-def _smoothed(image: Tensor, sigma: float) -> Tensor:
-    offset = torch.arange(-round(4 * sigma + 0.5), round(4 * sigma + 0.5) + 1).double()
-    weights = (-0.5 * (offset / sigma).square()).exp()
-    kernel = weights[:, None] * weights
-    return _filtered(image, (kernel / kernel.sum())[None])
+    return smoothed(image, pixels(image, sigma))
 
 
 def _defocus_blur(image: Tensor, radius: float, draw: Draw) -> Tensor:
     """By a disk whose edge is as wide as a pixel."""
-    radius = _pixels(image, radius)
+    radius = pixels(image, radius)
     reach = int(radius + 1)
     offset = torch.arange(-reach, reach + 1).double()
     disk = (radius + 0.5 - (offset[:, None].square() + offset.square()).sqrt()).clamp(0, 1)
-    return _filtered(image, (disk / disk.sum())[None])
+    return filtered(image, (disk / disk.sum())[None])
+
+
+def _glass_blur(image: Tensor, level: tuple[float, float, int], draw: Draw) -> Tensor:
+    """Between two blurs, pixels change places with others that are near, at random."""
+    sigma, reach = max(pixels(image, level[0]), 0.1), max(2 * pixels(image, level[1]), 1.0)
+    image = smoothed(image, sigma)
+    for _ in range(level[2]):
+        for axis in (2, 3):
+            shape = [1] * 4
+            shape[axis] = image.shape[axis]
+            places = torch.arange(image.shape[axis]).to(image).view(shape)
+            order = (places + reach * (2 * draw(torch.rand, image[:, :1]) - 1)).argsort(axis)
+            image = image.gather(axis, order.expand_as(image))
+    return smoothed(image, sigma)
 
 
 def _motion_blur(image: Tensor, length: float, draw: Draw) -> Tensor:
-    size = 2 * max(1, round(_pixels(image, length) / 2)) + 1
+    size = 2 * max(1, round(pixels(image, length) / 2)) + 1
     angle = 90 * draw(torch.rand, image[:, 0, 0, 0]) - 45
     direction = torch.zeros_like(angle)
-    kernel = _kornia().filters.get_motion_kernel2d(size, angle, direction, mode="bilinear")
-    return _filtered(image, kernel / kernel.sum((1, 2), keepdim=True))
+    kernel = kornia().filters.get_motion_kernel2d(size, angle, direction, mode="bilinear")
+    return filtered(image, kernel / kernel.sum((1, 2), keepdim=True))
 
 
 def _zoom_blur(image: Tensor, most: float, draw: Draw) -> Tensor:
     """The mean of the image and of its enlargements."""
     factors = torch.arange(1.0, most + 1e-6, 0.01 if most < 1.2 else 0.02 if most < 1.3 else 0.03)
-    places, middle = _places(image), image.new_tensor([image.shape[3] - 1, image.shape[2] - 1]) / 2
-    zoomed = [_sampled(image, middle + (places - middle) / factor) for factor in factors.tolist()]
+    places, middle = places_of(image), image.new_tensor([image.shape[3] - 1, image.shape[2] - 1]) / 2
+    zoomed = [sampled(image, middle + (places - middle) / factor) for factor in factors.tolist()]
     return torch.stack([image, *zoomed]).mean(0)
 
 
-def _fog(image: Tensor, level: tuple[float, float], draw: Draw) -> Tensor:
-    thickness, decay = level
-    side = max(*image.shape[2:], 3)
-    random = lambda shape, **_: draw(torch.rand, image.new_zeros(shape))  # noqa: E731
-    size, form = (len(image), 1, side, side), {"device": image.device, "dtype": image.dtype}
-    plasma = _kornia().contrib.diamond_square(size, 1 / decay, 1.0, random, normalize_range=(0, 1), **form)
-    plasma = plasma[:, :, : image.shape[2], : image.shape[3]]
-    brightest = image.amax((1, 2, 3), keepdim=True)
-    return (image + thickness * plasma) * brightest / (brightest + thickness)
-
-
 def _brightness(image: Tensor, added: float, draw: Draw) -> Tensor:
-    colour = _kornia().color
+    colour = kornia().color
     hue, saturation, value = colour.rgb_to_hsv(image).unbind(1)
     return colour.hsv_to_rgb(torch.stack([hue, saturation, (value + added).clamp(0, 1)], 1))
 
 
 def _saturation(image: Tensor, level: tuple[float, float], draw: Draw) -> Tensor:
-    colour = _kornia().color
+    colour = kornia().color
     hue, saturation, value = colour.rgb_to_hsv(image).unbind(1)
     return colour.hsv_to_rgb(torch.stack([hue, (saturation * level[0] + level[1]).clamp(0, 1), value], 1))
 
@@ -245,31 +224,17 @@ def _jpeg(image: Tensor, quality: float, draw: Draw) -> Tensor:
     height, width = image.shape[2:]
     # The codec takes whole blocks of 16 pixels.
     padded = torch.nn.functional.pad(image, (0, -width % 16, 0, -height % 16), mode="replicate")
-    found = _kornia().enhance.jpeg_codec_differentiable(padded, image.new_full((len(image),), quality))
+    found = kornia().enhance.jpeg_codec_differentiable(padded, image.new_full((len(image),), quality))
     return found[:, :, :height, :width]
 
 
 def _elastic(image: Tensor, level: tuple[float, float], draw: Draw) -> Tensor:
     """Pixels are displaced by smoothed noise, by at most so many pixels."""
-    most, sigma = _pixels(image, level[0]), max(_pixels(image, level[1]), 0.5)
+    most, sigma = pixels(image, level[0]), max(pixels(image, level[1]), 0.5)
     noise = 2 * draw(torch.rand, image[:, :1].expand(-1, 2, -1, -1)) - 1
-    smooth = _smoothed(noise, sigma)
+    smooth = smoothed(noise, sigma)
     spread = smooth.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)
-    return _sampled(image, _places(image) + (smooth / spread * most).permute(0, 2, 3, 1))
-
-
-def _places(image: Tensor) -> Tensor:
-    """Where each pixel is, `(H, W, 2)`: across and down."""
-    down, across = torch.meshgrid(*(torch.arange(size) for size in image.shape[2:]), indexing="ij")
-    return torch.stack([across, down], 2).to(image)
-
-
-def _sampled(image: Tensor, places: Tensor) -> Tensor:
-    """The image at other places, `(H, W, 2)` or of each example; beyond its edges it is mirrored."""
-    # From -1 at the outer edge of the first pixel to 1 at that of the last.
-    places = (2 * places + 1) / image.new_tensor([image.shape[3], image.shape[2]]) - 1
-    places = places.expand(len(image), -1, -1, -1)
-    return torch.nn.functional.grid_sample(image, places, padding_mode="reflection", align_corners=False)
+    return sampled(image, places_of(image) + (smooth / spread * most).permute(0, 2, 3, 1))
 
 
 class _Kind(NamedTuple):
@@ -287,9 +252,24 @@ CORRUPTIONS: Mapping[str, _Kind] = {
     "speckle_noise": _Kind(_speckle, (0.15, 0.2, 0.35, 0.45, 0.6)),
     "gaussian_blur": _Kind(_gaussian_blur, (1, 2, 3, 4, 6)),
     "defocus_blur": _Kind(_defocus_blur, (3, 4, 6, 8, 10)),
+    "glass_blur": _Kind(_glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))),
     "motion_blur": _Kind(_motion_blur, (10, 15, 20, 25, 30)),
     "zoom_blur": _Kind(_zoom_blur, (1.1, 1.15, 1.2, 1.25, 1.3)),
-    "fog": _Kind(_fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
+    "snow": _Kind(
+        snow,
+        (
+            (0.5, 1.2, 2.0, 10, 0.8),
+            (0.5, 0.8, 1.5, 12, 0.7),
+            (0.9, 1.6, 1.75, 12, 0.7),
+            (0.85, 1.8, 1.5, 12, 0.65),
+            (0.85, 1.0, 1.4, 12, 0.55),
+        ),
+    ),
+    "frost": _Kind(frost, ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))),
+    "fog": _Kind(fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
+    "spatter": _Kind(
+        spatter, ((4, 1.9, 0.6, 0), (3, 1.05, 0.6, 0), (2, 0.7, 0.5, 0), (1, 0.0, 1.5, 1), (1, -0.15, 1.5, 1))
+    ),
     "brightness": _Kind(_brightness, (0.1, 0.2, 0.3, 0.4, 0.5), coloured=True),
     "contrast": _Kind(_contrast, (0.4, 0.3, 0.2, 0.1, 0.05)),
     "saturation": _Kind(_saturation, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)), coloured=True),

@@ -96,7 +96,7 @@ def fab(
 
 def _walk(victim: Victim, ball: Ball, nearest: Nearest, point: Tensor, aims: Tensor, steps: int) -> None:
     """Look for nearer inputs from a start, in the direction of these classes."""
-    logits, value, slope = victim.gradient(point, aimed_difference, aims)
+    _, value, slope = victim.gradient(point, aimed_difference, aims)
     for _ in range(steps):
         # Both onto {z: value + slope (z - point) = 0}.
         way = step_to_plane(ball, point, slope, -value)
@@ -106,16 +106,12 @@ def _walk(victim: Victim, ball: Ball, nearest: Nearest, point: Tensor, aims: Ten
         share = like_rows((here / (here + there).clamp(min=1e-30)).clamp(max=MOST), point)
         ahead = (1 - share) * (point + BEYOND * way) + share * (ball.x + BEYOND * own)
         point = ball.clipped(ahead)
-        logits, value, slope = victim.gradient(point, aimed_difference, aims)
-        fooled = victim.fooled(logits)
+        fooled = victim.fooled(victim.logits(point))
         nearest.take(point, fooled)
         back = ball.clipped(ball.x + BACK * (point - ball.x))
-        if bool(fooled.any()):
-            logits, there_value, there_slope = victim.gradient(back, aimed_difference, aims)
-            nearest.take(back, victim.fooled(logits))
-            point = torch.where(like_rows(fooled, point), back, point)
-            value = torch.where(fooled, there_value, value)
-            slope = torch.where(like_rows(fooled, slope), there_slope, slope)
+        point = torch.where(like_rows(fooled, point), back, point)
+        logits, value, slope = victim.gradient(point, aimed_difference, aims)
+        nearest.take(point, victim.fooled(logits))
 
 
 def _around(ball: Ball, nearest: Nearest, generator: torch.Generator | None) -> Tensor:

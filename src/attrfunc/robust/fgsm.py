@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attrfunc.core.score.views import Model
 from attrfunc.robust.ball import ball_around
-from attrfunc.robust.losses import loss_of
+from attrfunc.robust.losses import loss_of, warn_of_flat
 from attrfunc.robust.victim import attack, open_victim
 
 __all__ = ["fgsm"]
@@ -69,5 +69,6 @@ def fgsm(
     """
     victim = open_victim(model, x, label, targeted=targeted, args=args, kwargs=kwargs, chunk_size=chunk_size)
     ball = ball_around(victim.x, norm, radius, bounds)
-    _, _, slope = victim.gradient(victim.x, loss_of(loss, victim))
+    logits, _, slope = victim.gradient(victim.x, loss_of(loss, victim))
+    warn_of_flat(slope, victim.fooled(logits))
     return ball.ahead(victim.x, slope, ball.radius)

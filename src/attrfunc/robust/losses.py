@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.robust.victim import Loss, Victim
 
-__all__ = ["aimed_difference", "aimed_dlr", "loss_of", "margin", "margins"]
+__all__ = ["aimed_difference", "aimed_dlr", "loss_of", "margin", "margins", "warn_of_flat"]
 
 
 def margin(logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
@@ -48,6 +48,16 @@ def _dlr(logits: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
 
 
 _BY_NAME: dict[str, Loss] = {"cross_entropy": _cross_entropy, "margin": margin, "dlr": _dlr}
+
+
+def warn_of_flat(slope: Tensor, fooled: Tensor) -> None:
+    """Say that examples have a gradient of 0 everywhere: they do not move, which is no robustness."""
+    flat = ~slope.reshape(len(slope), slope.shape[1:].numel()).any(1) & ~fooled
+    if bool(flat.any()):
+        warn(
+            f"the loss of {int(flat.sum())} of {len(flat)} examples have no gradient, so it cannot move them. "
+            "Large logits saturate the cross-entropy: pass loss='margin', or take a square attack."
+        )
 
 
 def loss_of(given: Any, victim: Victim) -> Loss:

@@ -12,7 +12,7 @@ from attrfunc.core.errors import positive
 from attrfunc.core.score.views import Model
 from attrfunc.robust.ball import ball_around
 from attrfunc.robust.best import Best
-from attrfunc.robust.losses import loss_of
+from attrfunc.robust.losses import loss_of, warn_of_flat
 from attrfunc.robust.numbers import finite
 from attrfunc.robust.victim import attack, open_victim
 
@@ -84,13 +84,15 @@ def pgd(
     ball, rising = ball_around(victim.x, norm, finite(radius), bounds), loss_of(loss, victim)
     steps, starts = positive("n_steps", n_steps), positive("n_restarts", n_restarts)
     length = 2.5 * ball.radius / steps if step_size is None else finite(step_size, "step_size") + 0 * ball.radius
-    best = Best(victim.x)
+    best, unmoved = Best(victim.x), torch.zeros_like(victim.x)
     for _ in range(starts):
         point = ball.random(generator) if random_start else victim.x
         for _ in range(steps):
             logits, value, slope = victim.gradient(point, rising)
             best.take(point, value, victim.fooled(logits))
+            unmoved = unmoved + slope.abs()
             point = ball.ahead(point, slope, length)
         logits = victim.logits(point)
         best.take(point, rising(logits, victim.labels, victim.labels), victim.fooled(logits))
+    warn_of_flat(unmoved, best.fooled)
     return best.x

@@ -44,6 +44,7 @@ from attrfunc.core.score.problem import Problem
 from attrfunc.core.score.target import Following
 from attrfunc.core.score.views import Model, as_view
 from attrfunc.core.trees import batch_size
+from attrfunc.robust.half import in_single
 
 __all__ = ["Loss", "Victim", "attack", "open_victim"]
 
@@ -64,7 +65,7 @@ def attack(function: Callable[Concatenate[Model, P], Tensor]) -> Callable[Concat
                 "predictions. Call the attack outside, on a batch of all examples."
             )
         with torch.no_grad():
-            return function(model, *args, **kwargs)
+            return in_single(function, as_view(model), args, kwargs)
 
     return method(ungraphed)
 

@@ -10,7 +10,7 @@ import torch
 
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.text.public import public
-from attrfunc.text.running import as_ids, device_of, is_encoder_decoder, vocabulary
+from attrfunc.text.running import as_ids, device_of, is_encoder_decoder, limit, vocabulary
 from attrfunc.text.segments import Segments
 
 __all__ = ["answer_ids", "generate", "token_texts"]
@@ -67,7 +67,13 @@ def generate(model: Any, segments: Segments, **options: Any) -> list[int]:
     """
     if not hasattr(model, "generate"):
         raise ArgumentError("target", "None", "an answer, since the model cannot generate one", "Pass a text.")
-    given = {"max_new_tokens": 25, "do_sample": False, **options}
+    given = {
+        "do_sample": False,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        **_room(model, segments, options),
+        **options,
+    }
     seed = given.pop("seed", 0)
     config = copy.deepcopy(model.generation_config)  # the model's own is left as it is
     config.update(**given)
@@ -75,10 +81,13 @@ def generate(model: Any, segments: Segments, **options: Any) -> list[int]:
         config.pad_token_id = segments.tokenizer.pad_token_id or 0
     if not given["do_sample"]:  # which transformers would warn of
         config.temperature = config.top_p = config.top_k = None
+    if given["num_beams"] == 1:
+        config.early_stopping, config.length_penalty = False, 1.0
     ids = torch.tensor([segments.ids], device=device_of(model))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    made = getattr(made, "sequences", made)
     start = 1 if is_encoder_decoder(model) else ids.shape[1]
     ends = config.eos_token_id
     ends = set(ends) if isinstance(ends, list | tuple) else {ends}
@@ -89,6 +98,18 @@ def generate(model: Any, segments: Segments, **options: Any) -> list[int]:
         got = f"a model that says nothing after {segments.text[-40:]!r}"
         raise ArgumentError("target", got, "an answer", f"Pass one. ({describe(given)})")
     return said
+
+
+def _room(model: Any, segments: Segments, options: dict[str, Any]) -> dict[str, int]:
+    """How many new tokens there may be: 25, or as many as there is room for."""
+    most, ends = (None, False) if is_encoder_decoder(model) else limit(model)
+    asked = options.get("max_new_tokens")
+    left = most - len(segments.ids) if most is not None and ends else None
+    if left is not None and left < (asked or 1):
+        got = f"a prompt of {len(segments.ids)} tokens, which leaves room for {max(left, 0)}"
+        fix = "Shorten the prompt, or pass a smaller max_new_tokens."
+        raise ArgumentError("segments", got, f"at most {most} tokens with an answer of {asked or 1}", fix)
+    return {"max_new_tokens": 25 if left is None else min(25, left)} if "max_length" not in options else {}
 
 
 def token_texts(segments: Segments, ids: Sequence[int]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ __all__ = ["LEVELS", "Span", "checked_spans", "units"]
 Span = tuple[int, int]
 """From a character to behind another one."""
 
-# A word with its apostrophes and hyphens, or one sign.
-_WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
+# A word with its apostrophes and hyphens, or one sign, in a text whose marks are told by `_marked`.
+_WORD = re.compile(r"\w[\w\ue000\u200c\u200d]*(?:['’\-]\w[\w\ue000]*)*|[^\w\s]\ue000*(?:\u200d[^\w\s]\ue000*)*")
 # Up to and with the white space that follows. Chinese and Japanese sentences have none.
 _SENTENCE = re.compile(r".+?(?:[.!?…][\"'”’)\]]*(?=\s|\Z)|[。！？]+|\n|\Z)\s*", re.DOTALL)
 _PARAGRAPH = re.compile(r".+?(?:\n\s*\n\s*|\Z)", re.DOTALL)
@@ -44,7 +45,21 @@ def units(text: str, by: Any) -> list[Span]:
                 f'"token", {", ".join(repr(name) for name in LEVELS)}, a regular expression, or spans',
                 "Put a backslash before signs that mean something in a pattern.",
             ) from None
+    text = _marked(text) if by == "word" else text
     return [match.span() for match in pattern.finditer(text) if match.end() > match.start()]
+
+
+def _marked(text: str) -> str:
+    """The text with one sign of private use for each mark that belongs to the character before it.
+
+    Vowels of Hindi and Thai, accents of their own, and colours of emojis are such marks; to a pattern they are no
+    letters.
+    """
+    return text if text.isascii() else "".join("\ue000" if _is_mark(one) else one for one in text)
+
+
+def _is_mark(one: str) -> bool:
+    return unicodedata.category(one)[0] == "M" or "\U0001f3fb" <= one <= "\U0001f3ff"
 
 
 def checked_spans(spans: Sequence[Any], length: int, argument: str) -> list[Span]:

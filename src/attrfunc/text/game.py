@@ -16,6 +16,7 @@ from attrfunc.text.outputs import Outputs
 from attrfunc.text.public import public
 from attrfunc.text.readings import Contrast, Reading, log_probabilities
 from attrfunc.text.rows import Row, evaluator
+from attrfunc.text.running import as_ids, vocabulary
 from attrfunc.text.segments import Segments
 
 __all__ = ["Game", "Mask", "game", "scored"]
@@ -179,6 +180,9 @@ def game(
     if isinstance(function, Continuation):
         labels, unit = token_texts(segments, function.ids.tolist()), function.reading.unit
         labels = labels if len(labels) == function.columns else ("".join(labels),)
+    known = vocabulary(function.model) if isinstance(function, Continuation | Outputs) else None
+    if isinstance(absent, int) and not isinstance(absent, bool):
+        as_ids([absent], "absent", size=known)
     evaluate = evaluator(function, batch_size, share)
     return Game(segments, _rows(segments, absent), evaluate, labels=labels, unit=unit, absent=absent)
 

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import ArgumentError, describe, warn
+from attrfunc.core.errors import ArgumentError, ModelError, describe, warn
 from attrfunc.core.score.baseline import activation_baseline
 from attrfunc.core.score.views import View, layer
 from attrfunc.gradient.completeness import score_change
 from attrfunc.text.continuation import Continuation
 from attrfunc.text.running import device_of, is_encoder_decoder
 from attrfunc.text.segments import Segments
+from attrfunc.text.trial import require_causal
 
 __all__ = ["Found", "at_embeddings", "embedding_name", "filler"]
 
@@ -124,6 +125,7 @@ def at_embeddings(
     if "chunk_size" in takes and ids.device.type == "cpu":
         tokens = CPU_TOKENS if target is not None or count == 1 else CPU_TOKENS_EACH
         given.setdefault("chunk_size", max(2, tokens // (length + count)))
+    require_causal(function, ids)
     start = function.counter.rows
     with torch.no_grad():
         numbers = [_numbers(function, ids, target)]
@@ -134,8 +136,7 @@ def at_embeddings(
     elif count == 1:
         raw = method(view, ids, target=0, **given)
     else:
-        one = lambda number: method(view, ids, target=number, **given)[0]  # noqa: E731
-        raw = torch.vmap(one, chunk_size=AT_ONCE)(torch.arange(function.columns, device=ids.device))
+        raw = _each(lambda number: method(view, ids, target=number, **given)[0], function.columns, ids.device)
     each = raw.detach().cpu().double().sum(-1)  # (T, places), over the dimensions of embeddings
     values, rest = _by_segment(each, segments)
     inside = None
@@ -146,6 +147,14 @@ def at_embeddings(
     if baseline_scores is not None:
         _warn_of_zero(function, absent, values, numbers[0] - baseline_scores)
     return Found(values, rest, inside, numbers[0], baseline_scores, function.counter.rows - start)
+
+
+def _each(one: Callable[[Any], Tensor], count: int, device: torch.device) -> Tensor:
+    """A function of each token of the answer: of several at once, or one by one, where torch cannot map the model."""
+    try:
+        return torch.vmap(one, chunk_size=AT_ONCE)(torch.arange(count, device=device))
+    except ModelError:  # what is wrong with the model otherwise is said again
+        return torch.stack([one(number) for number in range(count)])
 
 
 def _parameters(method: Callable[..., Any]) -> frozenset[str]:
@@ -220,8 +229,7 @@ def _baseline_numbers(
     if target is not None:
         change = score_change(view, ids, baseline=baseline, target=target)
     else:
-        places = torch.arange(function.columns, device=ids.device)
-        change = torch.vmap(lambda t: score_change(view, ids, baseline=baseline, target=t)[0])(places)
+        change = _each(lambda t: score_change(view, ids, baseline=baseline, target=t)[0], function.columns, ids.device)
     return _numbers(function, ids, target) - change.cpu().double()
 
 

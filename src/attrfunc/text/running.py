@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,16 @@ def takes(model: Callable[..., Any]) -> frozenset[str]:
             names |= set(inspect.signature(forward).parameters)
         except (TypeError, ValueError):
             continue
+    if isinstance(model, nn.Module) and not named(names) and _takes_any(model.forward):
+        for part in model.children():  # compiled, parallel and other wrappers hand on all
+            inner = takes(part)
+            names |= inner if named(inner) else set()
     return frozenset(names - {"self"})
+
+
+def named(names: Iterable[str]) -> bool:
+    """Whether tokens are among what a forward takes."""
+    return not {"input_ids", "decoder_input_ids"}.isdisjoint(names)
 
 
 def vocabulary(model: Any) -> int | None:
@@ -62,8 +71,7 @@ def require_language(model: Any) -> None:
         fix = "For what it says at its mask pass af.text.outputs(model, at=tokenizer.mask_token_id)."
         raise ArgumentError("model", f"a {type(model).__name__}, which looks ahead", expected, fix)
     names, forward = takes(model), model.forward if isinstance(model, nn.Module) else model
-    named = {"input_ids", "decoder_input_ids"} & names
-    if names and not named and not _takes_any(forward):
+    if names and not named(names) and not _takes_any(forward):
         got = f"a {type(model).__name__}, which takes {', '.join(sorted(names))}"
         raise ArgumentError(
             "model", got, expected, "Pass AutoModelForCausalLM's, or wrap it in a function of input_ids."
@@ -101,8 +109,8 @@ def limit(model: Any) -> tuple[int | None, bool]:
         return None, False
     if not isinstance(model, nn.Module):
         return most, True
-    named: Any = getattr(model, "get_input_embeddings", None)
-    tokens = None if named is None else named()
+    getter: Any = getattr(model, "get_input_embeddings", None)
+    tokens = None if getter is None else getter()
     tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not tokens)
     # Some begin behind the places of padding.
     is_table = any(most <= table.num_embeddings <= most + 2 for table in tables)

@@ -180,6 +180,12 @@ def segments(
             "a fast tokenizer of transformers",
             "Load it with use_fast=True.",
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"a text with {text[error.start]!r}, half of a pair of surrogates"
+        fix = 'Decode what it came from anew, or drop it: text.encode("utf-8", "ignore").decode().'
+        raise ArgumentError("source", half, "a text that can be written as UTF-8", fix) from None
     by = ("value" if isinstance(made, Template) else "token") if by is None else by
     if not isinstance(by, str | Sequence) and not hasattr(by, "finditer"):
         raise ArgumentError("by", describe(by), "a name, a pattern, or spans", 'Pass by="word", say.')

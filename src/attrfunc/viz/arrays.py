@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe
+from attrfunc.core.extras import require
 
 __all__ = ["Array", "choice", "described", "drawing", "named", "require", "require_shape", "text", "to_array"]
 
@@ -141,18 +141,3 @@ def named(name: str, names: Any, count: int, default: str) -> list[str]:
         expected = f"{count}, as many as there are values"
         raise ArgumentError(name, f"{len(listed)} names", expected, "Pass one name for each, in the same order.")
     return listed
-
-
-def require(package: str, extra: str) -> Any:
-    """Import what an extra brings.
-
-    Args:
-        package: The name to import.
-        extra: The extra of attrfunc that installs it.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        top = package.partition(".")[0]
-        fix = f"Install the extra: pip install 'attrfunc[{extra}]'."
-        raise AttributionError(f"{top} is not installed, which this needs. {fix}") from None

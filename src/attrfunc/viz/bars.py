@@ -125,16 +125,16 @@ def _draw(axes: Axes, shown: list[_Bar]) -> None:
     colours = [canvas.FOR if length > 0 else canvas.AGAINST for length in lengths]
     for patch, one in zip(axes.barh(places, lengths, color=colours, height=0.7), shown, strict=True):
         patch.set_alpha(0.45 if one.rest else 1.0)
-    style: dict[str, Any] = {"ecolor": canvas.INK, "elinewidth": 1, "capsize": 2.5}
+    style: dict[str, Any] = {"ecolor": canvas.ink(), "elinewidth": 1, "capsize": 2.5}
     for place in np.nonzero(np.isfinite(known).all(0))[0].tolist():
         axes.errorbar(lengths[place], place, xerr=errors[place], fmt="none", **style)
     for place, one in enumerate(shown):
         told = number(one.value) if np.isfinite(one.value) else "not finite"
         side = -1 if lengths[place] < 0 else 1
         end = (lengths[place] + side * errors[place], place)
-        style = {"va": "center", "ha": "left" if side > 0 else "right", "fontsize": 8, "color": canvas.INK}
+        style = {"va": "center", "ha": "left" if side > 0 else "right", "fontsize": 8, "color": canvas.ink()}
         axes.annotate(told, end, (4 * side, 0), textcoords="offset points", **style)
-    axes.axvline(0, color=canvas.INK, linewidth=0.8)
+    axes.axvline(0, color=canvas.ink(), linewidth=0.8)
     _limits(axes, lengths, errors)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_yticks(places, [_cut(one.name) for one in shown], fontsize=9, parse_math=False)

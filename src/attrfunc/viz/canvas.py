@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -28,9 +28,7 @@ from attrfunc.viz.scales import Scale, Sign
 
 __all__ = [
     "AGAINST",
-    "FAINT",
     "FOR",
-    "INK",
     "MISSING",
     "Picture",
     "bar",
@@ -38,6 +36,8 @@ __all__ = [
     "checked_axes",
     "colour_map",
     "colours",
+    "faint",
+    "ink",
     "inside",
     "plain",
     "titled",
@@ -45,9 +45,23 @@ __all__ = [
 
 # Red speaks for, blue against: their lightness differs from that of zero, and their hue from each other for all eyes.
 FOR, AGAINST = "#b2182b", "#2166ac"
-INK, FAINT = "#222222", "#666666"
 TITLE = 13  # characters of a title to an inch
 MISSING = (0.25, 1.0, 0.0, 1.0)  # of values that are not finite: a green that is near no default scale, for no eye
+
+
+def ink() -> Any:
+    """The colour of letters and lines: near black, or what a style takes on a dark ground."""
+    return rcParams["text.color"] if _dark_ground() else "#222222"
+
+
+def faint() -> str:
+    """The colour of what stands beside."""
+    return "#aaaaaa" if _dark_ground() else "#666666"
+
+
+def _dark_ground() -> bool:
+    red, green, blue, opacity = to_rgba(rcParams["figure.facecolor"])
+    return opacity > 0.5 and 0.299 * red + 0.587 * green + 0.114 * blue < 0.4
 
 
 class Picture(Figure):
@@ -127,7 +141,7 @@ def titled(axes: Axes, title: str) -> None:
     # Of its figure or part of one, which has no size in inches.
     width = axes.figure.bbox.width / axes.figure.dpi * axes.get_position().width if axes.figure else 4.0
     lines = textwrap.wrap(text(title), max(int(width * TITLE), 12)) or [""]
-    axes.set_title("\n".join(lines), fontsize=10, color=INK, parse_math=False)
+    axes.set_title("\n".join(lines), fontsize=10, color=ink(), parse_math=False)
 
 
 def plain(axes: Axes) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from attrfunc.viz.canvas import FAINT, INK, Picture
+from attrfunc.viz.canvas import Picture, faint, ink
 from attrfunc.viz.coloured import Passage, Row, dark, wrapped
 from attrfunc.viz.pieces import visible, width
 
@@ -69,8 +69,8 @@ def _letters(cell: _Cell, colour: str) -> PathPatch:
 
 def _placed(passages: Sequence[Passage], told: Callable[[Row, str], str]) -> tuple[list[_Cell], float]:
     cells, line = [], 0.0
-    heading: dict[str, Any] = {"fontsize": SIZE, "weight": "bold", "color": INK}
-    small: dict[str, Any] = {"fontsize": SIZE - 2, "color": FAINT}
+    heading: dict[str, Any] = {"fontsize": SIZE, "weight": "bold", "color": ink()}
+    small: dict[str, Any] = {"fontsize": SIZE - 2, "color": faint()}
     for passage in passages:
         if passage.title:
             for part in textwrap.wrap(visible(passage.title), 85):

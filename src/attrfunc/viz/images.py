@@ -162,7 +162,7 @@ def _grid(
             for layer in layers(kind, scale.shares(one), photo, paint):
                 axes.imshow(layer, interpolation="nearest", origin="upper")
             canvas.plain(axes)
-            axes.set_xlabel(_below(scale, kind, shared != "all"), fontsize=7, color=canvas.FAINT, labelpad=2)
+            axes.set_xlabel(_below(scale, kind, shared != "all"), fontsize=7, color=canvas.faint(), labelpad=2)
     place = {"ax": grid.ravel().tolist(), "orientation": "horizontal", "shrink": min(1.0, 3.0 / size[0]), "aspect": 28}
     bar = canvas.bar(figure, some, colours, unit, **place, pad=0.02)
     if shared != "all":

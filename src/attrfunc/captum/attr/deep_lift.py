@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import only
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
-from attrfunc.core.loops.samples import distribution
-from attrfunc.core.score.baseline import resolve_baseline
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Custom, Inputs, Options, Samples, Selector, Target
 
 __all__ = ["DeepLift", "DeepLiftShap", "LayerDeepLift", "LayerDeepLiftShap", "NeuronDeepLift", "NeuronDeepLiftShap"]
 
 
-def _one(
-    model: Any, inputs: Any, *, baseline: Any, multiply_by_inputs: bool, custom_attribution_func: Custom,
-    **options: Any,
-) -> Any:  # fmt: skip
-    """Attributions from one baseline."""
-    multiply = multiply_by_inputs and custom_attribution_func is None
-    found = af.deep_lift(model, inputs, baseline=baseline, multiply_by_inputs=multiply, **options)
-    if custom_attribution_func is None:
-        return found
-    ends = [inputs, resolve_baseline(baseline, inputs)]
-    if isinstance(model, af.View) and model.sites:
-        ends = [af.activation(model, end, args=options["args"]) for end in ends]
-    parts = [tuple(part) if isinstance(part, tuple | list) else (part,) for part in (found, *ends)]
-    attributions = custom_attribution_func(*parts[: len(inspect.signature(custom_attribution_func).parameters) or 3])
-    return attributions if isinstance(found, tuple) else only(attributions)
-
-
 def _several(
-    model: Any, inputs: Any, *, baselines: Any, explainer: Any, with_deltas: bool, multiply_by_inputs: bool,
-    custom_attribution_func: Custom, **options: Any,
+    model: Any, inputs: Any, *, explainer: Any, with_deltas: bool, baselines: Any, multiply_by_inputs: bool,
+    **options: Any,
 ) -> Any:  # fmt: skip
     """Mean attributions from several baselines, and the deltas of each if they are asked for."""
     options["multiply_by_inputs"] = multiply_by_inputs
-    if custom_attribution_func is None and not with_deltas:
-        return af.deep_lift_shap(model, inputs, baselines=baselines, **options), None
-    samples, structure = distribution(baselines, inputs), pytree.tree_structure(inputs)
-    found, deltas = [], []
-    for number in range(len(samples[0])):
-        one = pytree.tree_unflatten([leaf[number : number + 1] for leaf in samples], structure)
-        found.append(_one(model, inputs, baseline=one, custom_attribution_func=custom_attribution_func, **options))
-        if with_deltas:
-            score = (options["target"], options["args"])
-            deltas.append(explainer.compute_convergence_delta(found[-1], one, inputs, *score))
-    mean = pytree.tree_map(lambda *parts: torch.stack(parts).mean(0), *found)
-    return mean, torch.stack(deltas, 1).flatten() if with_deltas else None
+    found = af.deep_lift_shap(model, inputs, baselines=baselines, average=not with_deltas, **options)
+    if not with_deltas:
+        return found, None
+
+    def delta(number: int) -> Tensor:
+        each = pytree.tree_map(lambda part: part[:, number], found)
+        one = pytree.tree_map(lambda leaf: leaf[number : number + 1], baselines)
+        change: Tensor = explainer.compute_convergence_delta(each, one, inputs, options["target"], options["args"])
+        return change
+
+    deltas = [delta(number) for number in range(len(pytree.tree_leaves(baselines)[0]))]
+    return pytree.tree_map(lambda part: part.mean(1), found), torch.stack(deltas, 1).flatten()
 
 
 class DeepLift(NoFuture, GradientAttribution):
@@ -69,12 +49,10 @@ class DeepLift(NoFuture, GradientAttribution):
     )
     _complete = True
 
-    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None:
-        super().__init__(model)
-        self.model, self.eps = model, eps
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True, eps: float = 1e-10) -> None: ...
 
-    @face(_one)
+    @face(af.deep_lift)
     def attribute(
         self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
         return_convergence_delta: bool = False, custom_attribution_func: Custom = None,
@@ -86,8 +64,8 @@ class DeepLiftShap(DeepLift):
 
     _draws_baselines = True
 
-    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, multiply_by_inputs)
+    @holding
+    def __init__(self, model: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
     @face(_several)
     def attribute(  # type: ignore[override]
@@ -99,12 +77,10 @@ class DeepLiftShap(DeepLift):
 class LayerDeepLift(LayerAttribution, DeepLift):
     """DeepLIFT from a layer's activation at the baselines to that at the inputs; see `attrfunc.deep_lift`."""
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        LayerAttribution.__init__(self, model, layer)
-        self.model = model
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
-    @face(_one, at="layer")
+    @face(af.deep_lift, at="layer")
     def attribute(  # type: ignore[override]
         self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
         return_convergence_delta: bool = False, attribute_to_layer_input: bool = False,
@@ -117,9 +93,6 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
 
     _draws_baselines = True
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, layer, multiply_by_inputs)
-
     @face(_several, at="layer")
     def attribute(  # type: ignore[override]
         self, inputs: Inputs, baselines: Samples, target: Target = None, additional_forward_args: Any = None,
@@ -131,15 +104,14 @@ class LayerDeepLiftShap(LayerDeepLift, DeepLiftShap):
 class _NeuronScaled(NeuronAttribution, GradientAttribution):
     """Base of the classes of a neuron."""
 
-    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None:
-        super().__init__(model, layer)
-        self._multiply_by_inputs = multiply_by_inputs
+    @holding
+    def __init__(self, model: nn.Module, layer: nn.Module, multiply_by_inputs: bool = True) -> None: ...
 
 
 class NeuronDeepLift(_NeuronScaled):
     """DeepLIFT of a neuron; see `attrfunc.deep_lift` and `attrfunc.neuron`."""
 
-    @face(_one, at="neuron")
+    @face(af.deep_lift, at="neuron")
     def attribute(
         self, inputs: Inputs, neuron_selector: Selector, baselines: Baselines = None,
         additional_forward_args: Any = None, attribute_to_neuron_input: bool = False,

@@ -9,15 +9,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import (
-    GradientAttribution,
-    LayerAttribution,
-    NeuronAttribution,
-    NoFuture,
-    ScaledInside,
-)
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Forward, Inputs, Layers, Options, Selector, Target
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, ScaledInside, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Forward, Inputs, Layers, Options, Selector, Target
 
 __all__ = [
     "InputXGradient", "LayerActivation", "LayerGradCam", "LayerGradientXActivation", "NeuronGradient", "Saliency",
@@ -83,12 +78,13 @@ def _gradient_x_activation(view: af.View, inputs: Inputs, *, multiply_by_inputs:
 class LayerGradientXActivation(ScaledInside, LayerAttribution, GradientAttribution):
     """A layer's activation times the gradient there; of a list, each by itself. See `attrfunc.input_x_gradient`."""
 
+    @holding
     def __init__(
         self, forward_func: Forward, layer: Layers, device_ids: list[int] | None = None,
         multiply_by_inputs: bool = True, memory_efficient: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__(forward_func, layer, device_ids, multiply_by_inputs)
-        self._memory_efficient = memory_efficient
+    ) -> None: ...  # fmt: skip
+
+    _memory_efficient: bool
 
     @face(_gradient_x_activation, at="layer")
     def attribute(

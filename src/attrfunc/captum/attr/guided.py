@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-import torch
-from torch import Tensor
-
 import attrfunc as af
-from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import only
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Forward, Inputs, Selector, Target
-from attrfunc.core.errors import warn
+from attrfunc.captum.attr.attribution import GradientAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Forward, Inputs, Selector, Target
 
 __all__ = ["Deconvolution", "GuidedBackprop", "GuidedGradCam", "NeuronDeconvolution", "NeuronGuidedBackprop"]
 
@@ -24,10 +21,10 @@ def _through_relu(model: Any, inputs: Inputs, *, explainer: ModifiedReluGradient
 class ModifiedReluGradientAttribution(NoFuture, GradientAttribution):
     """Base of the classes that change what goes back through ReLU."""
 
-    def __init__(self, model: Forward, use_relu_grad_output: bool = False) -> None:
-        super().__init__(model)
-        self.model = model
-        self.use_relu_grad_output = use_relu_grad_output
+    use_relu_grad_output = False
+
+    @holding
+    def __init__(self, model: Forward, use_relu_grad_output: bool = False) -> None: ...
 
     @face(_through_relu)
     def attribute(self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None) -> Any: ...
@@ -42,22 +39,24 @@ class GuidedBackprop(ModifiedReluGradientAttribution):
         "`nn.ReLU` modules alone: with `F.relu` or GELU it gives the plain gradient.",
     )
 
-    def __init__(self, model: Forward) -> None:
-        super().__init__(model)
+    @holding
+    def __init__(self, model: Forward) -> None: ...
 
 
 class Deconvolution(ModifiedReluGradientAttribution):
     """Deconvolution; see `attrfunc.deconvolution`."""
 
-    def __init__(self, model: Forward) -> None:
-        super().__init__(model, use_relu_grad_output=True)
+    use_relu_grad_output = True
+
+    @holding
+    def __init__(self, model: Forward) -> None: ...
 
 
 class _NeuronOfModel(NeuronAttribution, GradientAttribution):
     """Base of the classes whose first argument is `model`."""
 
-    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
-        super().__init__(model, layer, device_ids)
+    @holding
+    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None: ...
 
 
 class NeuronGuidedBackprop(_NeuronOfModel):
@@ -80,25 +79,6 @@ class NeuronDeconvolution(_NeuronOfModel):
     ) -> Any: ...  # fmt: skip
 
 
-def _guided_grad_cam(
-    model: Any, inputs: Inputs, *, explainer: GuidedGradCam, side: Any, interpolate_mode: str, **score: Any
-) -> Any:
-    where: dict[str, Any] = {"layer": explainer.layer, "side": side}
-    if not isinstance(inputs, tuple) or len(inputs) == 1:
-        return af.guided_grad_cam(model, inputs, interpolate_mode=interpolate_mode, **where, **score)
-    heat = only(af.grad_cam(model, inputs, relu=True, **where, **score))
-    return tuple(_over(heat, detail, interpolate_mode) for detail in af.guided_backprop(model, inputs, **score))
-
-
-def _over(heat: Tensor, detail: Tensor, mode: str) -> Tensor:
-    """A map over what goes back to one of several inputs; nothing where it does not fit, as in Captum."""
-    if detail.dim() != heat.dim() or detail.dim() < 3:
-        fit = f"the map {tuple(heat.shape)} does not fit the input {tuple(detail.shape)}"
-        warn(f"GuidedGradCam.attribute: {fit}, which gets an empty tensor.")
-        return torch.empty(0)
-    return detail * af.viz.interpolate(heat, detail.shape[2:], mode=mode)
-
-
 class GuidedGradCam(GradientAttribution):
     """Guided Grad-CAM, the product of both; see `attrfunc.guided_grad_cam`."""
 
@@ -107,11 +87,13 @@ class GuidedGradCam(GradientAttribution):
         "as Captum does. An `interpolate_mode` that does not exist raises; Captum gives empty tensors for it.",
     )
 
-    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
-        super().__init__(model)
-        self.layer = layer
+    @holding
+    def __init__(self, model: Forward, layer: Any, device_ids: list[int] | None = None) -> None: ...
 
-    @face(_guided_grad_cam)
+    def _checked(self) -> None:
+        self.device_ids = None  # as in Captum
+
+    @face(functools.partial(af.guided_grad_cam, strict=False), at="inside")
     def attribute(
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None,
         interpolate_mode: str = "nearest", attribute_to_layer_input: bool = False,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,21 +14,16 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, TensorDataset
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import NoFuture
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Mask, Target
-from attrfunc.captum.attr.lime_defaults import (
-    ExponentialKernel,
-    default_from_interp_rep_transform,
-    default_perturb_func,
-    get_exp_kernel_similarity_function,
-)
 from attrfunc.captum.attr.perturbation import PerturbationAttribution
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Mask, Target
 from attrfunc.captum.models import Model, SkLearnLasso
-from attrfunc.core.errors import ArgumentError, warn
+from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.target import BatchScore
 from attrfunc.core.trees import batch_size, map_rows
-from attrfunc.perturbation.game import Game
+from attrfunc.perturbation.feature_groups import Groups
+from attrfunc.perturbation.similarity import exponential_weight
 
 __all__ = [
     "KernelShap", "Lime", "LimeBase", "default_from_interp_rep_transform", "default_perturb_func",
@@ -35,31 +31,63 @@ __all__ = [
 ]  # fmt: skip
 
 
+class ExponentialKernel:
+    """The exponential kernel as Captum calls it, sample by sample; `kernel` is the same for `attrfunc.lime`."""
+
+    def __init__(self, distance_mode: Literal["cosine", "euclidean"], kernel_width: float) -> None:
+        self.kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
+        self._distance, self._width = distance_mode, kernel_width
+
+    def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
+        """The weight of one perturbed input."""
+        return exponential_weight(original_inp, perturbed_inp, self._distance, self._width)
+
+
+def get_exp_kernel_similarity_function(
+    distance_mode: Literal["cosine", "euclidean"] = "cosine", kernel_width: float = 1.0
+) -> Callable[..., float]:
+    """A `similarity_func`: the exponential kernel of the distance between inputs; see `attrfunc.surrogates`."""
+    return ExponentialKernel(distance_mode, kernel_width)
+
+
+def default_perturb_func(original_inp: Inputs, **kwargs: Any) -> Tensor:
+    """Features `(1, num_interp_features)`, each of them 1 half of the time and else 0."""
+    device = pytree.tree_leaves(original_inp)[0].device
+    return torch.randint(2, (1, _needed(kwargs, "num_interp_features")), device=device)
+
+
+def default_from_interp_rep_transform(curr_sample: Tensor, original_inputs: Inputs, **kwargs: Any) -> Any:
+    """The inputs where a group's feature is not 0, and else the baselines."""
+    mask, baselines = _needed(kwargs, "feature_mask"), _needed(kwargs, "baselines")
+    if isinstance(original_inputs, Tensor):
+        return torch.where(curr_sample[0][mask].bool(), original_inputs, baselines)
+    parts = zip(original_inputs, baselines, mask, strict=True)
+    return tuple(torch.where(curr_sample[0][ids].bool(), high, low) for high, low, ids in parts)
+
+
+def _needed(kwargs: dict[str, Any], name: str) -> Any:
+    if name not in kwargs:
+        raise ArgumentError("kwargs", describe(list(kwargs)), name, f"Pass {name}= to attribute.")
+    return kwargs[name]
+
+
 def _surrogate(model: Any, inputs: Any, *, explainer: LimeBase, further: Any, n_samples: int, **options: Any) -> Any:
+    if batch_size(inputs) > 1 and options["target"] is None:
+        options["target"] = af.batch_score()
     if batch_size(inputs) > 1 and not isinstance(options["target"], BatchScore):
-        if options["target"] is None:  # one score for all of them, perhaps
-            options["target"] = af.batch_score()
-        else:
-            raise _too_many(inputs)
+        fix = "Call it for each example, or use attrfunc.local_surrogate."
+        raise ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
     drawn = list(explainer._drawn(inputs, n_samples, further))
     supply = iter(drawn)
-    try:
-        return af.local_surrogate(
-            model,
-            inputs,
-            perturb=lambda x, generator: next(supply),
-            similarity=lambda x, point, features: explainer.similarity_func(x, point, features[None], **further),
-            n_samples=len(drawn),
-            linear_model=explainer._fit,
-            **options,
-        )
-    except ArgumentError as error:
-        raise _too_many(inputs) if error.argument == "target" and batch_size(inputs) > 1 else error from None
-
-
-def _too_many(inputs: Any) -> ArgumentError:
-    fix = "Call it for each example, or use attrfunc.local_surrogate."
-    return ArgumentError("x", f"{batch_size(inputs)} examples", "one, or one score for all of them", fix)
+    return af.local_surrogate(
+        model,
+        inputs,
+        perturb=lambda x, generator: next(supply),
+        similarity=lambda x, point, features: explainer.similarity_func(x, point, features[None], **further),
+        n_samples=len(drawn),
+        linear_model=af.surrogates.one_by_one(explainer._fit),
+        **options,
+    )
 
 
 class LimeBase(NoFuture, PerturbationAttribution):
@@ -72,22 +100,26 @@ class LimeBase(NoFuture, PerturbationAttribution):
     _multiply_by_inputs = _per_output = _per_number = _typed = False
     _random = True
 
+    interpretable_model: Any = None
+    similarity_func: Any = None
+    perturb_func: Any = None
+    perturb_interpretable_space = True
+    from_interp_rep_transform: Any = staticmethod(default_from_interp_rep_transform)
+    to_interp_rep_transform: Any = None
+
+    @holding
     def __init__(
         self, forward_func: Forward, interpretable_model: Model, similarity_func: Forward, perturb_func: Forward,
         perturb_interpretable_space: bool, from_interp_rep_transform: Forward | None,
         to_interp_rep_transform: Forward | None,
-    ) -> None:  # fmt: skip
-        super().__init__(forward_func)
-        self.interpretable_model, self.similarity_func, self.perturb_func = (
-            interpretable_model, similarity_func, perturb_func
-        )  # fmt: skip
-        self.perturb_interpretable_space = perturb_interpretable_space
-        self.from_interp_rep_transform = from_interp_rep_transform
-        self.to_interp_rep_transform = to_interp_rep_transform
-        needed = "from_interp_rep_transform" if perturb_interpretable_space else "to_interp_rep_transform"
-        if getattr(self, needed) is None:
-            fix = f"It is needed where {'features' if perturb_interpretable_space else 'inputs'} are sampled."
-            raise ArgumentError(needed, "None", "a function", fix).within(type(self).__name__)
+    ) -> None: ...  # fmt: skip
+
+    def _checked(self) -> None:
+        needed, sampled = ("from", "features") if self.perturb_interpretable_space else ("to", "inputs")
+        if getattr(self, f"{needed}_interp_rep_transform") is None:
+            fix = f"It is needed where {sampled} are sampled."
+            error = ArgumentError(f"{needed}_interp_rep_transform", "None", "a function", fix)
+            raise error.within(type(self).__name__)
 
     @face(_surrogate)
     def attribute(
@@ -102,46 +134,65 @@ class LimeBase(NoFuture, PerturbationAttribution):
         """Perturbed inputs and their features `(n,)`."""
         for sample in _samples(self.perturb_func, inputs, n_samples, kwargs):
             if self.perturb_interpretable_space:
-                assert self.from_interp_rep_transform is not None
                 yield self.from_interp_rep_transform(sample, inputs, **kwargs), sample.reshape(-1)
             else:
-                assert self.to_interp_rep_transform is not None
                 yield sample, self.to_interp_rep_transform(sample, inputs, **kwargs).reshape(-1)
 
     def _fit(self, features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-        """Coefficients `(B, n)`: what `interpretable_model` represents after a fit to each example."""
-        found = []
-        for row in range(scores.shape[1]):
-            weight = weights[:, row if weights.shape[1] > 1 else 0]
-            data = TensorDataset(features.float(), scores[:, row].float(), weight.float())
-            self.interpretable_model.fit(DataLoader(data, batch_size=len(data)))
-            found.append(self.interpretable_model.representation().reshape(-1))
-        return torch.stack(found).to(scores)
+        """Coefficients `(n,)`: what `interpretable_model` represents after a fit to one example."""
+        data = TensorDataset(features.float(), scores.float(), weights.float())
+        self.interpretable_model.fit(DataLoader(data, batch_size=len(data)))
+        return self.interpretable_model.representation().reshape(-1)
 
 
-def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> Iterator[Any]:
+def _samples(perturb_func: Callable[..., Any], inputs: Inputs, n_samples: int, kwargs: dict[str, Any]) -> list[Any]:
     """What `perturb_func` draws, or as much as it yields."""
     if not inspect.isgeneratorfunction(perturb_func):
-        for _ in range(n_samples):
-            yield perturb_func(inputs, **kwargs)
-        return
-    supply = perturb_func(inputs, **kwargs)
-    for number in range(n_samples):
-        sample = next(supply, None)
-        if sample is None:
-            warn(f"perturb_func yielded {number} samples, fewer than n_samples={n_samples}.")
-            return
-        yield sample
+        return [perturb_func(inputs, **kwargs) for _ in range(n_samples)]
+    samples = list(itertools.islice(perturb_func(inputs, **kwargs), n_samples))
+    if len(samples) < n_samples:
+        warn(f"perturb_func yielded {len(samples)} samples, fewer than n_samples={n_samples}.")
+    return samples
 
 
 def _lime(
     model: Any, inputs: Any, *, explainer: Lime, feature_mask: Any, return_input_shape: bool, **options: Any
 ) -> Any:
-    hooks = _Hooks(explainer, inputs, options["baseline"], feature_mask)
-    sampling, similarity = hooks.sampling(), hooks.similarity()
-    options |= {"feature_mask": feature_mask, "sampling": sampling, "similarity": similarity}
-    attributions = af.lime(model, inputs, linear_model=hooks.fit, **options)
-    return attributions if return_input_shape else hooks.coefficients()
+    leaves, spec = pytree.tree_flatten(inputs)
+    mask = (
+        pytree.tree_unflatten(Groups.elements(leaves, alike=True).ids, spec) if feature_mask is None else feature_mask
+    )
+    numbers = torch.cat([part.flatten() for part in pytree.tree_leaves(mask)]).unique()
+    first, count = int(numbers[0]), int(numbers[-1] - numbers[0]) + 1
+    known = {  # what the functions of the object are told; groups that have gaps lose these elsewhere
+        "baselines": pytree.tree_map(lambda leaf: 0, inputs) if options["baseline"] is None else options["baseline"],
+        "feature_mask": pytree.tree_map(lambda part: part - first, mask),
+        "num_interp_features": count,
+    }
+
+    def sampling(n_samples: int, players: int, generator: torch.Generator | None) -> Tensor:
+        drawn = [part.reshape(-1) for part in _samples(explainer.perturb_func, inputs, n_samples, known)]
+        return torch.stack(drawn).bool()[:, numbers - first]
+
+    def similarity(x: Any, point: Any, coalition: Tensor) -> list[float]:
+        features = torch.zeros(1, count, dtype=torch.long, device=coalition.device)
+        features[0, numbers - first] = coalition.long()
+        one_score, batch = isinstance(options["target"], BatchScore), batch_size(inputs)
+        examples = [slice(None)] if one_score else [slice(row, row + 1) for row in range(batch)]
+        parts = (map_rows(operator.itemgetter(rows), (inputs, point, known), batch) for rows in examples)
+        return [float(explainer.similarity_func(own, moved, features, **told)) for own, moved, told in parts]
+
+    kernel = getattr(explainer.similarity_func, "kernel", None) if all(map(torch.is_floating_point, leaves)) else None
+    attributions = af.lime(
+        model,
+        inputs,
+        feature_mask=mask,
+        sampling=0.5 if explainer.perturb_func is default_perturb_func else sampling,
+        similarity=kernel or af.surrogates.pairwise(similarity),
+        linear_model=af.surrogates.one_by_one(explainer._fit),
+        **options,
+    )
+    return attributions if return_input_shape else af.masks.per_group(attributions, mask)[:, first:]
 
 
 class Lime(LimeBase):
@@ -153,19 +204,17 @@ class Lime(LimeBase):
         "groups get zeros, and are not fitted. Weights of which only one is not negligible raise.",
     )
 
+    @holding
     def __init__(
         self, forward_func: Forward, interpretable_model: Model | None = None, similarity_func: Forward | None = None,
         perturb_func: Forward | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            forward_func,
-            SkLearnLasso(alpha=0.01) if interpretable_model is None else interpretable_model,
-            get_exp_kernel_similarity_function() if similarity_func is None else similarity_func,
-            default_perturb_func if perturb_func is None else perturb_func,
-            True,
-            default_from_interp_rep_transform,
-            None,
-        )
+    ) -> None: ...  # fmt: skip
+
+    def _checked(self) -> None:
+        if self.interpretable_model is None:
+            self.interpretable_model = SkLearnLasso(alpha=0.01)
+        self.similarity_func = self.similarity_func or get_exp_kernel_similarity_function()
+        self.perturb_func = self.perturb_func or default_perturb_func
 
     @face(_lime)
     def attribute(  # type: ignore[override]  # as in Captum
@@ -176,79 +225,6 @@ class Lime(LimeBase):
 
     def _mirrored(self, result: Any) -> Any:
         return result
-
-
-class _Hooks:
-    """The functions of a `Lime` object as `attrfunc.lime` takes them; groups that have gaps lose these there."""
-
-    def __init__(self, lime: Lime, inputs: Inputs, baseline: Any, mask: Any) -> None:
-        self._lime, self._inputs = lime, inputs
-        if mask is None:
-            leaves = [leaf[:1] for leaf in pytree.tree_leaves(inputs)]
-            numbers = torch.arange(sum(leaf.numel() for leaf in leaves), device=leaves[0].device)
-            parts = numbers.split([leaf.numel() for leaf in leaves])
-            parts = [part.view_as(leaf) for part, leaf in zip(parts, leaves, strict=True)]
-            mask = pytree.tree_unflatten(list(parts), pytree.tree_structure(inputs))
-        self._used = torch.cat([part.flatten() for part in pytree.tree_leaves(mask)]).unique()
-        first = int(self._used[0])
-        self._used = self._used - first
-        self._count = int(self._used[-1]) + 1
-        self._kwargs = {
-            "baselines": pytree.tree_map(lambda leaf: 0, inputs) if baseline is None else baseline,
-            "feature_mask": pytree.tree_map(lambda part: part - first, mask),
-            "num_interp_features": self._count,
-        }
-        self._found: list[Tensor] = []
-
-    def sampling(self) -> Any:
-        """Which coalitions are drawn."""
-        perturb_func = self._lime.perturb_func
-        if perturb_func is default_perturb_func:
-            return 0.5
-
-        def draw(n_samples: int, players: int, generator: torch.Generator | None) -> Tensor:
-            drawn = [part.reshape(-1) for part in _samples(perturb_func, self._inputs, n_samples, self._kwargs)]
-            return torch.stack(drawn).bool()[:, self._used]
-
-        return draw
-
-    def similarity(self) -> Any:
-        """How much each of them counts."""
-        function = self._lime.similarity_func
-        floating = all(leaf.is_floating_point() for leaf in pytree.tree_leaves(self._inputs))
-        if isinstance(function, ExponentialKernel) and floating:
-            return function.kernel
-
-        def weigh(coalitions: Tensor, game: Game) -> Tensor:
-            return torch.tensor([self._weights(coalition, game) for coalition in coalitions])
-
-        return weigh
-
-    def _weights(self, coalition: Tensor, game: Game) -> list[float]:
-        """One coalition's weight for each example, or for the whole batch."""
-        point = game.point.restored([leaf[0] for leaf in game.points(coalition[None])])
-        features = torch.zeros(1, self._count, dtype=torch.long, device=coalition.device)
-        features[0, self._used] = coalition.long()
-        triple = (self._inputs, point, self._kwargs)
-        batch = batch_size(self._inputs)
-        examples = [slice(row, row + 1) for row in range(batch)] if game.rows > 1 else [slice(None)]
-        found = []
-        for rows in examples:
-            inputs, one, kwargs = map_rows(operator.itemgetter(rows), triple, batch)
-            found.append(float(self._lime.similarity_func(inputs, one, features, **kwargs)))
-        return found
-
-    def fit(self, features: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
-        """Fit the object's model."""
-        self._found = [self._lime._fit(features, scores, weights)]
-        return self._found[0]
-
-    def coefficients(self) -> Tensor:
-        """Coefficients `(B, n)`, zero where no group has that number."""
-        (found,) = self._found
-        spaced = found.new_zeros(len(found), self._count)
-        spaced[:, self._used] = found
-        return spaced
 
 
 class KernelShap(Lime):
@@ -262,8 +238,8 @@ class KernelShap(Lime):
     )
     _per_number = True
 
-    def __init__(self, forward_func: Forward) -> None:
-        PerturbationAttribution.__init__(self, forward_func)
+    @holding
+    def __init__(self, forward_func: Forward) -> None: ...
 
     @face(af.kernel_shap)
     def attribute(  # type: ignore[override]
@@ -277,18 +253,6 @@ class KernelShap(Lime):
         found = super()._called(function, at, inputs, options)
         if whole:
             return found
-        groups = _of_groups(found, inputs, options["feature_mask"])
-        return groups[0] if len(groups) == 1 < batch_size(inputs) else groups
-
-
-def _of_groups(attributions: Any, inputs: Inputs, mask: Any) -> Tensor:
-    """One number for each group, from attributions that repeat it at each of its elements."""
-    leaves = pytree.tree_leaves(attributions)
-    rows = leaves[0].shape[0]
-    found = torch.cat([leaf.reshape(rows, -1) for leaf in leaves], 1)
-    if mask is not None:
-        groups = af.masks.number_groups(mask)
-        pairs = zip(pytree.tree_leaves(groups.ids), pytree.tree_leaves(inputs), strict=True)
-        ids = torch.cat([part.expand(leaf.shape)[:rows].reshape(rows, -1) for part, leaf in pairs], 1)
-        found = found.new_zeros(rows, groups.count).scatter(1, ids.to(found.device), found)
-    return found
+        mask = options["feature_mask"]
+        first = 0 if mask is None else min(int(part.min()) for part in pytree.tree_leaves(mask) if part.numel())
+        return af.masks.per_group(found, mask)[:, first:]

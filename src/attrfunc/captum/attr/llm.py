@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from attrfunc.captum.attr.attribution import Attribution, GradientAttribution, NoFuture
-from attrfunc.captum.attr.convert import captum_call
+from attrfunc.captum.attr.attribution import Attribution, GradientAttribution
 from attrfunc.captum.attr.gradient import LayerGradientXActivation
 from attrfunc.captum.attr.image_mask_input import ImageMaskInput
 from attrfunc.captum.attr.interpretable_input import InterpretableInput, TextTemplateInput, TextTokenInput
@@ -23,6 +22,9 @@ from attrfunc.captum.attr.perturbation import (
     ShapleyValues,
     ShapleyValueSampling,
 )
+from attrfunc.captum.explainers import NoFuture
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Options
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.text.continuation import Continuation, continuation
 from attrfunc.text.game import Game
@@ -108,6 +110,29 @@ class BaseLLMAttribution(NoFuture):
         return [self.tokenizer.decode(token) for token in tokens.split(1)]
 
 
+def _answer_by_coalitions(
+    model: Any, inp: InterpretableInput, *, explainer: LLMAttribution, further: dict[str, Any], target: Any,
+    num_trials: int, gen_args: Any, _inspect_forward: Any, **idle: Any,
+) -> LLMAttributionResult:  # fmt: skip
+    """Attributions of an answer and of each of its tokens, averaged over trials."""
+    tokens = explainer._get_target_tokens(inp, target, gen_args)
+    columns = torch.arange(1 + len(tokens) if explainer.include_per_token_attr else 1)
+    total = torch.zeros(len(columns), inp.n_itp_features)
+    for _ in range(positive("num_trials", num_trials)):
+        method = copy.copy(explainer.attr_method)
+        method.forward_func = explainer._game(inp._settled(), tokens, _inspect_forward)
+        present = torch.ones(len(columns), inp.n_itp_features)
+        total += method.attribute(present, target=columns, **further).reshape(total.shape).cpu() / num_trials
+    values = inp.format_attr(total)
+    return LLMAttributionResult(
+        seq_attr=values[0],
+        token_attr=values[1:] if explainer.include_per_token_attr else None,
+        input_tokens=inp.values,
+        output_tokens=explainer._shown(tokens),
+        inp=inp,
+    )
+
+
 class LLMAttribution(BaseLLMAttribution):
     """Methods that perturb, for language models; see `attrfunc.text.explain`.
 
@@ -136,47 +161,13 @@ class LLMAttribution(BaseLLMAttribution):
             raise ArgumentError("attr_target", describe(attr_target), '"log_prob" or "prob"', "Take one of these.")
         self.attr_target = attr_target
 
-    @captum_call
+    @face(_answer_by_coalitions)
     def attribute(
-        self,
-        inp: InterpretableInput,
-        target: str | Tensor | None = None,
-        num_trials: int = 1,
-        gen_args: dict[str, Any] | None = None,
-        use_cached_outputs: bool = True,
-        _inspect_forward: Callable[[str, str, list[float]], None] | None = None,
-        forward_in_tokens: bool = True,
+        self, inp: InterpretableInput, target: str | Tensor | None = None, num_trials: int = 1,
+        gen_args: Options = None, use_cached_outputs: bool = True,
+        _inspect_forward: Callable[[str, str, list[float]], None] | None = None, forward_in_tokens: bool = True,
         **kwargs: Any,
-    ) -> LLMAttributionResult:
-        """Attribute an answer to the parts of a prompt.
-
-        Args:
-            inp: The prompt.
-            target: The answer, a text or tokens; the model generates one by default.
-            num_trials: How often to attribute; the mean is given.
-            gen_args: What `model.generate` takes.
-            use_cached_outputs: No effect: what prompts share is kept where that is exact.
-            _inspect_forward: Called with each prompt, the answer, and its probabilities.
-            forward_in_tokens: No effect: the answer is read in one pass where that is the same as token by token.
-            **kwargs: What the method's `attribute` takes.
-        """
-        tokens = self._get_target_tokens(inp, target, gen_args)
-        columns = torch.arange(1 + len(tokens) if self.include_per_token_attr else 1)
-        total = torch.zeros(len(columns), inp.n_itp_features)
-        for _ in range(positive("num_trials", num_trials)):
-            game = self._game(inp._settled(), tokens, _inspect_forward)
-            method = copy.copy(self.attr_method)
-            method.forward_func = game
-            present = torch.ones(len(columns), inp.n_itp_features)
-            total += method.attribute(present, target=columns, **kwargs).reshape(total.shape).cpu() / num_trials
-        values = inp.format_attr(total)
-        return LLMAttributionResult(
-            seq_attr=values[0],
-            token_attr=values[1:] if self.include_per_token_attr else None,
-            input_tokens=inp.values,
-            output_tokens=self._shown(tokens),
-            inp=inp,
-        )
+    ) -> Any: ...  # fmt: skip
 
     def _game(self, inp: InterpretableInput, tokens: Tensor, inspect: Callable[..., None] | None) -> Game:
         """The game of the prompt: the score of the whole answer, and those of its tokens."""
@@ -245,6 +236,35 @@ def _step_by_step(model: Any, row: Any, tokens: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def _answer_by_gradients(
+    model: Any, inp: InterpretableInput, *, explainer: LLMGradientAttribution, further: dict[str, Any], target: Any,
+    gen_args: Any,
+) -> LLMAttributionResult:  # fmt: skip
+    """Attributions of each token of an answer; the answer's are their sum."""
+    tokens = explainer._get_target_tokens(inp, target, gen_args)
+    assert isinstance(inp, TextTokenInput)
+    method = copy.copy(explainer.attr_method)
+    method.forward_func = _Presence(continuation(explainer.model, tokens), inp)
+    present = inp.to_tensor().to(explainer.device)
+    # The answer is read once forward for all of its tokens; samples are drawn for each, as in Captum.
+    if isinstance(method, LayerGradientShap) or len(tokens) == 1:
+        found = [explainer._attributed(method, present, number, further) for number in range(len(tokens))]
+        values = torch.cat(found)
+    else:
+        one = lambda number: explainer._attributed(method, present, number, further)[0]  # noqa: E731
+        places = torch.arange(len(tokens), device=explainer.device)
+        values = torch.vmap(one, chunk_size=AT_ONCE, randomness="same")(places)
+    values = values.sum(-1).cpu()[:, : inp.inp_tensor.shape[1]]
+    if inp.itp_mask is not None:
+        values = values[:, inp.itp_mask[0]]
+    return LLMAttributionResult(
+        seq_attr=values.sum(0),
+        token_attr=values,
+        input_tokens=inp.values,
+        output_tokens=explainer._shown(tokens),
+    )
+
+
 class LLMGradientAttribution(BaseLLMAttribution):
     """Methods that take gradients, for language models; see `attrfunc.text.explain`.
 
@@ -259,44 +279,10 @@ class LLMGradientAttribution(BaseLLMAttribution):
     def __init__(self, attr_method: GradientAttribution, tokenizer: Any) -> None:
         super().__init__(attr_method, tokenizer)
 
-    @captum_call
+    @face(_answer_by_gradients)
     def attribute(
-        self,
-        inp: InterpretableInput,
-        target: str | Tensor | None = None,
-        gen_args: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> LLMAttributionResult:
-        """Attribute each token of an answer to the tokens of a prompt; the answer's are their sum.
-
-        Args:
-            inp: The prompt.
-            target: The answer, a text or tokens; the model generates one by default.
-            gen_args: What `model.generate` takes.
-            **kwargs: What the method's `attribute` takes.
-        """
-        tokens = self._get_target_tokens(inp, target, gen_args)
-        assert isinstance(inp, TextTokenInput)
-        method = copy.copy(self.attr_method)
-        method.forward_func = _Presence(continuation(self.model, tokens), inp)
-        present = inp.to_tensor().to(self.device)
-        # The answer is read once forward for all of its tokens; samples are drawn for each, as in Captum.
-        if isinstance(method, LayerGradientShap) or len(tokens) == 1:
-            found = [self._attributed(method, present, number, kwargs) for number in range(len(tokens))]
-            values = torch.cat(found)
-        else:
-            one = lambda number: self._attributed(method, present, number, kwargs)[0]  # noqa: E731
-            places = torch.arange(len(tokens), device=self.device)
-            values = torch.vmap(one, chunk_size=AT_ONCE, randomness="same")(places)
-        values = values.sum(-1).cpu()[:, : inp.inp_tensor.shape[1]]
-        if inp.itp_mask is not None:
-            values = values[:, inp.itp_mask[0]]
-        return LLMAttributionResult(
-            seq_attr=values.sum(0),
-            token_attr=values,
-            input_tokens=inp.values,
-            output_tokens=self._shown(tokens),
-        )
+        self, inp: InterpretableInput, target: str | Tensor | None = None, gen_args: Options = None, **kwargs: Any
+    ) -> Any: ...
 
     def _attributed(self, method: Any, present: Tensor, number: Any, kwargs: dict[str, Any]) -> Tensor:
         found = method.attribute(present, target=number, **kwargs)

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 import attrfunc as af
 from attrfunc.captum.attr._utils.lrp_rules import EpsilonRule, PropagationRule
-from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NoFuture
-from attrfunc.captum.attr.convert import CallError, captum_call, only, per_example
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Inputs, Layers, Target
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution
+from attrfunc.captum.convert import CallError, captum_call, per_example
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Inputs, Layers, Target
 from attrfunc.core.errors import describe
 
 __all__ = ["LRP", "LayerLRP"]
@@ -39,17 +40,21 @@ class LRP(NoFuture, GradientAttribution):
     _differs: tuple[str, ...] = (
         "It goes by operation, too, takes reused modules and any operation of `attrfunc.lrp`, and does not look at "
         "modules that do not run. Several inputs share what they add up to, where Captum counts a sum once for each of "
-        "them. An output with fewer rows than the input is refused.",
+        "them.",
         "`module.rule` holds inside the module, is read, and stays; Captum deletes it. `GammaRule` and "
         "`Alpha1_Beta0_Rule` leave a batch norm to `EpsilonRule`. Rules of one's own define `as_rule`. The rules "
         "are here, and in `attrfunc.captum.attr._utils.lrp_rules` as in Captum.",
     )
     _multiply_by_inputs = _complete = True  # but for the shares of biases
 
-    def __init__(self, model: nn.Module) -> None:
-        GradientAttribution.__init__(self, model)
-        self.model = model
+    model: nn.Module
+
+    @holding
+    def __init__(self, model: nn.Module) -> None: ...
+
+    def _checked(self) -> None:
         self._rules(False)
+        self.device_ids = getattr(self.model, "device_ids", None)
 
     @face(_relevance)
     def attribute(
@@ -85,20 +90,11 @@ class LayerLRP(LRP, LayerAttribution):
         "It gives the relevance of activations and, with `layer=None`, of all modules without parts.",
     )
 
-    def __init__(self, model: nn.Module, layer: Layers | None) -> None:
-        LRP.__init__(self, model)
-        self.layer: Any = layer
-        self.device_ids = getattr(model, "device_ids", None)
+    @holding
+    def __init__(self, model: nn.Module, layer: Layers | None) -> None: ...
 
     @face(_relevance, at="layer")
     def attribute(  # type: ignore[override]  # as in Captum, with one argument more
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None,
         return_convergence_delta: bool = False, attribute_to_layer_input: bool = False, verbose: bool = False,
     ) -> Any: ...  # fmt: skip
-
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        leaves = [module for module in self.model.modules() if not list(module.children())]
-        return af.layer(self.model, leaves if self.layer is None else self.layer, side=options.pop("side"))
-
-    def _mirrored(self, result: Any) -> Any:
-        return [only(part) for part in result] if isinstance(result, list) else only(result)

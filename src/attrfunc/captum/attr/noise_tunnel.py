@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import Attribution, NoFuture
-from attrfunc.captum.attr.convert import as_args, as_baseline, as_samples
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Inputs, Numbers
+from attrfunc.captum.attr.attribution import Attribution
+from attrfunc.captum.convert import RENAMED, as_samples
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import converted, face
+from attrfunc.captum.forms import Inputs, Numbers
 from attrfunc.core.errors import positive
 from attrfunc.core.trees import batch_size
 
@@ -24,7 +25,8 @@ def _smoothed(
 ) -> Any:  # fmt: skip
     """Smoothed attributions of the method, and the deltas of all noisy copies, example by example."""
     method, rows, deltas = explainer.attribution_method, batch_size(inputs), list[Tensor]()
-    captum = {"args": "additional_forward_args", "baseline": "baselines", "neuron": "neuron_selector"}
+    following = {"additional_forward_args", "neuron_selector", *(() if method._draws_baselines else ("baselines",))}
+    captum = {RENAMED[name]: name for name in following}
 
     def attribute(_: Any, noisy: Inputs, **arguments: Any) -> Any:
         found = method.attribute(noisy, **{captum.get(name, name): value for name, value in arguments.items()})
@@ -35,7 +37,7 @@ def _smoothed(
 
     at_once = None if nt_samples_batch_size is None else positive("nt_samples_batch_size", nt_samples_batch_size)
     at_once = 1 if method._random else at_once  # its draws must not depend on how many copies it is given
-    given = _given(further, inputs, method._draws_baselines)
+    given = converted(further, inputs, following)
     samples = as_samples(given.pop("baseline", None), inputs) if draw_baseline_from_distrib else None
     smoothed = af.smooth(
         attribute, baselines=samples, chunk_size=None if at_once is None else at_once * rows, **options
@@ -43,19 +45,7 @@ def _smoothed(
     return smoothed(model, inputs, **given), torch.cat(deltas).transpose(0, 1).flatten() if with_deltas else None
 
 
-def _given(further: dict[str, Any], inputs: Inputs, as_they_are: bool) -> dict[str, Any]:
-    """The method's arguments with attrfunc's names, by which they follow the examples."""
-    given = dict(further)
-    if "additional_forward_args" in given:
-        given["args"] = as_args(given.pop("additional_forward_args"))
-    if "neuron_selector" in given:
-        given["neuron"] = given.pop("neuron_selector")
-    if "baselines" in given and not as_they_are:
-        given["baseline"] = as_baseline(given.pop("baselines"), inputs)
-    return given
-
-
-class NoiseTunnel(NoFuture):
+class NoiseTunnel(NoFuture, Attribution):
     """SmoothGrad, its square and VarGrad of any attribution class; see `attrfunc.smooth`.
 
     A method that draws baselines itself, as gradient SHAP does, is given them as they are. Deltas are `(B *
@@ -70,18 +60,15 @@ class NoiseTunnel(NoFuture):
     )
     _random = True
 
-    def __init__(self, attribution_method: Attribution) -> None:
-        super().__init__(attribution_method.forward_func)
-        self.attribution_method = attribution_method
+    attribution_method: Attribution
 
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """As the method."""
-        return self.attribution_method.multiplies_by_inputs
+    @holding
+    def __init__(self, attribution_method: Attribution) -> None: ...
 
-    def has_convergence_delta(self) -> bool:
-        """As the method."""
-        return self.attribution_method.has_convergence_delta()
+    def _checked(self) -> None:
+        method = self.attribution_method
+        self.forward_func, self._complete = method.forward_func, method.has_convergence_delta()
+        self._multiply_by_inputs = method.multiplies_by_inputs
 
     @face(_smoothed)
     def attribute(

@@ -9,16 +9,10 @@ import torch
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import (
-    GradientAttribution,
-    LayerAttribution,
-    NeuronAttribution,
-    NoFuture,
-    Scaled,
-    ScaledInside,
-)
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Numbers, Options, Samples, Selector, Target
+from attrfunc.captum.attr.attribution import GradientAttribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, Scaled, ScaledInside
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Numbers, Options, Samples, Selector, Target
 
 __all__ = [
     "GradientShap", "IntegratedGradients", "InternalInfluence", "LayerConductance", "LayerGradientShap",
@@ -98,7 +92,7 @@ class LayerConductance(LayerAttribution, GradientAttribution):
     _multiply_by_inputs = True
     _complete = True  # where nothing bypasses the layer
 
-    @face(af.conductance, at="single")
+    @face(af.conductance, at="one inside")
     def attribute(
         self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
         n_steps: int = 50, method: str = "gausslegendre", internal_batch_size: int | None = None,
@@ -118,7 +112,7 @@ class InternalInfluence(LayerAttribution, GradientAttribution):
         "rules both are off by the weight of a point at the kink, at most.",
     )
 
-    @face(af.internal_influence, at="single")
+    @face(af.internal_influence, at="one inside")
     def attribute(
         self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
         n_steps: int = 50, method: str = "gausslegendre", internal_batch_size: int | None = None,

@@ -11,17 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.attribution import Attribution, LayerAttribution, NeuronAttribution, NoFuture
-from attrfunc.captum.attr.convert import as_baseline
-from attrfunc.captum.attr.faces import face
-from attrfunc.captum.attr.forms import Baselines, Forward, Inputs, Selector, Target
-from attrfunc.captum.attr.forms import Mask as Mask
-from attrfunc.captum.attr.futures import WithFutures, later
-from attrfunc.core.errors import ArgumentError, positive
-from attrfunc.core.trees import batch_size
+from attrfunc.captum.attr.attribution import Attribution, LayerAttribution, NeuronAttribution
+from attrfunc.captum.explainers import NoFuture, holding
+from attrfunc.captum.faces import face
+from attrfunc.captum.forms import Baselines, Forward, Inputs, Selector, Target
+from attrfunc.captum.forms import Mask as Mask
+from attrfunc.captum.futures import later
+from attrfunc.captum.places import explained
 from attrfunc.perturbation.outputs import Outputs
 
 __all__ = [
@@ -47,41 +45,13 @@ class PerturbationAttribution(Attribution):
     _per_number = True  # each number of an output that is not one for each example has attributions
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        rows, at_once = _rows(inputs), options["chunk_size"]
-        options["chunk_size"] = None if at_once is None else positive("chunk_size", at_once) * rows
-        if options.get("progress"):
-            options["progress"] = _bar(f"{self.get_name()} attribution", rows)
         options = {"target": None} | options
-        model = self._explained_at(at, options)
+        model = explained(self, at, options)
         forms = (self._per_output, self._per_number, self._typed)
         return Outputs(function, self.forward_func, inputs, options, *forms).attributed(model)
 
 
-def _rows(inputs: Any) -> int:
-    """The number of examples, or of rows of the first of several batches."""
-    leaf = pytree.tree_leaves(inputs)[0]
-    return leaf.shape[0] if leaf.dim() else batch_size(inputs)  # which raises
-
-
-def _bar(description: str, rows: int) -> Any:
-    """A bar in Captum's words: evaluations of the batch, the first of them without a perturbation."""
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
-    except ImportError:
-        return True  # which says what is missing
-    shown: list[Any] = []
-
-    def advance(done: int, total: int) -> None:
-        if not shown:
-            shown.append(tqdm(total=max(total // max(rows, 1), 1), desc=description))
-        shown[0].update(done // max(rows, 1) - shown[0].n)
-        if done >= total:
-            shown[0].close()
-
-    return advance
-
-
-class FeatureAblation(WithFutures, PerturbationAttribution):
+class FeatureAblation(PerturbationAttribution):
     """Feature ablation; see `attrfunc.feature_ablation`."""
 
     @face(af.feature_ablation)
@@ -90,32 +60,24 @@ class FeatureAblation(WithFutures, PerturbationAttribution):
         feature_mask: Mask = None, perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(
-        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
-        feature_mask: Mask = None, perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)
 
 
 class LayerFeatureAblation(LayerAttribution, PerturbationAttribution):
     """Feature ablation of a layer's activation; see `attrfunc.feature_ablation` and `attrfunc.layer`."""
 
-    @face(af.feature_ablation, at="layer")
+    @face(af.feature_ablation, at="one layer")
     def attribute(
         self, inputs: Inputs, layer_baselines: Baselines = None, target: Target = None,
         additional_forward_args: Any = None, layer_mask: Mask = None, attribute_to_layer_input: bool = False,
         perturbations_per_eval: int = 1,
     ) -> Any: ...  # fmt: skip
 
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        self._single()
-        given = options["baseline"]
-        at_layer = None if given is None else lambda activation: as_baseline(given, activation)
-        return super()._called(function, at, inputs, options | {"baseline": af.activation_baseline(at_layer)})
-
 
 class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
     """Feature ablation that explains a neuron; see `attrfunc.feature_ablation` and `attrfunc.neuron`."""
+
+    _of_batch = staticmethod(af.batch_score)
 
     @face(af.feature_ablation, at="neuron")
     def attribute(
@@ -123,19 +85,6 @@ class NeuronFeatureAblation(NeuronAttribution, PerturbationAttribution):
         additional_forward_args: Any = None, feature_mask: Mask = None, attribute_to_neuron_input: bool = False,
         perturbations_per_eval: int = 1,
     ) -> Any: ...  # fmt: skip
-
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        selector = options["neuron"]
-        try:
-            return super()._called(function, at, inputs, dict(options))
-        except ArgumentError as error:
-            if error.argument != "selector" or not callable(selector):
-                raise
-            return super()._called(function, at, inputs, options | {"neuron": af.batch_score(selector)})
-
-    def _explained_at(self, at: str, options: dict[str, Any]) -> Any:
-        side, selector = options.pop("side"), options.pop("neuron")
-        return af.neuron(self.forward_func, self.layer, selector, side=side)
 
 
 class Occlusion(FeatureAblation):
@@ -155,13 +104,6 @@ class Occlusion(FeatureAblation):
         perturbations_per_eval: int = 1, show_progress: bool = False,
     ) -> Any: ...  # fmt: skip
 
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        window, stride = options["window"], options["stride"]
-        if len(pytree.tree_leaves(inputs)) == 1:
-            options["window"] = window[0] if isinstance(window[0], tuple) else window
-            options["stride"] = stride[0] if isinstance(stride, tuple) and len(stride) == 1 else stride
-        return super()._called(function, at, inputs, options)
-
     attribute_future = NoFuture.attribute_future  # type: ignore[assignment]
 
 
@@ -177,9 +119,12 @@ class FeaturePermutation(FeatureAblation):
         "What a group has in several inputs moves together; Captum permutes each input by itself.",
     )
 
-    def __init__(self, forward_func: Forward, perm_func: Callable[[Tensor, Tensor], Tensor] = _permute_feature) -> None:
-        super().__init__(forward_func)
-        self.perm_func = perm_func
+    perm_func: Callable[[Tensor, Tensor], Tensor]
+
+    @holding
+    def __init__(
+        self, forward_func: Forward, perm_func: Callable[[Tensor, Tensor], Tensor] = _permute_feature
+    ) -> None: ...
 
     @face(af.feature_permutation)
     def attribute(  # type: ignore[override]  # as in Captum
@@ -187,41 +132,26 @@ class FeaturePermutation(FeatureAblation):
         perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(  # type: ignore[override]  # as in Captum
-        self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, feature_mask: Mask = None,
-        perturbations_per_eval: int = 1, show_progress: bool = False, **kwargs: Any,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)  # type: ignore[assignment]
 
     def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        options["perm_func"] = None if self.perm_func is _permute_feature else self.perm_func
-        if isinstance(inputs, tuple) and len({_rows((part,)) for part in inputs}) > 1:  # each has its own examples
-            every = (self.perm_func(part, torch.ones_like(part[:1], dtype=torch.bool)) for part in inputs)
-            options["baseline"] = tuple(every)
-            del options["perm_func"]
-            return super()._called(af.feature_ablation, at, inputs, options)
-        return super()._called(function, at, inputs, options)
+        own = None if self.perm_func is _permute_feature else self.perm_func
+        return super()._called(function, at, inputs, options | {"perm_func": own})
 
 
 class LayerFeaturePermutation(LayerAttribution, FeaturePermutation):
     """Feature permutation of a layer's activation; see `attrfunc.feature_permutation` and `attrfunc.layer`."""
 
-    def __init__(self, forward_func: Forward, layer: Any, device_ids: list[int] | None = None) -> None:
-        LayerAttribution.__init__(self, forward_func, layer, device_ids)
-        self.perm_func = _permute_feature
+    perm_func = staticmethod(_permute_feature)
 
-    @face(af.feature_permutation, at="layer")
+    @face(af.feature_permutation, at="one layer")
     def attribute(  # type: ignore[override]  # as in Captum
         self, inputs: Inputs, target: Target = None, additional_forward_args: Any = None, layer_mask: Mask = None,
         perturbations_per_eval: int = 1,
     ) -> Any: ...  # fmt: skip
 
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        self._single()
-        return super()._called(function, at, inputs, options)
 
-
-class ShapleyValueSampling(WithFutures, PerturbationAttribution):
+class ShapleyValueSampling(PerturbationAttribution):
     """Shapley values from sampled permutations; see `attrfunc.shapley_sampling`."""
 
     _differs: tuple[str, ...] = (
@@ -236,11 +166,7 @@ class ShapleyValueSampling(WithFutures, PerturbationAttribution):
         feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1, show_progress: bool = False,
     ) -> Any: ...  # fmt: skip
 
-    @later
-    def attribute_future(
-        self, inputs: Inputs, baselines: Baselines = None, target: Target = None, additional_forward_args: Any = None,
-        feature_mask: Mask = None, n_samples: int = 25, perturbations_per_eval: int = 1, show_progress: bool = False,
-    ) -> Any: ...  # fmt: skip
+    attribute_future = later(attribute)
 
 
 class ShapleyValues(ShapleyValueSampling):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import captum_call
 from attrfunc.captum.attr.stat import Stat, StatValue, StreamingStat, statistics_with
+from attrfunc.captum.convert import captum_call
 from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["ClassSummarizer", "Summarizer", "SummarizerSingleTensor"]

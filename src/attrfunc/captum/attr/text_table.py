@@ -19,7 +19,7 @@ from attrfunc.viz.pages import write_page
 from attrfunc.viz.pieces import Piece
 from attrfunc.viz.scales import Scale
 
-__all__ = ["Page", "VisualizationDataRecord", "visualize_text"]
+__all__ = ["Page", "VisualizationDataRecord", "cell", "special", "visualize_text", "words_of"]
 
 HEADINGS = ("True Label", "Predicted Label", "Attribution Label", "Attribution Score", "Word Importance")
 LEGEND = ((-1.0, "Negative"), (0.0, "Neutral"), (1.0, "Positive"))
@@ -124,8 +124,8 @@ def _table(records: Iterable[Any], legend: bool) -> str:
     for number, record in enumerate(records):
         predicted = f"{record.pred_class} ({float(record.pred_prob):.2f})"
         cells = [record.true_class, predicted, record.attr_class, f"{float(record.attr_score):.2f}"]
-        told = "".join(f'<td style="padding-right:2em"><b>{html.escape(str(cell))}</b></td>' for cell in cells)
-        rows.append(f"<tr>{told}<td style='line-height:1.75'>{_words(record, number)}</td></tr>")
+        told = "".join(map(cell, cells))
+        rows.append(f"<tr>{told}{words_of(record.raw_input_ids, record.word_attributions, f'record {number}')}</tr>")
     parts = [f"<table width='100%'>{''.join(rows)}</table>"]
     if legend:
         box = "display:inline-block;width:10px;height:10px;border:1px solid;background-color:"
@@ -135,20 +135,30 @@ def _table(records: Iterable[Any], legend: bool) -> str:
     return "".join(parts)
 
 
-def _words(record: Any, number: int) -> str:
-    """Captum takes attributions as shares of the full colour, and drops those behind the last token."""
-    words = [str(word) for word in record.raw_input_ids]
-    given = record.word_attributions
-    values = np.zeros(0) if given is None else to_array("word_attributions", given, empty=True)
-    if not values.size:
-        return ""
-    if values.ndim != 1 or len(values) < len(words):
+def cell(content: Any) -> str:
+    """A cell of the table."""
+    return f'<td style="padding-right:2em"><b>{html.escape(str(content))}</b></td>'
+
+
+def words_of(words: Iterable[Any], attributions: Any, whose: str) -> str:
+    """A cell of words; as Captum, it takes attributions as shares of the full colour, and drops those behind the last.
+
+    Args:
+        words: The words.
+        attributions: One number for each.
+        whose: Of what they are, for errors.
+    """
+    told = [special(str(word)) for word in words]
+    values = np.zeros(0) if attributions is None else to_array("word_attributions", attributions, empty=True)
+    if values.size and (values.ndim != 1 or len(values) < len(told)):
         fix = "Sum over the embedding's dimensions, and pass one number for each token."
-        got = f"shape {values.shape} for the {len(words)} tokens of record {number}"
+        got = f"shape {values.shape} for the {len(told)} tokens of {whose}"
         raise ArgumentError("word_attributions", got, "at least one number for each token", fix)
-    pieces = [Piece(_special(word), True, (place,)) for place, word in enumerate(words)]
-    return spans(Row("", tuple(pieces), values[: len(words)], Scale("all", 1.0)), "")
+    pieces = [Piece(word, True, (place,)) for place, word in enumerate(told)] if values.size else []
+    shown = spans(Row("", tuple(pieces), values[: len(told)], Scale("all", 1.0)), "") if pieces else ""
+    return f"<td style='line-height:1.75'>{shown}</td>"
 
 
-def _special(word: str) -> str:
+def special(word: str) -> str:
+    """A word; a special token without its brackets, behind a `#`."""
     return "#" + word.strip("<>") if word.startswith("<") and word.endswith(">") else word

@@ -24,6 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.captum.attr.figures import subplots
+from attrfunc.captum.attr.text_pieces import (
+    ImageVisualizationMethod,
+    TimeseriesVisualizationMethod,
+    VisualizeSign,
+    format_classname,
+    format_special_tokens,
+    format_tooltip,
+    format_word_importances,
+)
+from attrfunc.captum.attr.text_pieces import _get_color as _get_color
 from attrfunc.captum.attr.text_table import VisualizationDataRecord, visualize_text
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, require_shape, to_array
@@ -37,12 +47,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "VisualizationDataRecord",
-    "visualize_image_attr",
-    "visualize_image_attr_multiple",
-    "visualize_text",
-    "visualize_timeseries_attr",
-]
+    "ImageVisualizationMethod", "TimeseriesVisualizationMethod", "VisualizationDataRecord", "VisualizeSign",
+    "format_classname", "format_special_tokens", "format_tooltip", "format_word_importances", "visualize_image_attr",
+    "visualize_image_attr_multiple", "visualize_text", "visualize_timeseries_attr",
+]  # fmt: skip
 
 SIGNS: dict[str, Sign] = {
     "positive": "positive",

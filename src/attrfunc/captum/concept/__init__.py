@@ -4,6 +4,7 @@ What differs from Captum, on purpose:
 
 * Activations are computed for each call; nothing is written but the vectors, with a hash of the model and of the
   concepts' examples. Vectors that were made from others are made anew, where Captum takes any file of that name.
+  `generate_all_activations` and `load_cavs` of Captum's `TCAV` are not here: there is nothing for them to do.
 * `DefaultClassifier` splits its data by torch's default generator, so that `torch.manual_seed` makes it reproducible;
   Captum draws from Python's `random`. It is fitted to all of its training data at once. It does not warn.
 * `"magnitude"` is the mean sensitivity, as Captum computes it; its documentation says that it is the positive share of

@@ -7,7 +7,7 @@ import glob
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +28,6 @@ __all__ = [
     "loader",
     "per_example",
     "reduction_of",
-    "reported",
     "sorted_files",
     "stages",
     "state_at",
@@ -84,29 +83,6 @@ def joined(inputs: Any) -> tuple[Any, ...]:
             "of training examples on themselves."
         )
     return join_rows([tuple(batch) for batch in batches_in(inputs)])
-
-
-class _Reported:
-    """Batches with a bar."""
-
-    def __init__(self, batches: Iterable[Any], text: str) -> None:
-        self.batches, self._text = batches, text
-
-    def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            from tqdm.auto import tqdm  # type: ignore[import-untyped]
-        except ImportError:
-            fix = "Install the extra attrfunc[progress]."
-            raise ArgumentError("show_progress", "True without tqdm installed", "tqdm, or False", fix) from None
-        return iter(tqdm(self.batches, desc=self._text))
-
-
-def reported(batches: Iterable[Any], show_progress: bool, text: str) -> Iterable[Any]:
-    """Batches, with a bar if it is asked for."""
-    return _Reported(batches, text) if show_progress else batches
 
 
 def reduction_of(loss_fn: Any, name: str, sample_wise: bool) -> str:

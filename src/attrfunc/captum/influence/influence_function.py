@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from attrfunc.captum.bars import reported
 from attrfunc.captum.influence._shared import (
     DataInfluence,
     KMostInfluentialResults,
@@ -20,7 +21,6 @@ from attrfunc.captum.influence._shared import (
     parameters_of,
     per_example,
     reduction_of,
-    reported,
     stages,
     state_at,
 )

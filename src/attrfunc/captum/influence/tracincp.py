@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from attrfunc.captum.bars import reported
 from attrfunc.captum.influence._shared import (
     DataInfluence,
     KMostInfluentialResults,
@@ -22,7 +23,6 @@ from attrfunc.captum.influence._shared import (
     parameters_of,
     per_example,
     reduction_of,
-    reported,
     stages,
     state_at,
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 import attrfunc as af
-from attrfunc.captum.attr.convert import as_args, as_baseline
+from attrfunc.captum.convert import as_args, as_baseline, captum_call
 from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.score.baseline import resolve_baseline
 from attrfunc.core.score.target import Target
@@ -49,6 +49,7 @@ def infidelity_perturb_func_decorator(multiply_by_inputs: bool = True) -> Callab
     return decorator
 
 
+@captum_call
 def infidelity(
     forward_func: Callable[..., Tensor],
     perturb_func: Perturbation,
@@ -78,26 +79,18 @@ def infidelity(
     Returns:
         One number for each example.
     """
-    perturb = _Queue(perturb_func, baselines, n_perturb_samples, max_examples_per_batch)
-    attributions = as_baseline(attributions, inputs)
-    try:
-        with torch.no_grad():
-            found: Tensor = af.metrics.infidelity(
-                forward_func,
-                inputs,
-                attributions,
-                args=as_args(additional_forward_args),
-                target=target,
-                perturb=perturb,
-                n_samples=n_perturb_samples,
-                multiply_by_inputs=False,
-                normalize=normalize,
-                chunk_size=max_examples_per_batch,
-            )
-    except ArgumentError as error:
-        names = {"perturb": "perturb_func", "n_samples": "n_perturb_samples", "chunk_size": "max_examples_per_batch"}
-        argument = {**names, "x": "inputs", "args": "additional_forward_args"}.get(error.argument, error.argument)
-        raise ArgumentError(argument, error.got, error.expected, error.fix).within("infidelity") from error
+    found: Tensor = af.metrics.infidelity(
+        forward_func,
+        inputs,
+        as_baseline(attributions, inputs),
+        args=as_args(additional_forward_args),
+        target=target,
+        perturb=_Queue(perturb_func, baselines, n_perturb_samples, max_examples_per_batch),
+        n_samples=n_perturb_samples,
+        multiply_by_inputs=False,
+        normalize=normalize,
+        chunk_size=max_examples_per_batch,
+    )
     return found
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import attrfunc as af
+from attrfunc.captum.convert import RENAMED, captum_call
+from attrfunc.captum.faces import converted
 from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["default_perturb_func", "sensitivity_max"]
@@ -29,6 +31,7 @@ def default_perturb_func(inputs: Any, perturb_radius: float = 0.02) -> tuple[Ten
     return tuple(leaf + perturb_radius * (2 * torch.rand_like(leaf) - 1) for leaf in tensors)
 
 
+@captum_call
 def sensitivity_max(
     explanation_func: Callable[..., Any],
     inputs: Any,
@@ -57,19 +60,12 @@ def sensitivity_max(
     """
     order = 2.0 if norm_ord in ("fro", None) else norm_ord
     x = inputs if isinstance(inputs, tuple) else (inputs,)
-    names = {"additional_forward_args": "args"}
-    if _follow(kwargs.get("baselines"), x):  # others are a distribution, which is one for all
-        names["baselines"] = "baseline"
-    options = {names.get(name, name): value for name, value in kwargs.items()}
-    if "args" in options and not isinstance(options["args"], tuple):
-        options["args"] = () if options["args"] is None else (options["args"],)
-    if "baseline" in options and not isinstance(options["baseline"], tuple) and len(x) == 1:
-        options["baseline"] = None if options["baseline"] is None else (options["baseline"],)
+    # Other baselines are a distribution, which is one for all.
+    following = {"additional_forward_args", *(("baselines",) if _follow(kwargs.get("baselines"), x) else ())}
+    options, back = converted(kwargs, x, following), {RENAMED[name]: name for name in following}
 
     def explain(_: object, x: Any, /, **given: Any) -> Any:
-        back = {new: old for old, new in names.items()}
-        renamed = {back.get(name, name): value for name, value in given.items()}
-        return explanation_func(x, **renamed)
+        return explanation_func(x, **{back.get(name, name): value for name, value in given.items()})
 
     def perturb(x: Any, _: object) -> Any:
         given = x if len(x) > 1 else x[0]
@@ -79,15 +75,13 @@ def sensitivity_max(
 
     if not callable(explanation_func):
         got = describe(explanation_func)
-        error = ArgumentError("explanation_func", got, "a callable", "Pass Saliency(model).attribute.")
-        raise error.within("sensitivity_max")
+        raise ArgumentError("explanation_func", got, "a callable", "Pass Saliency(model).attribute.")
     radius = perturb_radius if perturb_func is default_perturb_func else 1.0  # else it is the function's own
     sampling: dict[str, Any] = {"n_samples": n_perturb_samples, "norm": order, "chunk_size": max_examples_per_batch}
     explain.__name__ = getattr(explanation_func, "__name__", "explanation_func")
     measure = af.metrics.max_sensitivity(explain, radius=radius or 1.0, perturb=perturb, **sampling)
-    with torch.no_grad():
-        largest = measure(_total, x, **options)
-        before = explain(None, x, **options)
+    largest = measure(_total, x, **options)
+    before = explain(None, x, **options)
     leaves = before if isinstance(before, tuple | list) else (before,)
     flat = torch.cat([leaf.detach().reshape(len(leaf), leaf.shape[1:].numel()) for leaf in leaves], dim=1)
     size = torch.linalg.vector_norm(flat, ord=order, dim=1)

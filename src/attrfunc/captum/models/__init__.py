@@ -5,35 +5,8 @@ whole batch at once. What differs from Captum, on purpose: a model fitted by `Sk
 norm_input=True)` can be called.
 """
 
-from attrfunc.captum.models.linear_model import (
-    LinearModel,
-    Model,
-    SGDLasso,
-    SGDLinearModel,
-    SGDLinearRegression,
-    SGDRidge,
-    SkLearnLasso,
-    SkLearnLinearModel,
-    SkLearnLinearRegression,
-    SkLearnLogisticRegression,
-    SkLearnRidge,
-    SkLearnSGDClassifier,
-)
-from attrfunc.captum.models.train import sgd_train_linear_model, sklearn_train_linear_model
+from attrfunc.captum.models import linear_model, train
+from attrfunc.captum.models.linear_model import *
+from attrfunc.captum.models.train import *
 
-__all__ = [
-    "LinearModel",
-    "Model",
-    "SGDLasso",
-    "SGDLinearModel",
-    "SGDLinearRegression",
-    "SGDRidge",
-    "SkLearnLasso",
-    "SkLearnLinearModel",
-    "SkLearnLinearRegression",
-    "SkLearnLogisticRegression",
-    "SkLearnRidge",
-    "SkLearnSGDClassifier",
-    "sgd_train_linear_model",
-    "sklearn_train_linear_model",
-]
+__all__ = linear_model.__all__ + train.__all__

@@ -154,49 +154,32 @@ class SGDLinearModel(LinearModel):
         super().__init__(train_fn=sgd_train_linear_model, **kwargs)
 
 
-class SGDLasso(SGDLinearModel):
-    """With a penalty on the sum of absolute coefficients.
+class _Penalised(SGDLinearModel):
+    """Base of those that differ in their penalty alone."""
 
-    Args:
-        kwargs: Arguments of `_construct_model_params`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    _norm: ClassVar[int | None]
 
     def fit(self, train_data: Any, **kwargs: Any) -> dict[str, Any]:
         """Fit to batches; see `sgd_train_linear_model` for options."""
-        return super().fit(train_data=train_data, loss_fn=l2_loss, reg_term=1, **kwargs)
+        return super().fit(train_data=train_data, loss_fn=l2_loss, reg_term=self._norm, **kwargs)
 
 
-class SGDRidge(SGDLinearModel):
-    """With a penalty on the Euclidean norm of the coefficients.
+class SGDLasso(_Penalised):
+    """With a penalty on the sum of absolute coefficients."""
 
-    Args:
-        kwargs: Arguments of `_construct_model_params`.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
-    def fit(self, train_data: Any, **kwargs: Any) -> dict[str, Any]:
-        """Fit to batches; see `sgd_train_linear_model` for options."""
-        return super().fit(train_data=train_data, loss_fn=l2_loss, reg_term=2, **kwargs)
+    _norm = 1
 
 
-class SGDLinearRegression(SGDLinearModel):
-    """Without a penalty.
+class SGDRidge(_Penalised):
+    """With a penalty on the Euclidean norm of the coefficients."""
 
-    Args:
-        kwargs: Arguments of `_construct_model_params`.
-    """
+    _norm = 2
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
 
-    def fit(self, train_data: Any, **kwargs: Any) -> dict[str, Any]:
-        """Fit to batches; see `sgd_train_linear_model` for options."""
-        return super().fit(train_data=train_data, loss_fn=l2_loss, reg_term=None, **kwargs)
+class SGDLinearRegression(_Penalised):
+    """Without a penalty."""
+
+    _norm = None
 
 
 class SkLearnLinearModel(LinearModel):
@@ -216,56 +199,40 @@ class SkLearnLinearModel(LinearModel):
         return super().fit(train_data=train_data, sklearn_trainer=self.sklearn_module, **kwargs)
 
 
-class SkLearnLasso(SkLearnLinearModel):
-    """`sklearn.linear_model.Lasso`.
+class _Named(SkLearnLinearModel):
+    """Base of those that differ in the estimator alone, whose arguments they take."""
 
-    Args:
-        kwargs: Its arguments.
-    """
+    _estimator: ClassVar[str]
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(sklearn_module="linear_model.Lasso", **kwargs)
+        super().__init__(sklearn_module=self._estimator, **kwargs)
 
 
-class SkLearnRidge(SkLearnLinearModel):
-    """`sklearn.linear_model.Ridge`.
+class SkLearnLasso(_Named):
+    """`sklearn.linear_model.Lasso`."""
 
-    Args:
-        kwargs: Its arguments.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(sklearn_module="linear_model.Ridge", **kwargs)
+    _estimator = "linear_model.Lasso"
 
 
-class SkLearnLinearRegression(SkLearnLinearModel):
-    """`sklearn.linear_model.LinearRegression`.
+class SkLearnRidge(_Named):
+    """`sklearn.linear_model.Ridge`."""
 
-    Args:
-        kwargs: Its arguments.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(sklearn_module="linear_model.LinearRegression", **kwargs)
+    _estimator = "linear_model.Ridge"
 
 
-class SkLearnLogisticRegression(SkLearnLinearModel):
-    """`sklearn.linear_model.LogisticRegression`.
+class SkLearnLinearRegression(_Named):
+    """`sklearn.linear_model.LinearRegression`."""
 
-    Args:
-        kwargs: Its arguments.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(sklearn_module="linear_model.LogisticRegression", **kwargs)
+    _estimator = "linear_model.LinearRegression"
 
 
-class SkLearnSGDClassifier(SkLearnLinearModel):
-    """`sklearn.linear_model.SGDClassifier`.
+class SkLearnLogisticRegression(_Named):
+    """`sklearn.linear_model.LogisticRegression`."""
 
-    Args:
-        kwargs: Its arguments.
-    """
+    _estimator = "linear_model.LogisticRegression"
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(sklearn_module="linear_model.SGDClassifier", **kwargs)
+
+class SkLearnSGDClassifier(_Named):
+    """`sklearn.linear_model.SGDClassifier`."""
+
+    _estimator = "linear_model.SGDClassifier"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attrfunc.core.errors import ArgumentError, describe, warn
+from attrfunc.perturbation.estimators import fit_estimator, is_weighted
 
 __all__ = ["l2_loss", "sgd_train_linear_model", "sklearn_train_linear_model"]
 
@@ -172,11 +172,10 @@ def sklearn_train_linear_model(
         norm = _Standardised(x.mean(0), x.std(0, correction=0))
         x = norm(x)
     begun = time.perf_counter()
-    weight = {"sample_weight": rest[0].cpu().numpy()} if rest else {}
-    if weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
+    if rest and not is_weighted(estimator):
         warn(f"sklearn.{sklearn_trainer} takes no weights of samples, so all count the same.")
-        weight = {}
-    estimator.fit(x.cpu().numpy(), y.cpu().numpy(), **weight, **fit_kwargs)
+        rest = []
+    estimator = fit_estimator(estimator, x, y, *rest, **fit_kwargs)
     seconds = time.perf_counter() - begun
     coefficients = torch.as_tensor(estimator.coef_, dtype=torch.float32, device=device)
     intercept = torch.as_tensor(estimator.intercept_, dtype=torch.float32, device=device)

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args, captum_call
 from attrfunc.captum.robust.perturbation import Perturbation
 from attrfunc.core.errors import ArgumentError, positive
 from attrfunc.core.trees import join_rows, map_rows, repeat_rows
@@ -51,6 +51,7 @@ class AttackComparator(Generic[MetricResultType]):
         self.attacks: dict[str, AttackInfo] = {}
         self.summary_results: dict[str, list[Any]] = {}
 
+    @captum_call
     def add_attack(
         self,
         attack: Perturbation | Callable[..., Any],
@@ -72,8 +73,7 @@ class AttackComparator(Generic[MetricResultType]):
         """
         name = type(attack).__name__ if name is None else name
         if name in self.attacks:
-            error = ArgumentError("name", repr(name), "a name that no other attack has", "Pass name=.")
-            raise error.within("AttackComparator.add_attack")
+            raise ArgumentError("name", repr(name), "a name that no other attack has", "Pass name=.")
         positive("num_attempts", num_attempts)
         names = list(additional_attack_arg_names or [])
         self.attacks[name] = AttackInfo(

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from attrfunc.captum.convert import captum_call
 from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
-from attrfunc.core.errors import AttributionError, Speaker
 
 __all__ = ["FGSM"]
 
@@ -22,6 +22,7 @@ class FGSM(GradientAttack):
         upper_bound: The largest.
     """
 
+    @captum_call
     def perturb(
         self,
         inputs: Any,
@@ -44,15 +45,10 @@ class FGSM(GradientAttack):
         Returns:
             Perturbed inputs, as the inputs.
         """
-        try:
-            tensors = as_tuple(inputs)
-            masks = as_masks(mask, tensors)
-            with Speaker("FGSM.perturb"):
-                _, slopes, _ = losses_and_gradients(
-                    self.forward_func, tensors, target, additional_forward_args, self.loss_func
-                )
-        except AttributionError as error:
-            raise error.within("FGSM.perturb")  # noqa: B904  # the same error, now with its name
+        tensors = as_tuple(inputs)
+        masks = as_masks(mask, tensors)
+        score = (target, additional_forward_args, self.loss_func)
+        _, slopes, _ = losses_and_gradients(self.forward_func, tensors, *score)
         sign = -1 if targeted else 1
         parts = zip(tensors, slopes, masks, strict=True)
         moved: list[Tensor] = [self.bound(x.detach() + sign * epsilon * slope.sign() * m) for x, slope, m in parts]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args, captum_call
 from attrfunc.captum.robust.perturbation import Perturbation
 from attrfunc.core.errors import ArgumentError, describe, positive
 from attrfunc.core.score.target import Target
@@ -63,6 +63,7 @@ class MinParamPerturbation:
         correct_fn: `(outputs, target, **kwargs)`, or without a target, says whether the model is right.
     """
 
+    @captum_call
     def __init__(
         self,
         forward_func: Callable[..., Any],
@@ -77,21 +78,15 @@ class MinParamPerturbation:
         apply_before_preproc: bool = False,
         correct_fn: Callable[..., Any] | None = None,
     ) -> None:
-        def checked() -> None:
-            if mode.upper() not in MinParamPerturbationMode.__members__:
-                raise ArgumentError("mode", repr(mode), "'linear' or 'binary'", "Pass mode='linear'.")
-            if not arg_min < arg_max:
-                fix = "Exchange the two."
-                raise ArgumentError("arg_max", describe(arg_max), f"more than arg_min, {arg_min}", fix)
-            if not 0 < arg_step <= arg_max - arg_min:
-                fix = "Pass a part of the range."
-                raise ArgumentError("arg_step", describe(arg_step), f"a step up to {arg_max - arg_min}", fix)
-            positive("num_attempts", num_attempts)
-
-        try:
-            checked()
-        except ArgumentError as error:
-            raise error.within("MinParamPerturbation")  # noqa: B904  # the same error, now with its name
+        if mode.upper() not in MinParamPerturbationMode.__members__:
+            raise ArgumentError("mode", repr(mode), "'linear' or 'binary'", "Pass mode='linear'.")
+        if not arg_min < arg_max:
+            fix = "Exchange the two."
+            raise ArgumentError("arg_max", describe(arg_max), f"more than arg_min, {arg_min}", fix)
+        if not 0 < arg_step <= arg_max - arg_min:
+            fix = "Pass a part of the range."
+            raise ArgumentError("arg_step", describe(arg_step), f"a step up to {arg_max - arg_min}", fix)
+        positive("num_attempts", num_attempts)
         self.forward_func = forward_func
         self.attack = attack
         self.arg_name = arg_name

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.captum.attr.convert import as_args
+from attrfunc.captum.convert import as_args
 from attrfunc.core.errors import ArgumentError, describe, warn
 from attrfunc.core.score.method import method, open_problem
 from attrfunc.core.score.target import canonical, select
@@ -59,14 +59,22 @@ def as_tuple(inputs: Any) -> tuple[Tensor, ...]:
 
 
 def as_masks(mask: Any, inputs: tuple[Tensor, ...]) -> list[Any]:
-    """The masks of inputs; 1 where there is none."""
+    """The masks of inputs, in a shape that broadcasts to theirs; 1 where there is none."""
     if mask is None:
         return [1] * len(inputs)
     masks = list(mask) if isinstance(mask, tuple | list) else [mask]
-    if [part.shape for part in masks] != [leaf.shape for leaf in inputs]:
-        fix = "Pass one mask for each input, of its shape."
+    if len(masks) != len(inputs) or not all(map(_fits, masks, inputs)):
+        fix = "Pass one mask for each input, of its shape, or of one that broadcasts to it."
         raise ArgumentError("mask", describe(mask), f"shapes {[tuple(leaf.shape) for leaf in inputs]}", fix)
     return masks
+
+
+def _fits(mask: Any, leaf: Tensor) -> bool:
+    if isinstance(mask, bool | int | float):
+        return True
+    if not isinstance(mask, Tensor) or mask.dim() > leaf.dim():
+        return False
+    return all(own in (1, size) for own, size in zip(reversed(mask.shape), reversed(leaf.shape), strict=False))
 
 
 @method

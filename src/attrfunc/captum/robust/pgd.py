@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from attrfunc.captum.convert import captum_call
 from attrfunc.captum.robust.perturbation import GradientAttack, as_masks, as_tuple, losses_and_gradients
-from attrfunc.core.errors import ArgumentError, AttributionError, Speaker, describe
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.robust.ball import ball_around, like_rows
 
 __all__ = ["PGD"]
@@ -24,6 +24,7 @@ class PGD(GradientAttack):
         upper_bound: The largest.
     """
 
+    @captum_call
     def perturb(
         self,
         inputs: Any,
@@ -54,42 +55,22 @@ class PGD(GradientAttack):
         Returns:
             Perturbed inputs, as the inputs.
         """
-        try:
-            with torch.no_grad(), Speaker("PGD.perturb"):
-                moved = self._search(
-                    as_tuple(inputs), radius, step_size, step_num, target, additional_forward_args, targeted,
-                    random_start, norm, mask,
-                )  # fmt: skip
-        except AttributionError as error:
-            raise error.within("PGD.perturb")  # noqa: B904  # the same error, now with its name
-        return tuple(moved) if isinstance(inputs, tuple) else moved[0]
-
-    def _search(
-        self,
-        inputs: tuple[Tensor, ...],
-        radius: float,
-        step_size: float,
-        step_num: int,
-        target: Any,
-        additional: Any,
-        targeted: bool,
-        random_start: bool,
-        norm: str,
-        mask: Any,
-    ) -> list[Tensor]:
+        tensors = as_tuple(inputs)
         if norm not in ("Linf", "L2"):
             raise ArgumentError("norm", repr(norm), "'Linf' or 'L2'", "Pass norm='Linf'.")
-        masks, sign = as_masks(mask, inputs), -1 if targeted else 1
-        balls = [ball_around(leaf.detach(), norm.lower(), radius, None) for leaf in inputs]
+        masks, sign = as_masks(mask, tensors), -1 if targeted else 1
+        balls = [ball_around(leaf.detach(), norm.lower(), radius, None) for leaf in tensors]
         pairs = list(zip(balls, masks, strict=True))
         point = [ball.x + (ball.random(None) - ball.x) * m if random_start else ball.x for ball, m in pairs]
         point = [self.bound(leaf) for leaf in point]
-        best, least = point, torch.full((len(inputs[0]),), -torch.inf, dtype=torch.float64)
+        best, least = point, torch.full((len(tensors[0]),), -torch.inf, dtype=torch.float64)
         if isinstance(step_num, bool) or not isinstance(step_num, int) or step_num < 0:
             fix = "Pass 0 for the random start alone."
             raise ArgumentError("step_num", describe(step_num), "a whole number of at least 0", fix)
         for step in range(step_num + 1):
-            loss, slopes, _ = losses_and_gradients(self.forward_func, tuple(point), target, additional, self.loss_func)
+            loss, slopes, _ = losses_and_gradients(
+                self.forward_func, tuple(point), target, additional_forward_args, self.loss_func
+            )
             loss = sign * loss.double().cpu()
             higher = loss >= least
             least = torch.where(higher, loss, least)
@@ -103,4 +84,4 @@ class PGD(GradientAttack):
                     self.bound(ball.project(leaf + sign * step_size * ball.steepest(slope) * m))
                     for leaf, slope, (ball, m) in moves
                 ]
-        return best
+        return tuple(best) if isinstance(inputs, tuple) else best[0]

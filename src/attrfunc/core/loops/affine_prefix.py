@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from attrfunc.core.errors import AttributionError
 from attrfunc.core.model.engines import wrapped
 from attrfunc.core.model.guard import Below, address
 from attrfunc.core.model.sites import Site
@@ -56,7 +55,7 @@ def leading_linear_layer(problem: Problem, sites: Sequence[Site] = ()) -> Site |
     with _Readers(seen) as readers:
         try:
             replace(problem, inputs=replace(problem.inputs, x=seen)).scored(tuple((site, noted) for site in sites))
-        except (RuntimeError, AttributionError):
+        except Exception:
             return None  # it looks at how the input lies in memory, or what is wrong is told later
     found = [storage for storage in readers.storages if storage in layers]
     # A weight that is read again is tied: it may be another layer's, or the layer may run elsewhere.

@@ -58,6 +58,7 @@ class Work:
         split: Whether a batch may be split.
         backward: Whether there is a backward pass.
         shared_bytes: What an evaluation allocates once, for however many points.
+        shared_part: The same as a part of what the first point allocates, where that has to be measured.
         row_bytes: What one example allocates in both passes; 0 if that has to be measured.
     """
 
@@ -68,6 +69,7 @@ class Work:
     split: bool = True
     backward: bool = True
     shared_bytes: int = 0
+    shared_part: float = 0.0
     row_bytes: int = 0
 
     @classmethod
@@ -75,8 +77,10 @@ class Work:
         """That of a problem."""
         inputs, plan = problem.inputs, problem.plan
         backward, leaves = problem.view.differentiated, pytree.tree_leaves(inputs.x)
-        sizes = (plan.shared_bytes, plan.row_bytes)
-        return cls(inputs.rows, leaves, inputs.target, plan.folds, split, backward, *sizes)
+        # The plan was made of the batch as it shows; of targets that `vmap` maps, each row is many.
+        row_bytes = 0 if transformed(inputs.target) else plan.row_bytes
+        rows, target, shared_bytes = inputs.rows, inputs.target, plan.shared_bytes
+        return cls(rows, leaves, target, plan.folds, split, backward, shared_bytes, row_bytes=row_bytes)
 
     def is_to_be_measured(self, points: int) -> bool:
         """Whether one evaluation is to tell how many rows to evaluate at once, rather than to evaluate all."""
@@ -92,10 +96,11 @@ class Work:
         What is allocated once, for however many points, has to be a small part of each evaluation. Without a backward
         pass fewer rows are best.
         """
-        budget = max(CPU_BUDGET if self.leaves[0].device.type == "cpu" else OTHER_BUDGET, 8 * self.shared_bytes)
+        shared = max(self.shared_bytes, int(self.shared_part * allocated))
+        budget = max(CPU_BUDGET if self.leaves[0].device.type == "cpu" else OTHER_BUDGET, 8 * shared)
         # With targets mapped by vmap, one row here is a row for each target.
         fewest = 1 if transformed(self.target) else FEWEST_ROWS
-        rows = max(fewest, budget * self.rows // max(allocated - self.shared_bytes, 1))
+        rows = max(fewest, budget * self.rows // max(allocated - shared, 1))
         return rows if self.backward else max(1, rows // FORWARD_SHARE)
 
 

@@ -58,14 +58,20 @@ OUTSIDE, BELOW = frozenset({"data", "numpy"}), frozenset({"numpy"})
 def _code_writes(code: types.CodeType) -> bool:
     if any(isinstance(part, types.CodeType) and _code_writes(part) for part in code.co_consts):
         return True
-    if {"requires_grad", "grad", "backward", *OUTSIDE} & set(code.co_names):
+    if {"requires_grad", "grad", "zero_grad", "backward", "vector_to_parameters", *OUTSIDE} & set(code.co_names):
         return True
     if "out" in code.co_consts or any(n.endswith("_") and not n.endswith("__") for n in code.co_names):
         return True
     for one, following in itertools.pairwise(dis.get_instructions(code)):
         if one.opname == "BINARY_OP" and one.argrepr.endswith("=") and "FAST" not in following.opname:
             return True
+        # `self.to(...)` or `self.layer.double()`, whose parameters then have other numbers
+        if following.argval in _CASTS and (one.opname == "LOAD_ATTR" or one.argval in code.co_varnames[:1]):
+            return True
     return False
+
+
+_CASTS = {"to", "to_empty", "type", "float", "double", "half", "bfloat16", "cpu", "cuda"}
 
 
 @functools.lru_cache(maxsize=1024)

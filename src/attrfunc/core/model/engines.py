@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch._C import _functorch
+from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
@@ -29,6 +30,7 @@ __all__ = [
     "inside",
     "known",
     "level",
+    "mapped",
     "no_saved_tensor_hooks",
     "numbers",
     "on_tape",
@@ -49,6 +51,11 @@ def functional() -> bool:
     if torch.compiler.is_compiling():
         return True
     return _functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def mapped() -> bool:
+    """Whether `vmap` is active, by which tensors may have more rows than they show."""
+    return any(one.key() == TransformType.Vmap for one in _functorch.get_interpreter_stack() or ())
 
 
 def level() -> int:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.core.errors import AttributionError
 from attrfunc.core.loops.affine_prefix import leading_linear_layer
 from attrfunc.core.loops.chunks import Work, added, in_chunks, joined, weighted_sum
 from attrfunc.core.loops.plan import planned
@@ -80,8 +79,10 @@ class Segment:
             inner = cls._between(behind, baseline)
             inner = replace(inner, problem=replace(behind, plan=plan), before=path)
             return inner if inner._agrees() else path
-        except (RuntimeError, AttributionError):
-            return path  # it does not run this way: the layer's weight is used, but not the layer itself, say
+        except Exception:
+            # It does not run this way: the layer's weight is used, but not the layer itself; or the layer gives other
+            # rows than examples, nodes of a graph say, which the model then looks for in vain.
+            return path
 
     def _agrees(self) -> bool:
         """Whether the gradient of one example is the same with the leading layer left out."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrfunc.captum.attr.convert import CallError
-from attrfunc.core.errors import describe, suggestions, warn
+from attrfunc.captum.convert import CallError, captum_call
+from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
 
 __all__ = [
     "InterpretableEmbeddingBase", "TokenReferenceBase", "configure_interpretable_embedding_layer",
@@ -62,6 +62,7 @@ class TokenReferenceBase:
         return torch.full((sequence_length,), self.reference_token_idx, device=device)
 
 
+@captum_call
 def configure_interpretable_embedding_layer(
     model: nn.Module, embedding_layer_name: str = "embedding"
 ) -> InterpretableEmbeddingBase:
@@ -85,28 +86,23 @@ def configure_interpretable_embedding_layer(
         >>> remove_interpretable_embedding_layer(model, embedding)
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    name, found = "configure_interpretable_embedding_layer", modules.get(embedding_layer_name)
+    found = modules.get(embedding_layer_name)
     if not embedding_layer_name or found is None:
         fix = suggestions(embedding_layer_name, modules)
-        raise CallError("embedding_layer_name", repr(embedding_layer_name), "a layer's dotted name", fix).within(name)
+        raise ArgumentError("embedding_layer_name", repr(embedding_layer_name), "a layer's dotted name", fix)
     if isinstance(found, InterpretableEmbeddingBase):
         got, fix = describe(embedding_layer_name), "Call remove_interpretable_embedding_layer first."
-        raise CallError("embedding_layer_name", got, "a layer as it was", fix).within(name)
+        raise ArgumentError("embedding_layer_name", got, "a layer as it was", fix)
     warn(
-        f"{name}: the model takes embeddings at {embedding_layer_name!r} from now on. "
+        f"the model takes embeddings at {embedding_layer_name!r} from now on. "
         "remove_interpretable_embedding_layer undoes this."
     )
     standing = InterpretableEmbeddingBase(found, embedding_layer_name)
     standing.train(found.training)
-    _put(model, embedding_layer_name, standing)
+    model.set_submodule(embedding_layer_name, standing)
     return standing
 
 
 def remove_interpretable_embedding_layer(model: nn.Module, interpretable_emb: InterpretableEmbeddingBase) -> None:
     """Put an embedding layer back where it was; takes what `configure_interpretable_embedding_layer` returned."""
-    _put(model, interpretable_emb.full_name, interpretable_emb.embedding)
-
-
-def _put(model: nn.Module, name: str, module: Any) -> None:
-    path, _, last = name.rpartition(".")
-    setattr(model.get_submodule(path), last, module)
+    model.set_submodule(interpretable_emb.full_name, interpretable_emb.embedding)

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from attrfunc.captum.attr.forms import Baselines as Baselines
-from attrfunc.captum.attr.unbatched import as_batch_of_one, named
-from attrfunc.core.errors import ArgumentError
+import attrfunc as af
+from attrfunc.captum.forms import Baselines as Baselines
+from attrfunc.captum.other_rows import of_fractions, of_other_rows
+from attrfunc.captum.unbatched import as_batch_of_one, named
+from attrfunc.core.errors import ArgumentError, ModelError, Speaker
 from attrfunc.core.model.sites import Side
-from attrfunc.core.trees import floats
+from attrfunc.core.trees import batch_size, floats
 
 __all__ = [
-    "RENAMED", "CallError", "as_args", "as_baseline", "as_groups", "as_mask", "as_samples", "captum_call",
-    "check_grad_kwargs", "only", "per_example", "side",
+    "RENAMED", "CallError", "as_activation", "as_args", "as_baseline", "as_contribution", "as_groups", "as_mask",
+    "as_samples", "as_window", "captum_call", "check_grad_kwargs", "only", "per_example", "rows_of", "side",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -35,14 +37,18 @@ RENAMED = {
     "attribute_to_layer_input": "side",
     "attribute_to_neuron_input": "side",
     "baselines": "baseline",
+    "custom_attribution_func": "contribution",
     "dataloader": "batches",
     "inputs": "x",
     "internal_batch_size": "chunk_size",
+    "max_examples_per_batch": "chunk_size",
     "layer_baselines": "baseline",
     "layer_mask": "feature_mask",
+    "n_perturb_samples": "n_samples",
     "neuron_selector": "neuron",
     "nt_samples": "n_samples",
     "nt_type": "kind",
+    "perturb_func": "perturb",
     "perturbations_per_eval": "chunk_size",
     "relu_attributions": "relu",
     "show_progress": "progress",
@@ -66,7 +72,7 @@ class CallError(ArgumentError, AssertionError):
 
 
 def captum_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a method of a class behave as Captum's do: no graph to parameters; errors name the class's arguments."""
+    """Make a function or method behave as Captum's: no graph to parameters; errors and warnings in its own words."""
     parameters = inspect.signature(function).parameters
     names = (
         _WHOSE | {name: name for name in parameters} | {RENAMED[name]: name for name in parameters if name in RENAMED}
@@ -76,9 +82,13 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         outermost = not _INSIDE.get()
         token = _INSIDE.set(True)
+        name = f"{type(args[0]).__name__}.{function.__name__}" if "self" in parameters else function.__name__
+        name = name.removesuffix(".__init__")
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Speaker(name):
                 return function(*args, **kwargs)
+        except ModelError as error:
+            raise error.within(name)  # noqa: B904  # the same error, now with its name
         except ArgumentError as error:
             found = _without_batch(function, args, kwargs, error) if outermost else None
             if found is not None:
@@ -87,7 +97,6 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
                 raise  # a class that this one calls has named its own argument
             argument = names.get(error.argument, error.argument)
             fix = error.fix.replace(f"{error.argument}=", f"{argument}=")
-            name = f"{type(args[0]).__name__}.{function.__name__}"
             raise CallError(argument, error.got, error.expected, fix).within(name, settled=True) from error
         finally:
             _INSIDE.reset(token)
@@ -96,15 +105,31 @@ def captum_call(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _without_batch(function: Callable[..., Any], args: Any, kwargs: Any, error: ArgumentError) -> Any:
-    """What a call gives whose inputs have no batch dimension, if that is why it failed."""
-    if error.argument not in ("target", "x", "inputs") or function.__name__ != "attribute" or hasattr(args[0], "layer"):
+    """What a call gives whose inputs have no batch dimension, or other rows than outputs, if that is why it failed."""
+    if error.argument not in ("target", "x", "inputs") or function.__name__ != "attribute":
         return None
     arguments = named(function, args, kwargs)
+    further = as_args(arguments.get("additional_forward_args"))
     with torch.no_grad():
-        try:
-            return as_batch_of_one(function, arguments, as_args(arguments.get("additional_forward_args")))
-        except (ArgumentError, RuntimeError, TypeError, ValueError, IndexError):
-            return None  # the first error says what is wrong
+        for other in _others(args[0]):
+            try:
+                found = other(function, arguments, further)
+            except (ArgumentError, RuntimeError, TypeError, ValueError, IndexError):
+                continue  # the first error says what is wrong
+            if found is not None:
+                return found
+    return None
+
+
+def _others(explainer: Any) -> list[Callable[..., Any]]:
+    """Ways to take the inputs of a class that are no batch of examples, one for each row of the output."""
+    inner = getattr(explainer, "attribution_method", explainer)
+    path = getattr(inner, "_draws_baselines", False) or "n_steps" in inspect.signature(inner.attribute).parameters
+    fractions = [of_fractions] if path else []
+    if hasattr(explainer, "layer"):
+        return [of_other_rows, *fractions]
+    differentiates = hasattr(explainer, "compute_convergence_delta") and not explainer._draws_baselines
+    return [as_batch_of_one, *([of_other_rows] if differentiates else []), *fractions]
 
 
 def as_args(additional_forward_args: Any) -> tuple[Any, ...]:
@@ -121,6 +146,35 @@ def as_baseline(baselines: Any, inputs: Any) -> Any:
     if not isinstance(inputs, tuple) and isinstance(baselines, tuple) and len(baselines) == 1:
         return baselines[0]
     return baselines
+
+
+def as_activation(baselines: Any) -> Any:
+    """What replaces a layer's activation, nested as this is."""
+    return af.activation_baseline(None if baselines is None else lambda activation: as_baseline(baselines, activation))
+
+
+def as_contribution(function: Callable[..., Any] | None) -> Any:
+    """A function of multipliers, of these and inputs, or of these and baselines too, each a tuple, as one of all."""
+    if function is None:
+        return None
+    count = len(inspect.signature(function).parameters) or 3
+
+    def contribution(*parts: Any) -> Any:
+        made = function(*[tuple(part) if isinstance(part, tuple | list) else (part,) for part in parts[:count]])
+        return made if isinstance(parts[0], tuple) else only(made)
+
+    return contribution
+
+
+def as_window(window: Any, inputs: Any) -> Any:
+    """Windows as the inputs are nested: that of one input may stand in a tuple."""
+    return window[0] if len(pytree.tree_leaves(inputs)) == 1 and isinstance(window[0], tuple) else window
+
+
+def rows_of(inputs: Any) -> int:
+    """The number of examples, or of rows of the first of several batches."""
+    leaf = pytree.tree_leaves(inputs)[0]
+    return leaf.shape[0] if leaf.dim() else batch_size(inputs)  # which raises
 
 
 def as_mask(feature_mask: Any, inputs: Any) -> Any:

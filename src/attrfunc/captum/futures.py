@@ -11,20 +11,25 @@ from typing import Any, TypeVar
 import torch
 from torch.futures import Future
 
-from attrfunc.captum.attr.attribution import Attribution
-from attrfunc.captum.attr.unbatched import with_forward
+from attrfunc.captum.unbatched import with_forward
 from attrfunc.core.errors import ArgumentError, describe
 
-__all__ = ["WithFutures", "later"]
+__all__ = ["later"]
 
 Stub = TypeVar("Stub", bound=Callable[..., Any])
 
 
-class WithFutures(Attribution):
-    """Base of the classes whose `attribute` can wait for a model that returns futures."""
+def later(stub: Stub) -> Stub:
+    """`attribute_future` of the signature of `attribute`; heirs' `attribute` is given what it knows of."""
+    signature = inspect.signature(stub)
 
-    def _future(self, arguments: dict[str, Any]) -> Future[Any]:
-        waiting = with_forward(self, _awaited(self.forward_func))
+    @functools.wraps(stub)
+    def attribute_future(explainer: Any, *args: Any, **kwargs: Any) -> Future[Any]:
+        given = signature.bind(explainer, *args, **kwargs).arguments
+        waiting = with_forward(explainer, _awaited(explainer.forward_func))
+        known = inspect.signature(waiting.attribute).parameters.keys() - {"kwargs"}
+        named = {"layer_mask" if k == "feature_mask" and k not in known else k: v for k, v in given.items()}
+        arguments = {name: value for name, value in named.items() if name in known}
         future: Any = torch._C.Future([])  # of Captum's own type
 
         def work() -> None:
@@ -37,23 +42,12 @@ class WithFutures(Attribution):
         threading.Thread(target=work, daemon=True).start()
         return future
 
+    attribute_future.__name__ = "attribute_future"
+    return attribute_future  # type: ignore[return-value]
+
 
 def _raise(error: Exception) -> None:
     raise error
-
-
-def later(stub: Stub) -> Stub:
-    """Make `attribute_future` of its signature: what `attribute` gives, which is given what it knows of."""
-    signature = inspect.signature(stub)
-
-    @functools.wraps(stub)
-    def attribute_future(self: WithFutures, *args: Any, **kwargs: Any) -> Future[Any]:
-        given = signature.bind(self, *args, **kwargs).arguments
-        known = inspect.signature(self.attribute).parameters.keys() - {"kwargs"}
-        named = {"layer_mask" if k == "feature_mask" and k not in known else k: v for k, v in given.items()}
-        return self._future({name: value for name, value in named.items() if name in known})
-
-    return attribute_future  # type: ignore[return-value]
 
 
 def _awaited(forward_func: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from attrfunc.core.score.target import canonical, select
 from attrfunc.perturbation.outputs import output_of
 
-__all__ = ["as_batch_of_one", "named", "with_forward"]
+__all__ = ["OfRows", "as_batch_of_one", "lifted", "named", "with_forward"]
 
 
 def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], args: tuple[Any, ...]) -> Any:
@@ -42,7 +42,7 @@ def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], ar
         examples = [pytree.tree_map(lambda leaf, row=row: leaf[row], rows) for row in range(count)]
         return torch.stack([_score(model(*example, *args), target) for example in examples])
 
-    model = _OfRows(forward, run) if isinstance(forward, nn.Module) else functools.partial(run, forward)
+    model = OfRows(forward, run) if isinstance(forward, nn.Module) else functools.partial(run, forward)
     given = dict(
         arguments, self=with_forward(explainer, model), inputs=pytree.tree_map(lambda leaf: leaf[None], inputs)
     )
@@ -50,7 +50,7 @@ def as_batch_of_one(attribute: Callable[..., Any], arguments: dict[str, Any], ar
         given.pop(name, None)
     for name in ("baselines", "feature_mask"):
         if name in given:
-            given[name] = _lifted(given[name], leaves)
+            given[name] = lifted(given[name], leaves)
     found = attribute(**given)
     if not arguments.get("return_convergence_delta"):
         return pytree.tree_map(lambda leaf: leaf[0], found)
@@ -75,8 +75,8 @@ def named(attribute: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return {**bound, **further}
 
 
-class _OfRows(nn.Module):
-    """A module that takes no batch, as one that does."""
+class OfRows(nn.Module):
+    """A module that takes no batch, or another one, as one that does."""
 
     def __init__(self, module: nn.Module, run: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -84,6 +84,7 @@ class _OfRows(nn.Module):
         self.training = module.training
 
     def forward(self, *rows: Any) -> Tensor:
+        """What `run` makes of the module and the rows."""
         return self.run(self.module, *rows)
 
 
@@ -107,7 +108,7 @@ def _score(output: Any, target: Any) -> Tensor:
     return select(output[None], canonical(target, 1), 1)[0]
 
 
-def _lifted(given: Any, leaves: list[Tensor]) -> Any:
+def lifted(given: Any, leaves: list[Tensor]) -> Any:
     """Baselines or masks of one example, with a batch dimension where they lack it."""
     parts = list(given) if isinstance(given, tuple) else [given]
     if len(parts) != len(leaves):
