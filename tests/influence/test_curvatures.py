@@ -211,6 +211,28 @@ def test_eigenvalues_that_are_there_several_times():
         close(found.eigenvalues, expected[:rank])
 
 
+class Scaled(nn.Module):
+    """A layer whose outputs a temperature scales: a parameter without dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature, self.layer = nn.Parameter(torch.tensor(0.7)), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.layer(torch.tanh(x)) * self.temperature
+
+
+def test_parameters_without_dimensions():
+    torch.manual_seed(0)
+    model, batch = Scaled().double(), (torch.randn(5, 3, dtype=DOUBLE), torch.tensor([0, 2, 1, 1, 0]))
+    exact = written_out(model, batch, LOSS, 2.0)
+    own = trained.gradients(model, batch)
+    for curvature in (hessian(model, [batch], loss=LOSS, damping=2.0),
+                      cg(model, [batch], loss=LOSS, damping=2.0, of="hessian", tolerance=1e-12)):  # fmt: skip
+        found = influence_function(model, batch, data=[batch], loss=LOSS, curvature=curvature)
+        close(found, own @ torch.linalg.solve(exact, own.T) / 5)
+
+
 @pytest.mark.parametrize("kind", ["hessian", "ggn"])
 def test_embeddings_of_padding_have_no_curvature(kind):
     """Torch's forward mode, which products are taken by, does not know of padding."""

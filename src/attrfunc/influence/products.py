@@ -84,7 +84,7 @@ class Products:
         given = {name: part.to(kinds[name]) for name, part in self._network.split(vectors).items()}
         with torch.no_grad(), slow_maps():
             found = torch.vmap(product)(given)
-        return torch.cat([found[name].to(vectors.dtype).flatten(1) for name in self._network.names], 1)
+        return torch.cat([found[name].to(vectors.dtype).unsqueeze(-1).flatten(1) for name in self._network.names], 1)
 
     def _hessian(self, batch: Any, forward: bool) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         def total(parameters: dict[str, Tensor]) -> Tensor:
