@@ -8,9 +8,12 @@ from typing import Any
 from torch import Tensor
 
 import attrfunc as af
+from attrfunc.captum.explainers import Explainer
+from attrfunc.captum.forms import Inputs
+from attrfunc.core.errors import ArgumentError, describe
 from attrfunc.core.errors import warn as tell
 
-__all__ = ["apply_gradient_requirements", "compute_gradients", "undo_gradient_requirements"]
+__all__ = ["WithGradients", "apply_gradient_requirements", "compute_gradients", "undo_gradient_requirements"]
 
 
 def compute_gradients(
@@ -47,3 +50,24 @@ def undo_gradient_requirements(inputs: tuple[Tensor, ...], grad_required: list[b
     for leaf, required in zip(inputs, grad_required, strict=True):
         if not required:
             leaf.requires_grad_(False)
+
+
+class WithGradients(Explainer):
+    """Base of the classes that differentiate the model, which classes of one's own may do by `gradient_func`."""
+
+    @property
+    def gradient_func(self) -> Callable[..., tuple[Tensor, ...]]:
+        """What gives gradients to classes of one's own: `(forward_fn, inputs, target, additional_forward_args)`."""
+        found: Callable[..., tuple[Tensor, ...]] = vars(self).get("_gradient_func", compute_gradients)
+        return found
+
+    @gradient_func.setter
+    def gradient_func(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self._gradient_func = function
+
+    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
+        if "_gradient_func" in vars(self):
+            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
+            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
+            raise ArgumentError("gradient_func", got, expected, fix)
+        return super()._called(function, at, inputs, options)

@@ -13,26 +13,24 @@ Example:
 """
 
 from attrfunc.captum.attr import visualization as visualization
-from attrfunc.captum.attr._models.base import *
-from attrfunc.captum.attr._utils.lrp_rules import *
 from attrfunc.captum.attr.attribution import *
 from attrfunc.captum.attr.baselines import *
 from attrfunc.captum.attr.dataloader_attr import *
-from attrfunc.captum.attr.deep_lift import *
 from attrfunc.captum.attr.gradient import *
-from attrfunc.captum.attr.guided import *
 from attrfunc.captum.attr.image_mask_input import *
 from attrfunc.captum.attr.interpretable_input import *
 from attrfunc.captum.attr.lime import *
 from attrfunc.captum.attr.llm import *
 from attrfunc.captum.attr.llm_remote import *
 from attrfunc.captum.attr.llm_result import *
-from attrfunc.captum.attr.lrp import *
+from attrfunc.captum.attr.lrp_rules import *
 from attrfunc.captum.attr.noise_tunnel import *
 from attrfunc.captum.attr.paths import *
 from attrfunc.captum.attr.perturbation import *
+from attrfunc.captum.attr.propagation import *
 from attrfunc.captum.attr.stat import *
 from attrfunc.captum.attr.summarizer import *
+from attrfunc.captum.attr.wrappers import *
 
 
 def differences() -> dict[str, tuple[str, ...]]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 import attrfunc as af
-from attrfunc.captum._utils.gradient import compute_gradients
+from attrfunc.captum._utils.gradient import WithGradients
 from attrfunc.captum.convert import as_args, as_baseline, captum_call, only, per_example
 from attrfunc.captum.explainers import Explainer, Inside, Selecting
 from attrfunc.captum.forms import Baselines, Forward, Inputs, Target
 from attrfunc.captum.places import explained
-from attrfunc.core.errors import ArgumentError, describe
 
 __all__ = ["Attribution", "GradientAttribution", "LayerAttribution", "NeuronAttribution"]
 
@@ -53,25 +51,8 @@ class Attribution(Explainer):
         return re.sub(r"(?<!^)([^a-z])", r" \1", cls.__name__)
 
 
-class GradientAttribution(Attribution):
+class GradientAttribution(WithGradients, Attribution):
     """Base of the classes that differentiate the model."""
-
-    @property
-    def gradient_func(self) -> Callable[..., tuple[Tensor, ...]]:
-        """What gives gradients to classes of one's own: `(forward_fn, inputs, target, additional_forward_args)`."""
-        found: Callable[..., tuple[Tensor, ...]] = vars(self).get("_gradient_func", compute_gradients)
-        return found
-
-    @gradient_func.setter
-    def gradient_func(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
-        self._gradient_func = function
-
-    def _called(self, function: Callable[..., Any], at: str, inputs: Inputs, options: dict[str, Any]) -> Any:
-        if "_gradient_func" in vars(self):
-            fix = "Give the model that gradient, by a torch.autograd.Function with setup_context, or define attribute."
-            got, expected = describe(vars(self)["_gradient_func"]), "the model's gradients, which this class takes"
-            raise ArgumentError("gradient_func", got, expected, fix)
-        return super()._called(function, at, inputs, options)
 
     @captum_call
     def compute_convergence_delta(
@@ -79,13 +60,8 @@ class GradientAttribution(Attribution):
         additional_forward_args: Any = None,
     ) -> Tensor:  # fmt: skip
         """What attributions add up to, less the change of the score, for each example; see `attrfunc.score_change`."""
-        change: Tensor = af.score_change(
-            self._explained(),
-            end_point,
-            baseline=as_baseline(start_point, end_point),
-            target=target,
-            args=as_args(additional_forward_args),
-        )
+        start, args = as_baseline(start_point, end_point), as_args(additional_forward_args)
+        change: Tensor = af.score_change(self._explained(), end_point, baseline=start, target=target, args=args)
         return per_example(attributions, len(change)) - change
 
     def _explained(self) -> Forward:

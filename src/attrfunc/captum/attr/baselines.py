@@ -39,6 +39,4 @@ class ProductBaselines:
             found |= zip(key, value, strict=True) if isinstance(key, tuple) else {key: value}
         return found
 
-    def __call__(self) -> list[Any] | dict[str, Any]:
-        """The same as `sample`."""
-        return self.sample()
+    __call__ = sample

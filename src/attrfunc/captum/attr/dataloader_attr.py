@@ -29,7 +29,7 @@ class InputRole:
     no_forward = 2
 
 
-_ROLES = {InputRole.need_attr: "attribute", InputRole.need_forward: "forward", InputRole.no_forward: "ignore"}
+_ROLES = dict(enumerate(("attribute", "forward", "ignore")))  # by the numbers of InputRole
 
 
 def _ablated(

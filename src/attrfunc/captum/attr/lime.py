@@ -31,23 +31,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-class ExponentialKernel:
-    """The exponential kernel as Captum calls it, sample by sample; `kernel` is the same for `attrfunc.lime`."""
-
-    def __init__(self, distance_mode: Literal["cosine", "euclidean"], kernel_width: float) -> None:
-        self.kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
-        self._distance, self._width = distance_mode, kernel_width
-
-    def __call__(self, original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
-        """The weight of one perturbed input."""
-        return exponential_weight(original_inp, perturbed_inp, self._distance, self._width)
-
-
 def get_exp_kernel_similarity_function(
     distance_mode: Literal["cosine", "euclidean"] = "cosine", kernel_width: float = 1.0
 ) -> Callable[..., float]:
     """A `similarity_func`: the exponential kernel of the distance between inputs; see `attrfunc.surrogates`."""
-    return ExponentialKernel(distance_mode, kernel_width)
+
+    def similarity(original_inp: Inputs, perturbed_inp: Inputs, __: Any, **kwargs: Any) -> float:
+        return exponential_weight(original_inp, perturbed_inp, distance_mode, kernel_width)
+
+    kernel = af.surrogates.exponential_kernel(distance_mode, width=kernel_width, space="input")
+    vars(similarity)["kernel"] = kernel  # the same for `attrfunc.lime`, which takes all samples at once
+    return similarity
 
 
 def default_perturb_func(original_inp: Inputs, **kwargs: Any) -> Tensor:

@@ -1,10 +1,12 @@
-"""Embeddings that are given as inputs in place of the tokens.
+"""Modules that stand in a model for what it has: for an embedding, for inputs, for a sum.
 
-`attrfunc.layer` does the same without a change of the model: `LayerIntegratedGradients(model, model.embedding)`.
+`attrfunc.layer` attributes to embeddings without a change of the model: `LayerIntegratedGradients(model,
+model.embedding)`.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -14,8 +16,8 @@ from attrfunc.captum.convert import CallError, captum_call
 from attrfunc.core.errors import ArgumentError, describe, suggestions, warn
 
 __all__ = [
-    "InterpretableEmbeddingBase", "TokenReferenceBase", "configure_interpretable_embedding_layer",
-    "remove_interpretable_embedding_layer",
+    "Addition_Module", "InputIdentity", "InterpretableEmbeddingBase", "ModelInputWrapper", "TokenReferenceBase",
+    "configure_interpretable_embedding_layer", "remove_interpretable_embedding_layer",
 ]  # fmt: skip
 
 
@@ -106,3 +108,49 @@ def configure_interpretable_embedding_layer(
 def remove_interpretable_embedding_layer(model: nn.Module, interpretable_emb: InterpretableEmbeddingBase) -> None:
     """Put an embedding layer back where it was; takes what `configure_interpretable_embedding_layer` returned."""
     model.set_submodule(interpretable_emb.full_name, interpretable_emb.embedding)
+
+
+class InputIdentity(nn.Module):
+    """Gives on what it is called with.
+
+    Args:
+        input_name: The argument's name.
+    """
+
+    def __init__(self, input_name: str) -> None:
+        super().__init__()
+        self.input_name = input_name
+
+    def forward(self, x: Any) -> Any:
+        """The argument."""
+        return x
+
+
+class ModelInputWrapper(nn.Module):
+    """A model each of whose arguments goes through a layer of its own, `input_maps[name]`.
+
+    Args:
+        module_to_wrap: The model.
+    """
+
+    def __init__(self, module_to_wrap: nn.Module) -> None:
+        super().__init__()
+        self.module = module_to_wrap
+        self.training = module_to_wrap.training
+        self.arg_name_list = inspect.getfullargspec(module_to_wrap.forward).args[1:]
+        self.input_maps = nn.ModuleDict({name: InputIdentity(name) for name in self.arg_name_list})
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output; arguments beyond those that it names are passed on as they are."""
+        named = zip(self.arg_name_list, args, strict=False)
+        places = [self.input_maps[name](value) for name, value in named]
+        words = {name: self.input_maps[name](v) if name in self.input_maps else v for name, v in kwargs.items()}
+        return self.module(*places, *args[len(places) :], **words)
+
+
+class Addition_Module(nn.Module):  # noqa: N801  # Captum's name
+    """The sum of two tensors."""
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """`x1 + x2`."""
+        return x1 + x2

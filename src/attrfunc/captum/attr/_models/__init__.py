@@ -1,1 +1,0 @@
-"""The modules of `captum.attr._models`."""

@@ -1,1 +1,0 @@
-"""What Captum keeps under this name and its users import all the same."""
