@@ -199,6 +199,90 @@ def test_few_eigenvalues():
     close(drawn(damping=0.0).solve(given), (inside / values[-3:]) @ top.T)
 
 
+def test_eigenvalues_that_are_there_several_times():
+    """With a squared loss each eigenvalue of the inputs' moments is there once for each output."""
+    torch.manual_seed(0)
+    model, x, y = torch.nn.Linear(3, 4).double(), torch.randn(7, 3, dtype=DOUBLE), torch.randn(7, 4, dtype=DOUBLE)
+    with_bias = torch.cat([x, torch.ones(7, 1, dtype=DOUBLE)], 1)
+    expected = torch.linalg.eigvalsh(2 * with_bias.T @ with_bias / 7).flip(0).repeat_interleave(4)
+    loss = lambda model, batch: (model(batch[0]) - batch[1]).square().sum(1)
+    for rank in (3, 16):
+        found = lanczos(model, [(x, y)], loss=loss, damping=0.1, rank=rank, steps=16)
+        close(found.eigenvalues, expected[:rank])
+
+
+class Scaled(nn.Module):
+    """A layer whose outputs a temperature scales: a parameter without dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature, self.layer = nn.Parameter(torch.tensor(0.7)), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.layer(torch.tanh(x)) * self.temperature
+
+
+def test_parameters_without_dimensions():
+    torch.manual_seed(0)
+    model, batch = Scaled().double(), (torch.randn(5, 3, dtype=DOUBLE), torch.tensor([0, 2, 1, 1, 0]))
+    exact = written_out(model, batch, LOSS, 2.0)
+    own = trained.gradients(model, batch)
+    for curvature in (hessian(model, [batch], loss=LOSS, damping=2.0),
+                      cg(model, [batch], loss=LOSS, damping=2.0, of="hessian", tolerance=1e-12)):  # fmt: skip
+        found = influence_function(model, batch, data=[batch], loss=LOSS, curvature=curvature)
+        close(found, own @ torch.linalg.solve(exact, own.T) / 5)
+
+
+@pytest.mark.parametrize("kind", ["hessian", "ggn"])
+def test_embeddings_of_padding_have_no_curvature(kind):
+    """Torch's forward mode, which products are taken by, does not know of padding."""
+    torch.manual_seed(0)
+    embedding, head = nn.Embedding(4, 2, padding_idx=1, dtype=DOUBLE), nn.Linear(6, 2, dtype=DOUBLE)
+    model = nn.Sequential(embedding, nn.Tanh(), nn.Flatten(), head)
+    tokens, labels = torch.tensor([[0, 1, 2], [3, 1, 1], [2, 2, 0], [1, 3, 0]]), torch.tensor([0, 1, 1, 0])
+    padding = embedding.weight[1].detach()
+
+    def logits(table, weight, bias, x):
+        rows = torch.where((x == 1).unsqueeze(-1), padding, F.embedding(x, table))
+        return F.linear(torch.tanh(rows).flatten(1), weight, bias)
+
+    parts = [p.detach() for p in model.parameters()]
+    split = lambda v: [part.view_as(p) for part, p in zip(v.split([p.numel() for p in parts]), parts, strict=True)]
+    flat = torch.cat([p.flatten() for p in parts])
+    if kind == "hessian":
+        exact = torch.func.hessian(lambda v: F.cross_entropy(logits(*split(v), tokens), labels))(flat)
+        damping = 0.1 - torch.linalg.eigvalsh(exact)[0].clamp(max=0).item()
+    else:
+        jacobians = torch.func.jacrev(lambda v: logits(*split(v), tokens))(flat)
+        chances = model(tokens).detach().softmax(1)
+        inner = torch.diag_embed(chances) - chances.unsqueeze(2) * chances.unsqueeze(1)
+        exact, damping = (jacobians.mT @ inner @ jacobians).mean(0), 0.1
+    size = len(flat)
+    expected = torch.linalg.inv(exact + damping * torch.eye(size, dtype=DOUBLE))
+    options = {"loss": LOSS, "damping": damping}
+    data = [(tokens[:3], labels[:3]), (tokens[3:], labels[3:])]
+    found = [
+        {"hessian": hessian, "ggn": ggn}[kind](model, data, **options),
+        cg(model, data, of=kind, tolerance=1e-12, **options),
+    ]
+    if kind == "ggn":
+        found.append(lanczos(model, data, of=kind, rank=size, steps=size, **options))
+    for curvature in found:
+        close(curvature.solve(torch.eye(size, dtype=DOUBLE)), expected)
+
+
+@pytest.mark.parametrize("make", [ggn, kfac, ekfac])
+def test_models_that_give_one_number_for_each_example(make):
+    torch.manual_seed(0)
+    linear, x, y = torch.nn.Linear(3, 1).double(), torch.randn(7, 3, dtype=DOUBLE), torch.randn(7, dtype=DOUBLE)
+    model = torch.nn.Sequential(linear, torch.nn.Flatten(0))
+    with_bias = torch.cat([x, torch.ones(7, 1, dtype=DOUBLE)], 1)
+    exact = 2 * with_bias.T @ with_bias / 7 + 0.1 * torch.eye(4, dtype=DOUBLE)
+    loss = lambda model, batch: (model(batch[0]) - batch[1]).square()
+    found = make(model, [(x[:3], y[:3]), (x[3:], y[3:])], loss=loss, damping=0.1)
+    close(found.solve(exact), torch.eye(4, dtype=DOUBLE))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_influence_with_each_curvature(name, tmp_path):
     model, (x, labels) = trained.network("mlp")

@@ -50,11 +50,18 @@ def test_a_store_that_is_whole_is_not_made_again(case):
     calls = []
 
     def counted(model, batch):
-        calls.append(1)
+        calls.append(len(batch[1]))
         return LOSS(model, batch)
 
     assert embed(model, data, loss=counted, path=path) == store
-    assert not calls
+    assert set(calls) == {1}  # the first example, which tells whether the loss is another
+
+
+def test_a_store_of_another_loss_is_refused(case):
+    model, data, _, path = case
+    embed(model, data, loss=LOSS, path=path)
+    with pytest.raises(ArgumentError, match=r"embed: argument `path`: got .*a store of another loss, or of a model"):
+        embed(model, data, loss=lambda model, batch: 2 * LOSS(model, batch), path=path)
 
 
 def test_an_interrupted_run_goes_on(case):

@@ -101,7 +101,7 @@ class Sketcher:
         if len(hashes) == 2:
             places = ((places[:, None] + hashes[1][0]) % self.size).flatten()
             signs = (signs[:, None] * hashes[1][1]).flatten()
-        value = term.value.flatten(1).to(signs.dtype) * signs
+        value = term.value.unsqueeze(-1).flatten(1).to(signs.dtype) * signs
         return value.new_zeros(self.size, len(value)).index_add_(0, places, value.T.contiguous()).T
 
     def _of_outer(self, hashes: list[tuple[Tensor, Tensor]], term: Outer) -> Tensor:

@@ -182,5 +182,7 @@ def digest(network: Network) -> str:
     found = hashlib.sha256()
     for name, value in {**network.others, **network.values}.items():
         found.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+        found.update(
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        )
     return found.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def lanczos(
     """The greatest eigenvalues of a curvature, by products with vectors; what is beyond them is taken as zero.
 
     Lanczos's method for symmetric matrices, with full reorthogonalisation: what Arnoldi's would give, without complex
-    numbers. Its space is not exhausted before it has `rank` eigenvalues that are above zero.
+    numbers. Of an eigenvalue that is there several times each eigenvector counts.
 
     Args:
         model: A module, in evaluation mode.
@@ -95,8 +95,11 @@ def lanczos(
     products = Products(network, data, losses(loss), of)
     count = min(2 * rank if steps is None else max(positive("steps", steps), rank), network.size)
     device = "cpu" if generator is None else generator.device
-    start = torch.randn(network.size, generator=generator, dtype=torch.float64, device=device).to(network.device)
-    basis, matrix = _krylov(products, start / start.norm(), count, network.dtype)
+
+    def fresh() -> Tensor:
+        return torch.randn(network.size, generator=generator, dtype=torch.float64, device=device).to(network.device)
+
+    basis, matrix = _krylov(products, fresh, count, network.dtype)
     values, vectors = torch.linalg.eigh(matrix)
     kept = [k for k in values.argsort(descending=True)[:rank].tolist() if values[k] > 1e-7 * values.abs().max()]
     if not kept:
@@ -107,22 +110,39 @@ def lanczos(
     return LowRank(network.names, products.rows, damping, digest(network), values[kept], basis @ vectors[:, kept])
 
 
-def _krylov(products: Products, start: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """An orthonormal basis `(P, K)`, and the curvature in it, `(K, K)`."""
-    vectors, images = [start], []
-    for _ in range(count):
+def _krylov(products: Products, fresh: Callable[[], Tensor], count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """An orthonormal basis `(P, K)`, and the curvature in it, `(K, K)`.
+
+    Of an eigenvalue that is there several times, as it is with several outputs and a squared loss, the products of one
+    vector meet one eigenvector only; where they are exhausted, a fresh vector finds the others.
+    """
+    tiny = 1e-12 if dtype == torch.float64 else 1e-6
+    vectors, images, largest, started = [_unit(fresh(), [])], list[Tensor](), 0.0, True
+    while True:
         image = products(vectors[-1].to(dtype).unsqueeze(0))[0].double()
         images.append(image)
-        basis = torch.stack(vectors, 1)
-        rest = image - basis @ (basis.T @ image)
-        rest = rest - basis @ (basis.T @ rest)  # twice is enough
-        tiny = 1e-12 if dtype == torch.float64 else 1e-6
-        if len(images) == count or rest.norm() <= tiny * max(float(image.norm()), 1e-30):
+        largest = max(largest, float(image.norm()))
+        if len(images) == count or (started and float(image.norm()) <= tiny * largest):  # zero on all that is left
             break
-        vectors.append(rest / rest.norm())
-    basis = torch.stack(vectors[: len(images)], 1)
+        rest = _rest(_rest(image, vectors), vectors)  # twice is enough
+        started = float(rest.norm()) <= tiny * largest
+        vectors.append(_unit(fresh() if started else rest, vectors))
+    basis = torch.stack(vectors, 1)
     matrix = basis.T @ torch.stack(images, 1)
     return basis, (matrix + matrix.T) / 2
+
+
+def _rest(vector: Tensor, others: list[Tensor]) -> Tensor:
+    """What is orthogonal to the others."""
+    basis = torch.stack(others, 1)
+    return vector - basis @ (basis.T @ vector)
+
+
+def _unit(vector: Tensor, others: list[Tensor]) -> Tensor:
+    """Of norm one, and orthogonal to the others also where little was left."""
+    for _ in range(2 if others else 0):
+        vector = _rest(vector / vector.norm(), others)
+    return vector / vector.norm()
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _all_roots(leaves: list[Tensor], loss_of: LossOf) -> Tensor:
 
 def _hessian(leaves: list[Tensor], loss_of: LossOf) -> Tensor:
     """Of each example's loss, `(B, D, D)`."""
-    joined = torch.cat([leaf.flatten(1) for leaf in leaves], 1)
+    joined = torch.cat([leaf.unsqueeze(-1).flatten(1) for leaf in leaves], 1)
     sizes = [leaf[0].numel() for leaf in leaves]
     with torch.inference_mode(False), torch.enable_grad():
         at = joined.clone().requires_grad_()
@@ -142,7 +142,9 @@ def pulled(values: Values) -> Values:
 
         values(noted, batch)
         leaves, _ = floats(seen)
-        products = [(leaf * weight).flatten(1).sum(1) for leaf, weight in zip(leaves, weights, strict=True)]
+        products = [
+            (leaf * weight).unsqueeze(-1).flatten(1).sum(1) for leaf, weight in zip(leaves, weights, strict=True)
+        ]
         return torch.stack(products).sum(0)
 
     return replace(values, function=function, sign=1)

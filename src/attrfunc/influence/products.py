@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from attrfunc.core.errors import ArgumentError, ModelError
+from attrfunc.core.trees import map_rows
 from attrfunc.influence.batches import batches_of, rows_of, slow_maps
 from attrfunc.influence.network import Network
 from attrfunc.influence.outputs import Outputs
+from attrfunc.influence.per_example import PerExample
 from attrfunc.influence.values import Values
 
 __all__ = ["Kind", "Products"]
@@ -39,7 +41,7 @@ class Products:
             fix = "The Gauss-Newton matrix has no negative eigenvalues."
             raise ArgumentError("of", repr(kind), "'hessian' or 'ggn'", fix)
         self._network, self._data, self._values, self._kind = network, data, values, kind
-        self._forward = True
+        self._forward: bool | None = None
         self.rows = sum(rows_of(batch) for batch in batches_of(data))
 
     def __call__(self, vectors: Tensor) -> Tensor:
@@ -64,6 +66,11 @@ class Products:
         return min(max(2**23 // (numbers + self._network.size), least), most)
 
     def _of_batch(self, batch: Any, vectors: Tensor) -> Tensor:
+        if self._forward is None:  # forward mode does not know of padding, whose embeddings have no gradient
+            rows = rows_of(batch, self._values.of)
+            gradients = PerExample(self._network, self._values)
+            gradients(map_rows(lambda leaf: leaf[:1], batch, rows))
+            self._forward = not gradients.bends_gradients
         make = self._hessian if self._kind == "hessian" else self._gauss_newton
         if self._forward:
             try:
@@ -77,7 +84,7 @@ class Products:
         given = {name: part.to(kinds[name]) for name, part in self._network.split(vectors).items()}
         with torch.no_grad(), slow_maps():
             found = torch.vmap(product)(given)
-        return torch.cat([found[name].to(vectors.dtype).flatten(1) for name in self._network.names], 1)
+        return torch.cat([found[name].to(vectors.dtype).unsqueeze(-1).flatten(1) for name in self._network.names], 1)
 
     def _hessian(self, batch: Any, forward: bool) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         def total(parameters: dict[str, Tensor]) -> Tensor:

@@ -18,12 +18,13 @@ from attrfunc.core.extras import extra
 from attrfunc.core.loops.progress import Progress
 from attrfunc.core.score.method import method
 from attrfunc.core.score.views import Model
+from attrfunc.core.trees import map_rows
 from attrfunc.data.columns import moved
 from attrfunc.data.durable import sweep, unwritable, write_whole
 from attrfunc.data.engines import engine_of
 from attrfunc.data.gpu import on_gpu
 from attrfunc.data.torchrun import Torchrun
-from attrfunc.influence.batches import batches_of
+from attrfunc.influence.batches import batches_of, rows_of
 from attrfunc.influence.count_sketch import CountSketch, Sketcher
 from attrfunc.influence.curvature import digest
 from attrfunc.influence.manifest import FORMAT, chained, numbers_of, read, stale, write
@@ -185,8 +186,9 @@ def embed(
         The store.
 
     Raises:
-        ArgumentError: If the folder holds a store of other parameters, data or projection, or cannot be written to: a
-            full disk leaves what was whole, and the next call goes on from there.
+        ArgumentError: If the folder holds a store of other parameters, data or projection, or of a loss that gives
+            the first example another gradient, or cannot be written to: a full disk leaves what was whole, and the
+            next call goes on from there.
 
     Example:
         >>> import tempfile
@@ -216,10 +218,15 @@ def embed(
             def missing() -> Iterator[Any]:
                 """The batches behind those that are there."""
                 nonlocal chain, done
+                first = None
                 for batch in reported(batches_of(data, ordered=True), data, progress):
                     chain, done = chained(chain, batch), done + 1
+                    first = batch if first is None else first
                     if done == known and chain != manifest["data"]:
                         raise stale(folder, "other data, or batches in another order or of another size")
+                    if done == known:
+                        again = _Embedding(model, parameters, losses(loss), sketch)
+                        _require_the_same(folder, again, first, width)
                     if done <= known:
                         continue
                     if manifest["complete"]:
@@ -313,6 +320,15 @@ class _Embedding:
 def _embedded(network: Network, sketch: CountSketch | None, gradients: PerExample, batch: Any) -> Tensor:
     found = gradients(batch)
     return flat(found, network.dtype) if sketch is None else Sketcher(sketch, network)(found)
+
+
+def _require_the_same(folder: Path, embedding: _Embedding, batch: Any, width: int) -> None:
+    """A loss and the code of a model have no hash: what the first example gives now tells whether they are others."""
+    rows = rows_of(batch, embedding.values.of)
+    found = embedding(map_rows(lambda leaf: leaf[:1], batch, rows))[0].float()
+    held = torch.from_numpy(np.fromfile(numbers_of(folder), np.float32, width))
+    if (found - held).norm() > 0.1 * held.norm() + 1e-6:
+        raise stale(folder, "another loss, or of a model with other code or buffers")
 
 
 def _described(network: Network, sketch: CountSketch | None) -> dict[str, Any]:

@@ -64,13 +64,13 @@ def rows_in(gradients: Gradients) -> int:
 
 
 def dense(terms: Sequence[Term], dtype: torch.dtype) -> Tensor:
-    """Gradients of one parameter, written out, `(B, ...)`; of a convolution's weight as a matrix."""
+    """Gradients of one parameter, written out, `(B, ...)`, in two dimensions or more; of a convolution as a matrix."""
     total = None
     for term in terms:
         value = term.value if isinstance(term, Dense) else _written_out(term)
         total = value.to(dtype) if total is None else total + value.reshape(total.shape).to(dtype)
     assert total is not None
-    return total
+    return total.unsqueeze(1) if total.dim() == 1 else total  # of a parameter without dimensions
 
 
 def _written_out(term: Outer) -> Tensor:
