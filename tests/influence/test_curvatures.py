@@ -222,6 +222,26 @@ class Scaled(nn.Module):
         return self.layer(torch.tanh(x)) * self.temperature
 
 
+@pytest.mark.parametrize("dim", [0, None])
+def test_a_weight_norm_has_the_hessian_of_what_it_computes(dim):
+    torch.manual_seed(0)
+    fused = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2, bias=False), dim=dim).double()
+    x, y = torch.randn(6, 3, dtype=DOUBLE), torch.randint(2, (6,))
+    names, parameters = zip(*fused.named_parameters(), strict=True)
+    sizes = [parameter.shape for parameter in parameters]
+
+    def loss(flat):
+        parts = [part.view(size) for part, size in zip(flat.split([s.numel() for s in sizes]), sizes, strict=True)]
+        g, v = (parts[names.index(f"parametrizations.weight.original{place}")] for place in (0, 1))
+        norm = v.norm() if dim is None else v.norm(dim=1, keepdim=True)
+        return F.cross_entropy(x @ (v * (g / norm)).T, y)
+
+    matrix = torch.autograd.functional.hessian(loss, torch.cat([p.detach().flatten() for p in parameters]))
+    curvature = hessian(fused, [(x, y)], loss=LOSS, damping=0.5)
+    vectors = torch.eye(len(matrix), dtype=DOUBLE)
+    close(curvature.solve(vectors), torch.linalg.inv(matrix + 0.5 * vectors))
+
+
 def test_parameters_without_dimensions():
     torch.manual_seed(0)
     model, batch = Scaled().double(), (torch.randn(5, 3, dtype=DOUBLE), torch.tensor([0, 2, 1, 1, 0]))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["TraceableAttention", "plain_attention"]
+__all__ = ["TraceableAttention", "plain_attention", "plain_weight_norm"]
 
 
 class TraceableAttention(TorchFunctionMode):
@@ -23,7 +23,8 @@ class TraceableAttention(TorchFunctionMode):
 
     Args:
         plain: Also replace fused attention by matrix products and a softmax: the fused kernels have no batching rule
-            (vmap would loop over them) and no forward-mode rule.
+            (vmap would loop over them) and no forward-mode rule. Weight norm is written out, too: its fused kernel has
+            no forward mode, and a second derivative that is wrong.
     """
 
     def __init__(self, plain: bool) -> None:
@@ -33,14 +34,22 @@ class TraceableAttention(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Replace the two entry points of fused attention; call everything else as it is."""
+        """Replace what is fused; call everything else as it is."""
         kwargs = kwargs or {}
         if self._plain and func is F.scaled_dot_product_attention:
             return plain_attention(*args, **kwargs)
         if self._plain and func is F.multi_head_attention_forward and not kwargs.get("need_weights", True):
             # With weights asked for, torch takes the plain path.
             return func(*args, **{**kwargs, "need_weights": True})[0], None
+        if self._plain and func is torch._weight_norm:
+            return plain_weight_norm(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def plain_weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """What `torch._weight_norm` computes: `g v / |v|`, with the norm over all dimensions but one, or all for -1."""
+    others = [place for place in range(v.dim()) if dim == -1 or place != dim % v.dim()]
+    return v * (g / v.square().sum(others, keepdim=dim != -1).sqrt())
 
 
 def plain_attention(
