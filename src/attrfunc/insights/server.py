@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from attrfunc.core.errors import ArgumentError, describe, positive
+from attrfunc.core.extras import require
 from attrfunc.insights.demonstration import demo_tasks
 from attrfunc.insights.studio import Studio
 from attrfunc.insights.task import Names, Task, tasks_of
-from attrfunc.viz.arrays import require
 
 __all__ = ["Page", "demo", "launch"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import require
+from attrfunc.core.extras import require
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "decoded", "fitted"]
 

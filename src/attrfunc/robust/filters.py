@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrfunc.viz.arrays import require
+from attrfunc.core.extras import require
 
 __all__ = ["Draw", "filtered", "gray", "kornia", "pixels", "places_of", "sampled", "smooth_noise", "smoothed"]
 

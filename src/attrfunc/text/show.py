@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from attrfunc.viz.arrays import require
+from attrfunc.core.extras import require
 from attrfunc.viz.coloured import Passage, Row, Texts
 from attrfunc.viz.pieces import Piece, visible
 from attrfunc.viz.scales import scale_of

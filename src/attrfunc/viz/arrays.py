@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from attrfunc.core.errors import ArgumentError, AttributionError, describe
-from attrfunc.core.extras import require
 
-__all__ = ["Array", "choice", "described", "drawing", "named", "require", "require_shape", "text", "to_array"]
+__all__ = ["Array", "choice", "described", "drawing", "named", "require_shape", "text", "to_array"]
 
 Array = np.ndarray[Any, Any]
 P = ParamSpec("P")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, positive
-from attrfunc.viz.arrays import Array, described, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, described, drawing, named, require_shape, to_array
 from attrfunc.viz.scales import number
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrfunc.core.errors import positive
-from attrfunc.viz.arrays import drawing, named, require, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import drawing, named, to_array
 from attrfunc.viz.explanation import explanation, load_shap
 from attrfunc.viz.handed import aside, finish, literal, require_finite, table
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, require
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array
 from attrfunc.viz.pages import write_page
 from attrfunc.viz.pieces import Piece, visible, width
 from attrfunc.viz.scales import Scale, number

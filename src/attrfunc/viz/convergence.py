@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, described, drawing, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, described, drawing, require_shape, to_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrfunc.core.errors import ArgumentError, describe, suggestions
-from attrfunc.viz.arrays import drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import drawing, named, require_shape, to_array
 from attrfunc.viz.explanation import explanation, load_shap
 from attrfunc.viz.handed import aside, finish, literal, require_finite, table
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError
-from attrfunc.viz.arrays import Array, described, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, described, drawing, named, require_shape, to_array
 
 if TYPE_CHECKING:
     import shap

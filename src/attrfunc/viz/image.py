@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrfunc.viz.arrays import drawing, require
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import drawing
 from attrfunc.viz.pixels import Channels, Style, layers, missing_note, photograph, require_fit, style_of, to_map
 from attrfunc.viz.scales import Sign, fraction, scale_of
 

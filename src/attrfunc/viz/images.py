@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, text
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, text
 from attrfunc.viz.pixels import Channels, Style, layers, missing_note, photograph, require_fit, style_of, to_map
 from attrfunc.viz.scales import Scale, Sign, scale_of
 

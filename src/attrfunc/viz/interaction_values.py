@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, choice, drawing, require, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, choice, drawing, to_array
 
 if TYPE_CHECKING:
     import shapiq

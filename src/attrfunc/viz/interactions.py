@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, positive
-from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, require_shape, to_array
 from attrfunc.viz.pixels import missing_note
 from attrfunc.viz.scales import Scale, number, scale_of
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, describe
-from attrfunc.viz.arrays import Array, choice, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, choice, drawing, named, require_shape, to_array
 from attrfunc.viz.pixels import missing_note
 from attrfunc.viz.scales import Sign, scale_of
 

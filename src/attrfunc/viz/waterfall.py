@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attrfunc.core.errors import ArgumentError, positive
-from attrfunc.viz.arrays import Array, described, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, described, drawing, named, require_shape, to_array
 from attrfunc.viz.explanation import explanation, load_shap
 from attrfunc.viz.handed import aside, finish, literal, require_finite
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 import attrfunc as af
+from attrfunc.captum.convert import as_args
 from attrfunc.captum.explainers import Explainer
 from attrfunc.captum.forms import Inputs
 from attrfunc.core.errors import ArgumentError, describe
@@ -28,8 +29,7 @@ def compute_gradients(
         additional_forward_args: What the model is called with after the inputs.
     """
     given = inputs if isinstance(inputs, tuple) else (inputs,)
-    further = additional_forward_args
-    args = () if further is None else further if isinstance(further, tuple) else (further,)
+    args = as_args(additional_forward_args)
     found: tuple[Tensor, ...] = af.saliency(forward_fn, given, target=target_ind, args=args, absolute=False)
     return tuple(part.detach() for part in found)
 

@@ -36,7 +36,8 @@ from attrfunc.captum.attr.text_pieces import (
 from attrfunc.captum.attr.text_pieces import _get_color as _get_color
 from attrfunc.captum.attr.text_table import VisualizationDataRecord, visualize_text
 from attrfunc.core.errors import ArgumentError, describe, warn
-from attrfunc.viz.arrays import Array, choice, described, drawing, named, require, require_shape, to_array
+from attrfunc.core.extras import require
+from attrfunc.viz.arrays import Array, choice, described, drawing, named, require_shape, to_array
 from attrfunc.viz.image import image
 from attrfunc.viz.pixels import looks_turned
 from attrfunc.viz.scales import Sign, scale_of
